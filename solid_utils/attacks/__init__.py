@@ -1,0 +1,16 @@
+"""The paper's three distillation attacks (3.1): FT-all, FT-closed and SEM. One attack is one function that returns a Plan."""
+
+from dataclasses import dataclass
+
+from solid_utils.training import Loss
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an attack trains, on which samples, towards which loss."""
+
+    trainable: frozenset[str]  # parameter names of the attacker's model
+    samples: list[dict]  # what was asked of the oracle, as training samples
+    loss: Loss
+    view: str  # what the attacker sees of the victim
+    worked: int  # parameters in the attacker's forward and backward pass, for counting FLOPs

@@ -1,0 +1,185 @@
+"""One attack run from the parameters: victim, secured set, oracle, start, training, replica, scores. Seeds loop inside."""
+
+import json
+import shutil
+
+import pandas as pd
+import torch
+
+from solid_utils import data, evaluation, models, params, schema, starts, training
+from solid_utils.attacks import Plan, ft, oracle, sem
+from solid_utils.errors import StudyError
+from solid_utils.schema import RESULTS
+from solid_utils.secured import SecuredSet, secured_set
+from solid_utils.state import State
+
+
+
+def read_l_star(model: str) -> int:
+    """The layers SOLID secures, as the search of notebook 01 found them. Raises StudyError when it has not run."""
+    path = RESULTS / model / "dd" / "l_star.json"
+    if not path.exists():
+        raise StudyError(f"{path}: missing; run `dvc repro dd@{model}` first")
+    return json.loads(path.read_text())["l_star"]
+
+
+def deployment_set(victim: torch.nn.Module, model: str, declaration: str) -> SecuredSet:
+    """The secured set of a declaration, with SOLID's search result where it is asked for."""
+    return secured_set(victim, declaration, read_l_star(model) if declaration == "solid" else None)
+
+
+class AttackRun:
+    """An attack on one deployment of one model, as `attacks.RUN` in params.yaml describes it."""
+
+    def __init__(self, model: str, run: str):
+        self.study = params.load()
+        torch.set_num_threads(self.study.threads)
+        self.model, self.run = model, run
+        self.spec, self.budget = self.study.model(model), self.study.budgets(model)
+        self.attack = params.pick(self.study.attacks, run, "attacks")
+        self.recipe = self.study.recipe(model, run)
+        self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
+        self.secured = deployment_set(self.victim, model, self.attack.secured)
+        self.labels = "none" if self.attack.attack == "sem" else self.budget.attack.labels
+        if self.labels == "dataset" and self.attack.secured == "sap_dp":
+            raise StudyError(f"attacks.{run}: labels: dataset makes sap_dp equal to sap; set labels: victim in params.yaml (tiers)")
+        self.samples, self.validation = self._queried()
+        self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
+        settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
+        self.state = State(f"{model}/attacks/{run}", settings | {"secured": self.secured, "revision": self.revision})
+
+    def _samples(self, name: str, count: int) -> list[dict]:
+        return data.samples(name, self.tokenizer, self.budget.length, count)
+
+    def _queried(self) -> tuple[list[dict], list[dict]]:
+        """Training and validation samples: what this attacker asks of the oracle."""
+        if self.attack.attack == "sem":
+            # Boundary states need no answers, so longer texts are cut, not dropped.
+            chosen = data.read_set("attack")[: self.recipe.queries]
+            texts = [dict(item, prompt=item["prompt"] + item["answer"], answer="") for item in chosen]
+            cut = [self.tokenizer(item["prompt"]).input_ids[: self.recipe.length] for item in texts]
+            samples = [{"id": i["id"], "source": i["source"], "input_ids": t, "answer_start": len(t)} for i, t in zip(chosen, cut, strict=True)]
+            if len(samples) < self.recipe.queries:
+                raise StudyError(f"attacks.{self.run}: {self.recipe.queries} queries asked, the attack set has {len(samples)} items; ask for fewer")
+            return samples, self._samples("validation", self.budget.attack.validation)
+        pair = self._samples("attack", self.recipe.queries), self._samples("validation", self.budget.attack.validation)
+        if self.labels == "dataset":
+            return pair
+        answers = oracle.read_labels(self.model, noisy=self.attack.secured == "sap_dp")
+        return tuple(oracle.relabelled(samples, answers, self.budget.length) for samples in pair)
+
+    def start(self, seed: int) -> torch.nn.Module:
+        """The attacker's model before training: the open part, and fresh random weights in place of the secret ones."""
+        attacker = models.clone(self.victim)
+        starts.apply(attacker, starts.draw(attacker, self.secured.names, self.budget.attack.start, seed))
+        return attacker
+
+    def plan(self, attacker: torch.nn.Module) -> Plan:
+        """What this attack trains, by its name."""
+        if self.attack.attack == "sem":
+            boundary = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id)
+            return sem.sem(attacker, boundary, self.samples, self.recipe.loss)
+        return {"ft_all": ft.ft_all, "ft_closed": ft.ft_closed}[self.attack.attack](attacker, self.secured, self.samples)
+
+    def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
+        """Agreement, KL and cross-entropy on the validation prompts."""
+        with models.precision(self.spec):
+            rows = evaluation.fidelity(attacker, self.victim, self.tokenizer, self.validation)
+        return {row["metric"]: row["value"] for row in rows}
+
+    def scores(self, replica: torch.nn.Module) -> list[dict]:
+        """Fidelity on the evaluation set and all benchmarks."""
+        with models.precision(self.spec):
+            rows = evaluation.fidelity(replica, self.victim, self.tokenizer, self.evaluation)
+            return rows + evaluation.run_benchmarks(replica, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit)
+
+    def train(self, seed: int) -> list[dict]:
+        """Train from the start and keep the replica as the tensors that differ from the victim; returns the history.
+
+        The finished replica waits in the state folder until `finish`, so a kill during evaluation loses no training.
+        """
+        kept = self.state.folder / f"seed-{seed}.safetensors"
+
+        def compute() -> list[dict]:
+            attacker = self.start(seed)
+            plan = self.plan(attacker)
+
+            def loss(model, batch):
+                with models.precision(self.spec):
+                    return plan.loss(model, batch)
+
+            folder = self.state.folder / f"trainer-{seed}"
+            arguments = plan.trainable, plan.samples, loss, self.validate, self.recipe, seed, self.tokenizer.pad_token_id
+            rows = training.train(attacker, *arguments, folder)
+            models.save_delta(attacker, self.victim, kept)
+            return rows
+
+        return self.state.cached(f"history-{seed}", compute)
+
+    def replica(self, seed: int) -> torch.nn.Module:
+        """The trained replica, read back from its bfloat16 checkpoint: what is scored is what is kept."""
+        replica = models.clone(self.victim)
+        models.load_delta(replica, self.state.folder / f"seed-{seed}.safetensors")
+        return replica
+
+    def finish(self, scores: list[dict], curve: pd.DataFrame, answers: pd.DataFrame) -> None:
+        """Write scores, curve, answers and replicas, whole, then forget the state."""
+        folder = RESULTS / self.model / "attacks" / self.run
+        schema.write(scores, schema.SCORES, folder / "scores.csv")
+        schema.write(curve, schema.CURVE, folder / "curve.csv")
+        schema.write(answers, schema.ANSWERS, folder / "answers.csv")
+        target = models.CHECKPOINTS / self.model / "attacks" / self.run
+        target.mkdir(parents=True, exist_ok=True)
+        for seed in self.budget.attack.seeds:
+            shutil.copy(self.state.folder / f"seed-{seed}.safetensors", target)
+        self.state.discard()
+
+    def row(self, seed: int, steps: int) -> dict:
+        """The columns that say what was run and at which cost, after `steps` optimizer steps."""
+        trained = min(steps * self.recipe.batch, len(self.samples)) if steps else 0
+        asked = self.samples[:trained] + (self.validation if steps else [])
+        seen = sum(len(sample["input_ids"]) for sample in asked)
+        plan_view = "token ids and boundary states" if self.attack.attack == "sem" else ft.answers_seen(self.secured)
+        return {
+            "model": self.model,
+            "revision": self.revision,
+            "tier": self.study.tier,
+            "dtype": self.spec.dtype,
+            "deployment": self.attack.secured,
+            "secured": described(self.secured),
+            "start": self.budget.attack.start,
+            "attack": self.attack.attack,
+            "recipe": recipe_text(self.recipe),
+            "view": plan_view,
+            "labels": self.labels,
+            "seed": seed,
+            "steps": steps,
+            "queries": len(asked),
+            "tokens": seen,
+            "flops": self.flops(steps),
+        }
+
+    def flops(self, steps: int) -> int:
+        """Training FLOPs: 4 a token and parameter worked through (forward, backward to the states), 2 a trained one."""
+        tokens = steps * self.recipe.batch * sum(len(s["input_ids"]) for s in self.samples) // len(self.samples)
+        sem_run = self.attack.attack == "sem"
+        worked = self.secured.parameters if sem_run else self.secured.total
+        trained = self.secured.total if self.attack.attack == "ft_all" else self.secured.parameters
+        return tokens * (4 * worked + 2 * trained)
+
+
+def described(secured: SecuredSet) -> str:
+    """The secured layers in one word: "layers 0-3", "all", ..."""
+    if secured.is_whole_model:
+        return "all"
+    if not secured.names:
+        return "none"
+    first, last = secured.layers[0], secured.layers[-1]
+    return f"layers {first}" if first == last else f"layers {first}-{last}"
+
+
+def recipe_text(recipe: params.Recipe) -> str:
+    """A recipe in one line."""
+    length = f" x {recipe.length} tokens" if recipe.length else ""
+    loss = f", {recipe.loss}" if recipe.loss else ""
+    return f"adamw {recipe.learning_rate:g}, decay {recipe.weight_decay:g}, {recipe.schedule}, batch {recipe.batch}{length}{loss}"

@@ -1,0 +1,34 @@
+"""The victim's own scores: what every replica is measured against.
+
+python -m solid_utils.baseline MODEL
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from solid_utils import data, errors, evaluation, models, params, schema
+from solid_utils.schema import RESULTS
+
+
+def measure(name: str) -> Path:
+    """Score the victim on the evaluation set and all benchmarks; returns the path of its scores."""
+    study = params.load()
+    torch.set_num_threads(study.threads)
+    spec, budget = study.model(name), study.budgets(name)
+    victim, tokenizer, revision = models.load_victim(name, spec)
+    samples = data.samples("evaluation", tokenizer, budget.length, budget.evaluation.samples)
+    with models.precision(spec):
+        rows = evaluation.fidelity(victim, victim, tokenizer, samples)
+        rows += evaluation.run_benchmarks(victim, tokenizer, data.BENCHMARKS, budget.evaluation.limit)
+    identity = {"model": name, "revision": revision, "tier": study.tier, "dtype": spec.dtype, "seed": "none"}
+    blank = {key: "none" for key in schema.RUN if key not in identity} | {key: 0 for key in schema.COST}
+    path = RESULTS / name / "victim" / "scores.csv"
+    schema.write([identity | blank | row for row in rows], schema.SCORES, path)
+    return path
+
+
+if __name__ == "__main__":
+    with errors.one_line():
+        print(measure(sys.argv[1]))

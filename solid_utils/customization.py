@@ -1,0 +1,175 @@
+"""The customer's side: fine-tune the open part of a deployment on private data (paper B.6), and what that costs the model."""
+
+import shutil
+
+import numpy as np
+import peft
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from solid_utils import data, evaluation, models, params, schema, training
+from solid_utils.attacks.run import deployment_set, described, recipe_text
+from solid_utils.difficulty import batches, sample_losses, standard_error
+from solid_utils.errors import StudyError
+from solid_utils.forward import answer_logits
+from solid_utils.schema import RESULTS
+from solid_utils.secured import SecuredSet, decoder_layers
+from solid_utils.state import State
+
+
+def open_matrices(model: nn.Module, secured: SecuredSet) -> list[str]:
+    """Names of the linear modules inside open decoder layers. Raises StudyError when every layer is secured."""
+    path, _ = decoder_layers(model)
+    names = [
+        name
+        for name, module in model.named_modules()
+        if name.startswith(f"{path}.") and isinstance(module, nn.Linear | Conv1D) and f"{name}.weight" not in secured.names
+    ]
+    if not names:
+        raise StudyError(f"customization: '{secured.declaration}' leaves no decoder layer open; nothing to fine-tune")
+    return names
+
+
+def adapted(model: nn.Module, secured: SecuredSet, budget: params.CustomizationBudget) -> tuple[nn.Module, set[str]]:
+    """The model ready for fine-tuning and the names of what is trained: LoRA on the open layers, or the open part itself."""
+    if budget.method == "full":
+        return model, {name for name, _ in model.named_parameters()} - set(secured.names)
+    # Modules are named in full: peft reads an empty layer list as "all layers", secured ones included.
+    config = peft.LoraConfig(
+        r=budget.rank,
+        lora_alpha=budget.alpha,
+        lora_dropout=budget.dropout,
+        target_modules=open_matrices(model, secured),
+        task_type="CAUSAL_LM",
+    )
+    wrapped = peft.get_peft_model(model, config)
+    return wrapped, {name for name, _ in wrapped.named_parameters() if "lora_" in name}
+
+
+@torch.inference_mode()
+def exact_matches(model: nn.Module, samples: list[dict], pad_id: int) -> np.ndarray:
+    """1 where greedy decoding gives the sample's answer to the last token, else 0; (samples,).
+
+    The answer is teacher-forced: greedy decoding follows it exactly if and only if every token is the most likely one.
+    """
+    matches = np.empty(len(samples))
+    for batch in batches(samples, pad_id, next(model.parameters()).device):
+        logits = answer_logits(model, batch.input_ids, batch.attention_mask, batch.keep)
+        right = (logits.argmax(-1) == batch.targets).cpu().numpy()
+        matches[batch.indices] = np.bincount(batch.rows, weights=right) == np.bincount(batch.rows)
+    return matches
+
+
+class CustomizationRun:
+    """A customization of one deployment of one model, as `customizations.RUN` in params.yaml describes it."""
+
+    def __init__(self, model: str, run: str):
+        self.study = params.load()
+        torch.set_num_threads(self.study.threads)
+        self.model, self.run = model, run
+        self.spec, self.budget = self.study.model(model), self.study.budgets(model)
+        self.recipe = self.budget.customization
+        self.customization = params.pick(self.study.customizations, run, "customizations")
+        self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
+        self.secured = deployment_set(self.victim, model, self.customization.secured)
+        domain = self.customization.domain
+        sizes = {"train": self.recipe.samples, "validation": self.study.data.customization.validation, "test": self.recipe.test}
+        self.sets = {
+            name: data.samples(f"{domain}_{name}", self.tokenizer, self.budget.length, count) for name, count in sizes.items()
+        }
+        self.evaluation = data.samples("evaluation", self.tokenizer, self.budget.length, self.budget.evaluation.samples)
+        with torch.device("meta"):  # counted on an empty model
+            shell, names = adapted(type(self.victim)(self.victim.config), self.secured, self.recipe)
+        self.trained = sum(parameter.numel() for name, parameter in shell.named_parameters() if name in names)
+        settings = {"model": self.spec, "run": self.customization, "budget": self.budget, "revision": self.revision}
+        self.state = State(f"{model}/customizations/{run}", settings | {"secured": self.secured})
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        """Cross-entropy in nats and exact match on the validation problems."""
+        pad_id, samples = self.tokenizer.pad_token_id, self.sets["validation"]
+        with models.precision(self.spec), torch.inference_mode():
+            parts = batches(samples, pad_id, next(model.parameters()).device)
+            losses = np.concatenate([sample_losses(model, batch) for batch in parts])
+            return {"cross_entropy": float(losses.mean()), "exact_match": float(exact_matches(model, samples, pad_id).mean())}
+
+    def scores(self, model: nn.Module) -> list[dict]:
+        """Exact match on the domain's test problems, by kind; fidelity to the victim and benchmarks show what was forgotten."""
+        with models.precision(self.spec):
+            rows = self._domain_scores(model)
+            rows += evaluation.fidelity(model, self.victim, self.tokenizer, self.evaluation)
+            return rows + evaluation.run_benchmarks(model, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit)
+
+    def _domain_scores(self, model: nn.Module) -> list[dict]:
+        samples = self.sets["test"]
+        matches = exact_matches(model, samples, self.tokenizer.pad_token_id)
+        sources = np.array([sample["source"] for sample in samples])
+        blank = {"domain": "customization", "shots": 0, "metric": "exact_match", "chance": 0.0, "floor": None, "task_version": 1}
+        return [
+            {"benchmark": source, "value": matches[chosen].mean(), "stderr": standard_error(matches[chosen]), "n": int(chosen.sum())} | blank
+            for source in sorted(set(sources))
+            for chosen in [sources == source]
+        ]
+
+    def train(self) -> list[dict]:
+        """Fine-tune the open part and keep the customized model as the tensors that differ; returns the history."""
+        kept = self.state.folder / "customized.safetensors"
+
+        def loss(model, batch):
+            with models.precision(self.spec):
+                return training.answer_loss(model, batch)
+
+        def compute() -> list[dict]:
+            torch.manual_seed(self.recipe.seed)  # LoRA's first matrices and its dropout
+            model, trainable = adapted(models.clone(self.victim), self.secured, self.recipe)
+            arguments = trainable, self.sets["train"], loss, self.validate, self.recipe, self.recipe.seed
+            rows = training.train(model, *arguments, self.tokenizer.pad_token_id, self.state.folder / "trainer")
+            merged = model.merge_and_unload() if self.recipe.method == "lora" else model
+            models.save_delta(merged, self.victim, kept)
+            return rows
+
+        return self.state.cached("history", compute)
+
+    def customized(self) -> nn.Module:
+        """The customized model, read back from its bfloat16 checkpoint."""
+        model = models.clone(self.victim)
+        models.load_delta(model, self.state.folder / "customized.safetensors")
+        return model
+
+    def finish(self, scores: list[dict], curve: list[dict]) -> None:
+        """Write scores, curve and checkpoint, whole, then forget the state."""
+        folder = RESULTS / self.model / "customizations" / self.run
+        schema.write(scores, schema.SCORES, folder / "scores.csv")
+        schema.write(curve, schema.CURVE, folder / "curve.csv")
+        target = models.CHECKPOINTS / self.model / "customizations" / self.run
+        target.mkdir(parents=True, exist_ok=True)
+        shutil.copy(self.state.folder / "customized.safetensors", target)
+        self.state.discard()
+
+    def row(self, steps: int) -> dict:
+        """The columns that say what was run; `queries` counts forward calls of a customer, not an attacker's."""
+        used = self.sets["train"][: steps * self.recipe.batch]
+        return {
+            "model": self.model,
+            "revision": self.revision,
+            "tier": self.study.tier,
+            "dtype": self.spec.dtype,
+            "deployment": self.customization.secured,
+            "secured": described(self.secured),
+            "start": "victim",
+            "attack": "none",
+            "recipe": f"{self.customization.domain}, {self.recipe.method}, {recipe_text(self.recipe)}",
+            "view": "none",
+            "labels": "dataset",
+            "seed": self.recipe.seed,
+            "steps": steps,
+            "queries": len(used),
+            "tokens": sum(len(sample["input_ids"]) for sample in used),
+            "flops": self.flops(steps),
+        }
+
+    def flops(self, steps: int) -> int:
+        """Training FLOPs: 4 a token and parameter passed (forward, backward to the states), 2 a token and trained one."""
+        samples = self.sets["train"]
+        tokens = steps * self.recipe.batch * sum(len(sample["input_ids"]) for sample in samples) // len(samples)
+        return tokens * (4 * self.secured.total + 2 * self.trained)

@@ -1,0 +1,59 @@
+"""Sets as files, and items as token samples that fit a length."""
+
+import json
+from pathlib import Path
+
+from solid_utils.errors import StudyError
+
+SETS = Path("build/sets")
+BENCHMARKS = SETS / "benchmarks"
+
+
+def write_lines(items: list[dict], path: Path) -> None:
+    """JSON lines, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), encoding="utf8")
+    partial.replace(path)
+
+
+def read_set(name: str, folder: Path = SETS) -> list[dict]:
+    """The items of one set. Raises StudyError when the file is missing."""
+    path = folder / f"{name}.jsonl"
+    if not path.exists():
+        raise StudyError(f"{path}: missing; run `dvc repro sets`")
+    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+
+
+def encode(items: list[dict], tokenizer, length: int) -> list[dict]:
+    """Items -> samples {id, source, input_ids, answer_start}; the answer ends with the end-of-sequence token.
+
+    Prompts that leave no room for one answer token within `length` tokens are dropped; longer answers are cut.
+    """
+    samples = []
+    for item in items:
+        prompt = tokenizer(item["prompt"]).input_ids
+        answer = tokenizer(item["answer"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
+        if len(prompt) < length:
+            samples.append(
+                {
+                    "id": item["id"],
+                    "source": item["source"],
+                    "input_ids": (prompt + answer)[:length],
+                    "answer_start": len(prompt),
+                }
+            )
+    return samples
+
+
+def samples(name: str, tokenizer, length: int, count: int, items: list[dict] | None = None) -> list[dict]:
+    """The first `count` samples of a set that fit `length` tokens. Prints how many were dropped; StudyError if too few."""
+    items = read_set(name) if items is None else items
+    fitting = encode(items[: 2 * count + 200], tokenizer, length)
+    seen = min(len(items), 2 * count + 200)
+    if len(fitting) < count:
+        raise StudyError(
+            f"{name} set: {count} samples asked, {len(fitting)} of {seen} fit {length} tokens; "
+            "ask for fewer in params.yaml (tiers) or raise length"
+        )
+    print(f"{name}: {count} samples; {seen - len(fitting)} of {seen} prompts leave no room at {length} tokens")
+    return fitting[:count]

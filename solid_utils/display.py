@@ -1,0 +1,208 @@
+"""How tables are shown to readers: headings, rounding, and one sentence that reads each with its own numbers."""
+
+import math
+import textwrap
+
+import pandas as pd
+
+from solid_utils import verdicts
+
+WIDTH = 120  # columns of a terminal
+WRITTEN = {
+    "number": "{:.2f}".format,
+    "count": "{:.0f}".format,
+    "percent": lambda value: f"{100 * value:.1f}",
+    "text": str,
+    "flag": lambda value: "yes" if value else "",
+}
+
+# Column -> heading and how a cell is written. Columns after "|" appear on the page but not in the terminal.
+SHOWN = {
+    "attacks": {
+        "run": ("run", "text"),
+        "secured": ("secured", "text"),
+        "share": ("share %", "percent"),
+        "steps": ("steps", "count"),
+        "queries": ("queries", "count"),
+        "agreement_start": ("start %", "percent"),
+        "agreement": ("after %", "percent"),
+        "recovered_share": ("recov. %", "percent"),
+        "kl": ("KL", "number"),
+        "cross_entropy": ("CE", "number"),
+        "adr_mean_of_ratios": ("ADR A %", "percent"),
+        "adr_ratio_of_means": ("ADR B %", "percent"),
+        "chance_corrected_ratio": ("corr. %", "percent"),
+        "|": None,
+        "deployment": ("deployment", "text"),
+        "attack": ("attack", "text"),
+        "view": ("attacker sees", "text"),
+        "seeds": ("seeds", "count"),
+    },
+    "difficulty": {
+        "kind": ("kind", "text"),
+        "secured": ("secured", "text"),
+        "share": ("share %", "percent"),
+        "start": ("start", "text"),
+        "dd": ("DD", "number"),
+        "stderr": ("±", "number"),
+        "share_of_ceiling": ("of ceiling %", "percent"),
+        "victim": ("victim", "number"),
+        "ceiling": ("ceiling", "number"),
+        "is_solid": ("SOLID", "flag"),
+    },
+    "search": {
+        "start": ("start", "text"),
+        "l_star": ("l*", "count"),
+        "secured": ("secured", "text"),
+        "epsilon": ("epsilon", "number"),
+        "dd": ("DD", "number"),
+        "ceiling": ("ceiling", "number"),
+        "evaluations": ("evaluations", "count"),
+        "saved": ("saved", "count"),
+    },
+    "customization": {
+        "run": ("run", "text"),
+        "secured": ("secured", "text"),
+        "benchmark": ("problems", "text"),
+        "n": ("n", "count"),
+        "before": ("before %", "percent"),
+        "after": ("after %", "percent"),
+        "stderr": ("± %", "percent"),
+        "gain": ("gain", "percent"),
+        "gap_to_fully_open": ("gap to fully open", "percent"),
+        "gap_stderr": ("±", "percent"),
+    },
+    "claims": {
+        "claim": ("paper's claim", "text"),
+        "source": ("where", "text"),
+        "paper_said": ("paper said", "text"),
+        "we_measured": ("we measured", "text"),
+        "verdict": ("verdict", "text"),
+        "rule": ("rule", "text"),
+    },
+}
+
+
+def compact(name: str, table: pd.DataFrame, printed: bool = False) -> pd.DataFrame:
+    """A table as short strings under readable headings; `printed` keeps what fits a terminal."""
+    if name == "benchmarks":
+        return _benchmarks_by_run(table)
+    columns = list(SHOWN[name])
+    columns = columns[: columns.index("|")] if printed and "|" in columns else [key for key in columns if key != "|"]
+    model = [("model", "model", "text")] if table["model"].nunique() > 1 else []
+    shown = {}
+    for column, heading, kind in model + [(key, *SHOWN[name][key]) for key in columns]:
+        shown[heading] = [cell(value, kind) for value in table[column]]
+    return pd.DataFrame(shown)
+
+
+def cell(value: object, kind: str) -> str:
+    return "" if pd.isna(value) else WRITTEN[kind](value)
+
+
+def _benchmarks_by_run(table: pd.DataFrame) -> pd.DataFrame:
+    """Runs down, benchmarks across, in percent with standard errors; an excluded benchmark stands in brackets."""
+    ended = table[table["state"] == "end"]
+    rows = []
+    for model, scores in ended.groupby("model", sort=False):
+        rule = scores.drop_duplicates("benchmark").set_index("benchmark")
+        heads = {name: name if counts else f"({name})" for name, counts in rule["counts"].items()}
+        rows.append(
+            {"run": "chance", "model": model}
+            | {heads[name]: cell(rule.loc[name, "chance"], "percent") for name in heads}
+        )
+        for run, values in scores.groupby("run", sort=False):
+            cells = {heads[v.benchmark]: f"{100 * v.value:.0f} ±{100 * v.stderr:.0f}" for v in values.itertuples()}
+            rows.append({"run": run, "model": model} | cells)
+    shown = pd.DataFrame(rows).fillna("")
+    return shown.drop(columns="model") if ended["model"].nunique() < 2 else shown
+
+
+def sentence(name: str, table: pd.DataFrame) -> str:
+    """One sentence a model that reads a table with its own numbers."""
+    parts = [f"{model}: {READINGS[name](rows)}" for model, rows in table.groupby("model", sort=False)]
+    return " ".join(parts) or "Nothing there to show."
+
+
+def _read_claims(rows: pd.DataFrame) -> str:
+    counts = rows["verdict"].value_counts()
+    found = [f"{counts.get(v, 0)} {v}" for v in (verdicts.SUPPORTED, verdicts.CONTRADICTED, verdicts.NOT_TESTED)]
+    return f"{', '.join(found)}. Budget behind every line: {rows['budget'].iloc[0]}."
+
+
+def _read_attacks(rows: pd.DataFrame) -> str:
+    runs = rows[rows["recovered_share"].notna()]
+    if runs.empty:
+        return "no attack has run."
+    low, high = runs.loc[runs["recovered_share"].idxmin()], runs.loc[runs["recovered_share"].idxmax()]
+    most, least = verdicts.percent(high["recovered_share"]), verdicts.percent(low["recovered_share"])
+    return f"of the agreement that was missing, {high['run']} recovered most ({most}), {low['run']} least ({least})."
+
+
+def _read_benchmarks(rows: pd.DataFrame) -> str:
+    rule = rows.drop_duplicates("benchmark")
+    out = [f"{row.benchmark} ({row.reason})" for row in rule[~rule["counts"]].itertuples()]
+    return (
+        f"{rule['counts'].sum()} of {len(rule)} benchmarks count; left out of the averages: {'; '.join(out) or 'none'}."
+    )
+
+
+def _read_search(rows: pd.DataFrame) -> str:
+    found = [
+        f"start {row.start}: l* = {row.l_star}, DD {row.dd:.2f} against {(1 - row.epsilon) * row.ceiling:.2f} asked"
+        for row in rows.itertuples()
+    ]
+    return "; ".join(found) + "."
+
+
+def _read_difficulty(rows: pd.DataFrame) -> str:
+    sets = rows[rows["kind"].isin(["prefix", "single"])]
+    if sets.empty:
+        return "no secured set was scored."
+    low, high = sets.loc[sets["dd"].idxmin()], sets.loc[sets["dd"].idxmax()]
+    reach = f"DD goes from {low['dd']:.2f} ({low['secured']}) to {high['dd']:.2f} ({high['secured']})"
+    return f"{reach}; the victim has {low['victim']:.2f}."
+
+
+def _read_customization(rows: pd.DataFrame) -> str:
+    pooled = rows[(rows["benchmark"] == "all") & (rows["deployment"] != "fully_open")]
+    gaps = [
+        f"{row.deployment} ends {100 * row.gap_to_fully_open:+.1f} ± {100 * row.gap_stderr:.1f} points from fully open"
+        for row in pooled.itertuples()
+        if not math.isnan(row.gap_to_fully_open)
+    ]
+    return "; ".join(gaps) + "." if gaps else "nothing to compare with fully open."
+
+
+READINGS = {
+    "claims": _read_claims,
+    "attacks": _read_attacks,
+    "benchmarks": _read_benchmarks,
+    "search": _read_search,
+    "difficulty": _read_difficulty,
+    "customization": _read_customization,
+}
+
+
+def printed(made: dict[str, pd.DataFrame]) -> str:
+    """The main tables for a terminal of WIDTH columns."""
+    blocks = ["Paper said, we measured, verdict"]
+    for row in made["claims"].itertuples():
+        lines = [
+            f"{row.verdict.upper()}: {row.claim} [{row.model}]",
+            f"  paper: {row.paper_said}",
+            f"  here:  {row.we_measured}",
+        ]
+        blocks.append("\n".join(filled(line, indent) for line, indent in zip(lines, (2, 9, 9), strict=True)))
+    for name in ("claims", "attacks", "benchmarks", "search", "customization"):
+        reading = filled(sentence(name, made[name]))
+        grid = "" if name == "claims" else f"{name}\n{compact(name, made[name], printed=True).to_string(index=False)}\n"
+        if not made[name].empty:
+            blocks.append(grid + reading)
+    return "\n\n".join(blocks)
+
+
+def filled(text: str, indent: int = 0) -> str:
+    """Broken into lines of WIDTH columns, never between a number and its percent sign."""
+    lines = textwrap.fill(text.replace(" %", "\0%"), WIDTH, subsequent_indent=" " * indent)
+    return lines.replace("\0", " ")

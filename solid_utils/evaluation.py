@@ -1,0 +1,287 @@
+"""Scores of a model in memory: the offline benchmark suite through lm-eval, and fidelity to the victim.
+
+lm-eval supplies tasks, prompts and metrics; only its model class is ours (LeanLM), which computes what the requests
+share once. Nothing here looks anything up on a hub.
+"""
+
+import inspect
+import math
+import tempfile
+from collections import defaultdict
+from functools import lru_cache
+from pathlib import Path
+
+import datasets
+import lm_eval
+import torch
+from lm_eval.api.model import TemplateLM
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.models.utils import resolve_max_length
+from lm_eval.tasks._yaml_loader import load_yaml
+from torch import Tensor
+from tqdm import tqdm
+from transformers import DynamicCache
+
+from solid_utils.benchmarks import BENCHMARKS, TASKS
+from solid_utils.errors import StudyError
+from solid_utils.forward import answer_logits, length_batches, measuring, pad, prefix_batches, shared_prefixes
+
+TOKEN_BUDGET = 4096  # tokens of a batch, padding and shared prefixes included
+FIDELITY_VERSION = "1.0"
+NAN = float("nan")
+
+
+class LeanLM(TemplateLM):
+    """lm-eval's view of a causal language model in memory; dtype is the caller's (weights, autocast).
+
+    Requests with the same model input run once (the four letters of an MMLU question), requests with a common prefix
+    share its keys and values (the endings of a HellaSwag context), and the output head sees answer positions only.
+    """
+
+    def __init__(self, model, tokenizer, token_budget: int = TOKEN_BUDGET) -> None:
+        super().__init__()
+        self.model, self.tokenizer, self.token_budget = model, tokenizer, token_budget
+        self.max_length = resolve_max_length(model.config, tokenizer)
+
+    @property
+    def eot_token_id(self) -> int:
+        return self.tokenizer.eos_token_id
+
+    @property
+    def prefix_token_id(self) -> int:
+        """Context of a request without context: as in lm-eval's own HFLM."""
+        bos = self.tokenizer.bos_token_id
+        return self.eot_token_id if bos is None else bos
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs) -> list[int]:
+        special = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
+        return self.tokenizer.encode(string, **special)
+
+    def loglikelihood(self, requests: list, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """(log-probability, is it the greedy continuation) of each request. One progress bar, over model inputs."""
+        return super().loglikelihood(requests, disable_tqdm=True)
+
+    def loglikelihood_rolling(self, requests: list, disable_tqdm: bool = False) -> list[float]:
+        raise NotImplementedError("no benchmark of the offline suite measures the perplexity of whole documents")
+
+    def generate_until(self, requests: list, disable_tqdm: bool = False) -> list[str]:
+        raise NotImplementedError("no benchmark of the offline suite generates text; they compare likelihoods")
+
+    def _loglikelihood_tokens(self, requests: list, disable_tqdm: bool = False, **kwargs) -> list[tuple[float, bool]]:
+        asked = defaultdict(list)  # model input -> numbers of the requests it answers
+        for number, (_, context, continuation) in enumerate(requests):
+            asked[tuple((context + continuation)[-(self.max_length + 1) : -1])].append(number)
+        rows = sorted(asked)
+        kept = [max(len(requests[number][2]) for number in asked[row]) for row in rows]
+        answers = [(NAN, False)] * len(requests)
+        with measuring(self.model), tqdm(total=len(rows), desc="benchmarks", unit="input", leave=False) as progress:
+            for batch in self._batches(rows, kept):
+                indices, logits = self._batch_logits(rows, kept, batch)
+                for index, row_logits in zip(indices, logits, strict=True):
+                    for number in asked[rows[index]]:
+                        answers[number] = _score(row_logits, requests[number][2])
+                progress.update(len(indices))
+        return answers
+
+    def _batches(self, rows: list[tuple[int, ...]], kept: list[int]) -> list[list[tuple[int, list[int]]]]:
+        """Batches of (prefix length, indices of rows that share it)."""
+        lengths = [len(row) for row in rows]
+        shareable = _shares_prefixes(self.model, max(lengths))
+        families = shared_prefixes(rows, kept) if shareable else [(0, list(range(len(rows))))]
+        return prefix_batches(families, lengths, self.token_budget)
+
+    def _batch_logits(
+        self, rows: list[tuple[int, ...]], kept: list[int], batch: list[tuple[int, list[int]]]
+    ) -> tuple[list[int], list[Tensor]]:
+        """Indices of the batch's rows, and for each the logits (kept, vocab) at its last positions."""
+        indices = [index for _, members in batch for index in members]
+        starts = torch.tensor([prefix for prefix, members in batch for _ in members])  # (rows,)
+        rest = [list(rows[index][start:]) for index, start in zip(indices, starts.tolist(), strict=True)]
+        input_ids, mask = pad(rest, self.eot_token_id)  # (rows, longest rest)
+        # Position p of a row of n tokens is kept when n - kept <= p < n.
+        positions, ends = torch.arange(input_ids.shape[1]), mask.sum(1, keepdim=True)
+        counts = torch.tensor([kept[index] for index in indices])
+        keep = (positions < ends) & (positions >= ends - counts[:, None])
+        inputs = {}
+        if batch[0][0] > 0:
+            cache, prefix_mask = self._prefix_cache([rows[members[0]][:prefix] for prefix, members in batch])
+            family = torch.repeat_interleave(torch.tensor([len(members) for _, members in batch]))  # (rows,)
+            cache.batch_select_indices(family.to(self.model.device))
+            mask = torch.cat([prefix_mask[family], mask], dim=1)
+            # Shorter prefixes leave a masked gap in the cache; positions go on as if it were not there.
+            position_ids = (starts[:, None] + positions).to(self.model.device)
+            inputs = {"past_key_values": cache, "use_cache": True, "position_ids": position_ids}
+        return indices, list(_logits(self.model, input_ids, mask, keep, **inputs).split(counts.tolist()))
+
+    def _prefix_cache(self, prefixes: list[tuple[int, ...]]) -> tuple[DynamicCache, Tensor]:
+        """Keys and values of right-padded prefixes, and their attention mask (prefixes, longest)."""
+        input_ids, mask = pad([list(prefix) for prefix in prefixes], self.eot_token_id)
+        cache, nothing = DynamicCache(config=self.model.config), torch.zeros_like(mask, dtype=torch.bool)
+        _logits(self.model, input_ids, mask, nothing, past_key_values=cache, use_cache=True)
+        return cache, mask
+
+
+def _logits(model, input_ids: Tensor, mask: Tensor, keep: Tensor, **inputs) -> Tensor:
+    """answer_logits of tensors that lie on the CPU."""
+    return answer_logits(model, *(tensor.to(model.device) for tensor in (input_ids, mask, keep)), **inputs)
+
+
+def _shares_prefixes(model, longest: int) -> bool:
+    """Can keys and values of a padded prefix be reused? Not with recurrent states, nor beyond a sliding window."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model  # under peft's wrapper
+    window = getattr(model.config.get_text_config(), "sliding_window", None) or longest
+    takes_positions = "position_ids" in inspect.signature(plain.forward).parameters
+    return takes_positions and not plain._is_stateful and longest <= window
+
+
+def _score(logits: Tensor, continuation: list[int]) -> tuple[float, bool]:
+    """Log-probability of a continuation and whether it is greedy, from logits (>= continuation, vocab) at its end."""
+    tokens = torch.tensor(continuation, device=logits.device)
+    logits = logits[-len(continuation) :]
+    chosen = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
+    return chosen.sum().item(), logits.argmax(1).equal(tokens)
+
+
+class _BuiltOnce(ConfigurableTask):
+    """A task whose requests are built for the first model and shared by the next ones."""
+
+    _instances = None
+
+    def build_all_requests(self, **settings) -> None:
+        if self._instances is None:
+            super().build_all_requests(**settings)
+        for instance in self._instances:
+            instance.resps, instance.filtered_resps = [], {}  # else the first model's answers would count for all
+
+
+def run_benchmarks(model, tokenizer, items: Path, limit: int | None = None) -> list[dict]:
+    """Score a model on every benchmark whose items lie in `items` (see benchmarks.write_benchmarks).
+
+    One row a benchmark: benchmark, domain, shots, metric, value and chance in [0, 1], stderr over items, n items,
+    floor (nan: not measured), task_version. `limit` takes the first items of each. Runs in the caller's dtype; under
+    autocast, parameters that require gradients are cast once, frozen ones again in every batch.
+    Raises StudyError when an item file is missing.
+    """
+    tasks = _tasks(items.resolve(), limit, _stamps(items))
+    outcome = lm_eval.evaluate(LeanLM(model, tokenizer), {"tasks": tasks}, limit=limit, log_samples=False)
+    return [_row(task, outcome["results"][name], limit) for name, task in tasks.items()]
+
+
+def _stamps(items: Path) -> tuple[int, ...]:
+    """Times of last change, so that rewritten items are read again."""
+    for name in BENCHMARKS:
+        if not (items / f"{name}.jsonl").exists():
+            raise StudyError(f"{items / name}.jsonl: missing; run `dvc repro sets`")
+    return tuple((items / f"{name}.jsonl").stat().st_mtime_ns for name in BENCHMARKS)
+
+
+@lru_cache(maxsize=4)
+def _tasks(items: Path, limit: int | None, stamps: tuple[int, ...]) -> dict[str, _BuiltOnce]:
+    """The suite's lm-eval tasks; their requests are built once per process, items and limit."""
+    return {name: _task(name, items) for name in BENCHMARKS}
+
+
+def _task(name: str, items: Path) -> _BuiltOnce:
+    """The task of TASKS/name.yaml over items/name.jsonl, held in memory: no cache of datasets is used or left."""
+    datasets.disable_progress_bars()
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # it would report even local files to a server
+    config = load_yaml(TASKS / f"{name}.yaml")
+    with tempfile.TemporaryDirectory() as cache:
+        source = {"data_files": {"test": str(items / f"{name}.jsonl")}}
+        config["dataset_kwargs"] = source | {"cache_dir": cache, "keep_in_memory": True}
+        return _BuiltOnce(config=config)
+
+
+def _row(task: _BuiltOnce, result: dict, limit: int | None) -> dict:
+    """A result row; each task has one metric."""
+    metric = task.config.metric_list[0]["metric"]
+    stderr = result[f"{metric}_stderr,none"]
+    return {
+        "benchmark": task.task_name,
+        "domain": task.config.metadata["domain"],
+        "shots": task.config.num_fewshot,
+        "metric": metric,
+        "value": float(result[f"{metric},none"]),
+        "stderr": NAN if stderr == "N/A" else float(stderr),
+        "n": result["sample_len"],
+        "chance": _chance(task, limit),
+        "floor": NAN,
+        "task_version": str(task.VERSION),
+    }
+
+
+def _chance(task: _BuiltOnce, limit: int | None) -> float:
+    """Accuracy of guessing: the mean of one over the number of choices; 0 where the answer is a free text."""
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return 0.0
+    shares = [1 / len(task.doc_to_choice(document)) for _, document in task.doc_iterator(limit=limit)]
+    return sum(shares) / len(shares)
+
+
+def fidelity(replica, victim, tokenizer, samples: list[dict]) -> list[dict]:
+    """How close a replica is to the victim (paper 3.1) on the answer tokens of {"input_ids", "answer_start"} samples.
+
+    agreement: share of answer tokens where both models' most likely token is the same; kl: KL(victim || replica) in
+    nats; cross_entropy: the replica's, on the samples' own tokens, in nats; perplexity: its exponential.
+    Agreement pools all tokens (n tokens, standard error clustered by sample, since tokens of one answer are not
+    independent). The others are means over a sample's tokens, then over samples, like DD (n samples).
+    Rows have run_benchmarks' keys. Raises StudyError when there is no sample or one without an answer token.
+    """
+    if not samples or any(not 0 < sample["answer_start"] < len(sample["input_ids"]) for sample in samples):
+        raise StudyError("fidelity: needs samples, each with a prompt and an answer token; mend the evaluation set")
+    scores = torch.zeros(len(samples), 4, dtype=torch.float64)  # per sample: tokens, agreeing, sum of KL, sum of CE
+    batches = length_batches([len(sample["input_ids"]) for sample in samples], TOKEN_BUDGET)
+    with measuring(replica), measuring(victim):
+        for batch in tqdm(batches, desc="fidelity", unit="batch", leave=False):
+            scores[batch] = _compare(replica, victim, tokenizer, [samples[index] for index in batch])
+    tokens, agreeing, kl, cross_entropy = scores.unbind(1)
+    loss, loss_error = _mean(cross_entropy / tokens)
+    return [
+        _fidelity_row("agreement", *_pooled(agreeing, tokens), int(tokens.sum())),
+        _fidelity_row("kl", *_mean(kl / tokens), len(samples)),
+        _fidelity_row("cross_entropy", loss, loss_error, len(samples)),
+        _fidelity_row("perplexity", math.exp(loss), math.exp(loss) * loss_error, len(samples)),
+    ]
+
+
+def _compare(replica, victim, tokenizer, samples: list[dict]) -> Tensor:
+    """Per sample (samples, 4): answer tokens, agreeing ones, sum of KL, sum of the replica's cross-entropy."""
+    input_ids, mask = pad([sample["input_ids"] for sample in samples], tokenizer.eos_token_id)  # (samples, tokens)
+    starts = torch.tensor([sample["answer_start"] for sample in samples])[:, None]
+    positions = torch.arange(input_ids.shape[1])
+    keep = (positions >= starts - 1) & (positions < mask.sum(1, keepdim=True) - 1)  # they predict the answer tokens
+    labels = input_ids[keep.roll(1, dims=1)].to(replica.device)  # (answer tokens,)
+    sample_of = keep.nonzero()[:, 0]  # (answer tokens,)
+    logits = _logits(replica, input_ids, mask, keep)  # (answer tokens, vocab)
+    # The victim compared with itself needs no second forward.
+    theirs = logits if replica is victim else _logits(victim, input_ids, mask, keep).to(logits.device)
+    scores = torch.zeros(len(samples), 4, dtype=torch.float64)
+    # In chunks: softmaxes over a large vocabulary take more memory than the forward.
+    chunks = (tensor.split(128) for tensor in (logits, theirs, labels, sample_of))
+    for own, other, label, owner in zip(*chunks, strict=True):
+        own, other = own.log_softmax(1), other.log_softmax(1)  # (128, vocab)
+        agree = own.argmax(1) == other.argmax(1)
+        kl = (other.exp() * (other - own)).sum(1)
+        loss = -own.gather(1, label[:, None])[:, 0]
+        columns = torch.stack([torch.ones_like(loss), agree, kl, loss], dim=1).double().cpu()
+        scores.index_add_(0, owner, columns)
+    return scores
+
+
+def _mean(values: Tensor) -> tuple[float, float]:
+    """Mean and its standard error (nan for a single value) over (samples,)."""
+    return values.mean().item(), (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else NAN
+
+
+def _pooled(counts: Tensor, tokens: Tensor) -> tuple[float, float]:
+    """Share counts.sum() / tokens.sum() and its standard error with samples as clusters (linearised ratio)."""
+    share, samples = (counts.sum() / tokens.sum()).item(), len(tokens)
+    if samples == 1:
+        return share, NAN
+    residuals = counts - share * tokens  # (samples,)
+    return share, (math.sqrt(samples / (samples - 1)) * residuals.norm() / tokens.sum()).item()
+
+
+def _fidelity_row(metric: str, value: float, stderr: float, n: int) -> dict:
+    score = {"metric": metric, "value": value, "stderr": stderr, "n": n, "chance": NAN, "floor": NAN}
+    return {"benchmark": "evaluation", "domain": "fidelity", "shots": 0} | score | {"task_version": FIDELITY_VERSION}

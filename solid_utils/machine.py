@@ -1,0 +1,73 @@
+"""What this machine is, and whether a run fits it. Checks of the CPU only warn; memory and disk stop a run in one line."""
+
+import importlib.metadata
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import psutil
+import torch
+
+from solid_utils.errors import StudyError
+
+LIBRARIES = ("torch", "transformers", "peft", "accelerate", "lm_eval", "numpy", "pandas")
+
+
+def cpu_facts() -> dict[str, str]:
+    """CPU model name and flags from /proc/cpuinfo, or what the platform module knows."""
+    facts = {"model name": platform.processor() or platform.machine(), "flags": ""}
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines():
+            key, _, value = line.partition(":")
+            facts[key.strip()] = value.strip()
+    return facts
+
+
+def describe(threads: int) -> dict[str, str]:
+    """What equal digits depend on: CPU type, its bfloat16 units, threads, library versions."""
+    facts = cpu_facts()
+    flags = set(facts["flags"].split())
+    units = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"cpu": facts["model name"], "units": " ".join(units), "threads": str(threads)} | versions
+
+
+def device() -> torch.device:
+    """The accelerator if there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def check_cpu() -> None:
+    """Warn, never stop: without bfloat16 units the default study takes longer."""
+    units = describe(0)["units"]
+    if device().type == "cpu" and "avx512_bf16" not in units:
+        print("warning: this CPU has no avx512_bf16; the default study takes about 2 to 3 hours instead of half an hour")
+    if device().type == "cpu" and (os.cpu_count() or 1) < 2:
+        print("warning: one CPU core; expect twice the time")
+
+
+def check_memory(needed: int, what: str) -> None:
+    """Raise StudyError if `needed` bytes are not available (host memory, or the GPU's where there is one)."""
+    there = torch.cuda.mem_get_info()[0] if device().type == "cuda" else psutil.virtual_memory().available
+    print(f"memory: {what} needs about {needed / 1e9:.1f} GB, {there / 1e9:.1f} GB available")
+    if needed > there:
+        raise StudyError(
+            f"memory: {what} needs about {needed / 1e9:.1f} GB, {there / 1e9:.1f} GB available; "
+            "close programs, lower batch in params.yaml (tiers), or take a larger machine"
+        )
+
+
+def check_disk(needed: int, folder: Path, what: str) -> None:
+    """Raise StudyError if `folder`'s disk has fewer than `needed` bytes free."""
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise StudyError(
+            f"{folder}: {what} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free; free some (`dvc gc -w`) or use another disk"
+        )
+
+
+if __name__ == "__main__":
+    check_cpu()

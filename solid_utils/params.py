@@ -1,0 +1,257 @@
+"""params.yaml -> typed, validated settings. Every error names the key and the fix."""
+
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from solid_utils.errors import StudyError
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0)]
+Start = Literal["xavier", "normal_0.02"]
+T = TypeVar("T")
+
+
+class Section(BaseModel):
+    """A misspelt key is an error, not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+class Shape(Section):
+    """Size of a random Llama, for tests."""
+
+    layers: Positive
+    width: Positive
+    heads: Positive
+    vocabulary: Positive
+
+
+class Model(Section):
+    """Where a victim comes from and in which dtype it runs."""
+
+    source: Literal["packaged", "hub", "folder", "random"]
+    path: str | None = None
+    revision: str | None = None
+    shape: Shape | None = None
+    weights: Literal["float32", "bfloat16"]
+    autocast: Literal["bfloat16"] | None
+    budget: dict[str, dict] = {}
+
+    @model_validator(mode="after")
+    def complete(self) -> "Model":
+        if self.source == "random" and self.shape is None:
+            raise ValueError("source: random needs a shape")
+        if self.source != "random" and self.path is None:
+            raise ValueError(f"source: {self.source} needs a path")
+        if self.source == "hub" and self.revision is None:
+            raise ValueError("source: hub needs a revision")
+        return self
+
+    @property
+    def dtype(self) -> str:
+        return f"{self.weights}+{self.autocast}-autocast" if self.autocast else self.weights
+
+
+class Labels(Section):
+    new_tokens: Positive
+    batch: Positive
+
+
+class Difficulty(Section):
+    samples: Positive
+    seeds: Annotated[list[int], Field(min_length=1)]
+    start: Start
+    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
+
+
+class Evaluation(Section):
+    samples: Positive
+    limit: Positive | None
+
+
+class Recipe(Section):
+    """One training run. `steps` wins over `epochs`; `batch` is the effective batch, whatever the hardware."""
+
+    queries: Positive = 1
+    steps: Annotated[int, Field(ge=0)] | None = None
+    epochs: Annotated[float, Field(gt=0)] | None = None
+    batch: Positive
+    device_batch: Positive | None = None
+    length: Positive | None = None
+    learning_rate: Rate
+    weight_decay: Rate
+    schedule: Literal["cosine", "linear", "constant"]
+    warmup: Rate = 0.0
+    warmup_steps: Positive | None = None
+    validate_every: Positive
+    loss: Literal["relative_mse", "mse"] | None = None
+
+    @model_validator(mode="after")
+    def complete(self) -> "Recipe":
+        if self.steps is None and self.epochs is None:
+            raise ValueError("needs steps or epochs")
+        if self.device_batch and self.batch % self.device_batch:
+            raise ValueError(f"batch {self.batch} is not a multiple of device_batch {self.device_batch}")
+        return self
+
+    def total_steps(self, samples: int) -> int:
+        """Optimizer steps over `samples` training samples."""
+        return self.steps if self.steps is not None else max(1, round(self.epochs * samples / self.batch))
+
+
+class AttackBudget(Section):
+    seeds: Annotated[list[int], Field(min_length=1)]
+    start: Start
+    labels: Literal["victim", "dataset"]
+    validation: Positive
+    ft: Recipe
+    sem: Recipe
+
+
+class CustomizationBudget(Recipe):
+    method: Literal["lora", "full"]
+    rank: Positive | None = None
+    alpha: Positive | None = None
+    dropout: Rate = 0.0
+    samples: Positive
+    test: Positive
+    seed: int = 42
+
+
+class Tier(Section):
+    """Budgets of one tier. `length` is tokens a sample, prompt and answer together."""
+
+    length: Positive
+    labels: Labels
+    difficulty: Difficulty
+    scan: Difficulty
+    evaluation: Evaluation
+    attack: AttackBudget
+    customization: CustomizationBudget
+
+
+class AttackRun(Section):
+    secured: str
+    attack: Literal["ft_all", "ft_closed", "sem"]
+    recipe: dict = {}
+
+
+class CustomizationRun(Section):
+    secured: str
+    domain: Literal["math"]
+
+
+class Study(Section):
+    models: Annotated[list[str], Field(min_length=1)]
+    attacks: list[str]
+    customizations: list[str]
+
+
+class Halves(Section):
+    alpaca: Positive
+    mmlu: Positive
+
+
+class Benchmark(Section):
+    mmlu: Positive
+    c4: Positive
+
+
+class CustomizationSets(Section):
+    train: Positive
+    validation: Positive
+    test: Positive
+
+
+class Data(Section):
+    seed: int
+    validation: Halves
+    evaluation: Halves
+    benchmark: Benchmark
+    customization: CustomizationSets
+
+
+class Params(Section):
+    """The whole of params.yaml."""
+
+    tier: str
+    threads: Positive
+    study: Study
+    data: Data
+    attacks: dict[str, AttackRun]
+    customizations: dict[str, CustomizationRun]
+    models: dict[str, Model]
+    tiers: dict[str, dict]
+
+    @model_validator(mode="after")
+    def names_exist(self) -> "Params":
+        for key, section in (("models", self.models), ("attacks", self.attacks), ("customizations", self.customizations)):
+            for name in getattr(self.study, key):
+                pick(section, name, f"study.{key}")
+        pick(self.tiers, self.tier, "tier")
+        return self
+
+    def model(self, name: str) -> Model:
+        return pick(self.models, name, "models")
+
+    def budgets(self, model: str) -> Tier:
+        """The chosen tier with the model's own overrides laid over it."""
+        overrides = self.model(model).budget.get(self.tier, {})
+        where = f"tiers.{self.tier}" + (f" + models.{model}.budget.{self.tier}" if overrides else "")
+        return validated(Tier, merge(self.tiers[self.tier], overrides), where)
+
+    def recipe(self, model: str, run: str) -> Recipe:
+        """The recipe of an attack run: the tier's, with the run's overrides laid over it."""
+        attack = pick(self.attacks, run, "attacks")
+        base = self.budgets(model).attack
+        recipe = base.sem if attack.attack == "sem" else base.ft
+        return validated(Recipe, merge(recipe.model_dump(exclude_none=True), attack.recipe), f"attacks.{run}.recipe")
+
+
+def load(path: Path | str = "params.yaml") -> Params:
+    """Read and validate the parameters. Raises StudyError naming the key, what is wrong, the fix."""
+    path = Path(path)
+    if not path.exists():
+        raise StudyError(f"{path}: missing; run from the top of the repository")
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise StudyError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    params = validated(Params, raw, str(path))
+    for model in params.study.models:
+        params.budgets(model)
+        for run in params.study.attacks:
+            params.recipe(model, run)
+    return params
+
+
+def pick(section: dict[str, T], name: str, key: str) -> T:
+    """The named entry of a section. Raises StudyError listing the names that exist."""
+    if name not in section:
+        raise StudyError(f"params.yaml: {key}: unknown name '{name}'; choose one of {', '.join(sorted(section))}")
+    return section[name]
+
+
+def merge(base: dict, over: dict) -> dict:
+    """Nested dictionaries, `over` winning key by key."""
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = merge(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+    return merged
+
+
+def validated(schema: type[S], raw: dict, where: str) -> S:
+    """Validate `raw`, turning pydantic's report into one line about its first error."""
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        given = "" if isinstance(first["input"], dict) else f", given {first['input']!r}"
+        raise StudyError(f"{where}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}{given}") from None

@@ -1,0 +1,48 @@
+"""Columns of every result file, written once. One observation a row; never a time or a date."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from solid_utils.errors import StudyError
+
+RESULTS = Path("results/runs")  # RESULTS / MODEL / {victim, dd, scan, attacks/RUN, customizations/RUN}
+
+# What was run, at which cost, what came out. `attack` is "none" for the victim and for customized models;
+# `steps` 0 is the attacker's start, before any training ("zero-query row").
+RUN = ["model", "revision", "tier", "dtype", "deployment", "secured", "start", "attack", "recipe", "view", "labels", "seed"]
+COST = ["steps", "queries", "tokens", "flops"]
+OUTCOME = ["benchmark", "domain", "shots", "metric", "value", "stderr", "n", "chance", "floor", "task_version"]
+SCORES = RUN + COST + OUTCOME
+
+# Training curves: validation after `step` optimizer steps. Rows with step 0 come before any training.
+CURVE = RUN + COST + ["split", "metric", "value"]
+
+# Greedy answers to the same prompts, side by side.
+ANSWERS = ["id", "victim", "replica"]
+
+# Distillation difficulty, one row a (secured set, seed); seed "mean" averages the seeds.
+DD = ["model", "revision", "tier", "dtype", "kind", "secured", "layers", "parameters", "share", "start", "seed", "dd", "stderr", "n"]
+
+
+def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd.DataFrame:
+    """Write rows as CSV in the given column order, whole or not at all. Raises StudyError on a wrong column."""
+    table = pd.DataFrame(rows)
+    if set(table.columns) != set(columns):
+        wrong = sorted(set(table.columns) ^ set(columns))
+        raise StudyError(f"{path}: columns {wrong} do not fit the schema; mend solid_utils/schema.py or the writer")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    table[columns].to_csv(partial, index=False, float_format="%.10g")
+    partial.replace(path)
+    return table[columns]
+
+
+def read(path: Path, columns: list[str]) -> pd.DataFrame:
+    """Read a result file. Raises StudyError when it is missing or its columns do not fit."""
+    if not path.exists():
+        raise StudyError(f"{path}: missing; run `dvc repro` first")
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    if list(table.columns) != columns:
+        raise StudyError(f"{path}: columns do not fit solid_utils/schema.py; delete it and run `dvc repro`")
+    return table

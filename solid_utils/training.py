@@ -1,0 +1,197 @@
+"""One training engine for attacks and customization: Hugging Face Trainer with length-grouped batches and exact resume."""
+
+import json
+import math
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+
+from solid_utils import machine
+from solid_utils.errors import StudyError
+from solid_utils.forward import answer_logits, pad
+from solid_utils.params import Recipe
+
+Loss = Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]
+WINDOW = 8  # batches are filled from windows of this many, sorted by length, so that padding stays small
+
+
+def order(lengths: list[int], batch: int, steps: int, seed: int) -> list[int]:
+    """Sample indices for `steps` batches: shuffled each epoch by `seed`, samples of similar length side by side.
+
+    The whole order is fixed before the run, so a resumed run sees the same batches.
+    """
+    generator, indices = random.Random(seed), []
+    while len(indices) < steps * batch:
+        epoch = generator.sample(range(len(lengths)), len(lengths))
+        for start in range(0, len(epoch), WINDOW * batch):
+            window = sorted(epoch[start : start + WINDOW * batch], key=lambda index: lengths[index])
+            rows = [window[first : first + batch] for first in range(0, len(window), batch)]
+            generator.shuffle(rows)
+            indices += [index for row in rows for index in row]
+    return indices[: steps * batch]
+
+
+class Collator:
+    """Samples -> a padded batch: input_ids, attention_mask and keep (positions that predict an answer token)."""
+
+    def __init__(self, pad_id: int):
+        self.pad_id = pad_id
+
+    def __call__(self, samples: list[dict]) -> dict[str, torch.Tensor]:
+        input_ids, attention_mask = pad([sample["input_ids"] for sample in samples], self.pad_id)
+        keep = torch.zeros_like(input_ids, dtype=torch.bool)
+        for row, sample in enumerate(samples):
+            keep[row, sample["answer_start"] - 1 : len(sample["input_ids"]) - 1] = True
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "keep": keep}
+
+
+def answer_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Mean cross-entropy over the batch's answer tokens; logits are computed at these positions only."""
+    targets = torch.roll(batch["input_ids"], -1, dims=1)[batch["keep"]]
+    logits = answer_logits(model, batch["input_ids"], batch["attention_mask"], batch["keep"])
+    return torch.nn.functional.cross_entropy(logits, targets)
+
+
+class StudyTrainer(Trainer):
+    """Trainer with a loss and a validation of ours, and checkpoints that hold the trainable tensors only."""
+
+    def __init__(self, *arguments, loss: Loss, validate: Callable[[PreTrainedModel], dict[str, float]], **options):
+        super().__init__(*arguments, **options)
+        self.study_loss, self.study_validate = loss, validate
+
+    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
+        return self.study_loss(model, inputs)
+
+    def evaluate(self, *_, **__) -> dict[str, float]:
+        self.model.eval()
+        metrics = {f"validation_{name}": value for name, value in self.study_validate(self.model).items()}
+        self.log(dict(metrics))
+        return metrics
+
+    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
+        trainable = {name: p.detach().contiguous() for name, p in self.model.named_parameters() if p.requires_grad}
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(trainable, Path(output_dir) / "model.safetensors", metadata={"format": "pt"})
+
+
+class Progress(TrainerCallback):
+    """A line every few seconds with the time left; a loss that is not finite stops the run."""
+
+    def __init__(self):
+        self.begun = self.told = None
+
+    def on_train_begin(self, args, state, control, **_):
+        self.begun = self.told = (time.monotonic(), state.global_step)
+
+    def on_step_end(self, args, state, control, **_):
+        now = time.monotonic()
+        if now - self.told[0] > 10:
+            pace = (now - self.begun[0]) / (state.global_step - self.begun[1])
+            left = pace * (state.max_steps - state.global_step)
+            print(f"step {state.global_step}/{state.max_steps}, {pace:.2f} s a step, {left:.0f} s left", flush=True)
+            self.told = (now, state.global_step)
+
+    def on_log(self, args, state, control, logs=None, **_):
+        if not math.isfinite((logs or {}).get("loss", 0.0)):
+            raise StudyError(f"training: loss is {logs['loss']} at step {state.global_step}; lower learning_rate in params.yaml")
+
+
+def last_checkpoint(folder: Path) -> str | None:
+    """The newest whole checkpoint. Trainer writes trainer_state.json last, so one without it was cut short."""
+    whole = []
+    for path in folder.glob("checkpoint-*/trainer_state.json"):
+        try:
+            whole.append((json.loads(path.read_text())["global_step"], str(path.parent)))
+        except (json.JSONDecodeError, KeyError):
+            continue
+    return max(whole)[1] if whole else None
+
+
+def check_fits(model: PreTrainedModel, trainable: set[str], what: str) -> None:
+    """Raise StudyError if gradients and AdamW's two moments of the trainable tensors do not fit into memory."""
+    held = sum(p.numel() * p.element_size() for name, p in model.named_parameters() if name in trainable)
+    machine.check_memory(3 * held + 500_000_000, what)
+
+
+def train(
+    model: PreTrainedModel,
+    trainable: set[str],
+    samples: list[dict],
+    loss: Loss,
+    validate: Callable[[PreTrainedModel], dict[str, float]],
+    recipe: Recipe,
+    seed: int,
+    pad_id: int,
+    state: Path,
+) -> list[dict]:
+    """Train the named parameters of `model` in place; returns the history, one dict a logged step.
+
+    Goes on from the last checkpoint under `state`, if there is one, and ends at the same numbers. Validation runs
+    before the first step and every `recipe.validate_every` steps.
+    Raises StudyError when the memory does not suffice, the loss is not finite, or the disk is full.
+    """
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trainable)
+    check_fits(model, trainable, "training")
+    steps = recipe.total_steps(len(samples))
+    indices = order([len(sample["input_ids"]) for sample in samples], recipe.batch, steps, seed)
+    if steps == 0:
+        return [{"step": 0} | {f"validation_{name}": value for name, value in validate(model).items()}]
+    device_batch = recipe.device_batch or recipe.batch
+    arguments = TrainingArguments(
+        output_dir=str(state),
+        max_steps=steps,
+        per_device_train_batch_size=device_batch,
+        gradient_accumulation_steps=recipe.batch // device_batch,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        lr_scheduler_type=recipe.schedule,
+        warmup_steps=recipe.warmup_steps or math.ceil(recipe.warmup * steps),
+        optim="adamw_torch_fused",
+        seed=seed,
+        train_sampling_strategy="sequential",
+        eval_strategy="steps",
+        eval_steps=recipe.validate_every,
+        eval_on_start=True,
+        logging_steps=recipe.validate_every,
+        logging_nan_inf_filter=False,
+        save_steps=recipe.validate_every,
+        save_total_limit=1,
+        use_cpu=machine.device().type == "cpu",
+        remove_unused_columns=False,
+        dataloader_pin_memory=machine.device().type == "cuda",
+        disable_tqdm=True,
+        report_to="none",
+    )
+    trainer = StudyTrainer(
+        model,
+        arguments,
+        data_collator=Collator(pad_id),
+        train_dataset=[samples[index] for index in indices],
+        eval_dataset=[],
+        loss=loss,
+        validate=validate,
+    )
+    trainer.remove_callback("PrinterCallback")
+    trainer.add_callback(Progress())
+    try:
+        trainer.train(resume_from_checkpoint=last_checkpoint(state))
+    except OSError as error:
+        raise StudyError(f"{state}: cannot be written ({error}); free some disk space and start again") from None
+    return history(trainer.state.log_history)
+
+
+def history(log: list[dict]) -> list[dict]:
+    """One dict a step: Trainer's log with the entries of a step merged. A resumed run logs a step twice; the first stays."""
+    merged: dict[int, dict] = {}
+    for entry in log:
+        row = merged.setdefault(entry["step"], {"step": entry["step"]})
+        for key, value in entry.items():
+            if key in ("loss", "grad_norm", "learning_rate") or key.startswith("validation_"):
+                row.setdefault(key, value)
+    return [merged[step] for step in sorted(merged)]

@@ -1,0 +1,308 @@
+"""The paper's claims against our tables: what it said, what we measured, and a verdict by a rule stated here.
+
+Each rule is one function; its docstring is the rule as the report prints it. The rules are lopsided on purpose: an
+attack that succeeds on a small budget shows that a set is not secure, one that fails shows nothing.
+"""
+
+import inspect
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pandas as pd
+
+from solid_utils import metrics, paper, tables
+
+SUPPORTED = "supported at this scale"
+CONTRADICTED = "contradicted at this scale"
+NOT_TESTED = "not tested here"
+
+START = "xavier"  # the start whose search names the layers that the deployment `solid` secures
+RECOVERED = 0.25  # an attack that recovers more of the missing agreement than this has broken a set
+KEPT = 0.5  # a replica with at least this chance-corrected ratio has most of the victim
+ERRORS = 3  # combined standard errors that make a difference
+WITHIN = 0.04  # the paper's own margin for customization: "within 4 %"
+FEWEST_SETS = 8  # a correlation over fewer secured sets is an anecdote; the paper has 29 to 33
+EPSILONS = (0.05, 0.1, 0.2, 0.3, 0.5)
+# Samples the paper's attackers train on: 51,000 for 5 epochs (FT), for 30 epochs (SEM); section B.2.
+PAPER_SAMPLES = {"ft_all": 51_000 * 5, "ft_closed": 51_000 * 5, "sem": 51_000 * 30}
+COLUMNS = ["model", "key", "claim", "source", "paper_said", "we_measured", "verdict", "rule", "budget"]
+Finding = tuple[str, str]  # verdict, what we measured
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The tables of one model."""
+
+    attacks: pd.DataFrame  # runs scored before and after, without victim and guessing
+    difficulty: pd.DataFrame
+    search: pd.DataFrame  # indexed by start
+    customization: pd.DataFrame  # all kinds of problems together, indexed by deployment
+
+    def run(self, attack: str, deployment: str) -> pd.Series | None:
+        found = self.attacks[(self.attacks["attack"] == attack) & (self.attacks["deployment"] == deployment)]
+        return None if found.empty else found.iloc[0]
+
+    def on_solid(self, attack: str | None = None) -> pd.DataFrame:
+        """Attack runs on the very layers that SOLID secures, whatever the deployment is called."""
+        if START not in self.search.index:
+            return self.attacks.head(0)
+        solid = tuple(range(self.search.loc[START, "l_star"]))
+        mine = self.attacks["secured"].map(tables.layers_of) == solid
+        return self.attacks[mine & ((self.attacks["attack"] == attack) | (attack is None))]
+
+    def dd(self, kind: str) -> pd.DataFrame:
+        return self.difficulty[(self.difficulty["kind"] == kind) & (self.difficulty["start"] == START)]
+
+
+def percent(value: float) -> str:
+    return "unknown" if math.isnan(value) else f"{100 * value:.1f} %"
+
+
+def told(run: pd.Series) -> str:
+    """An attack run in a few words and numbers."""
+    place = run["secured"] if run["deployment"] == run["secured"] else f"{run['deployment']} ({run['secured']})"
+    return (
+        f"{run['attack']} on {place}, {run['steps']:.0f} steps: agreement "
+        f"{percent(run['agreement_start'])} -> {percent(run['agreement'])}, {percent(run['recovered_share'])} recovered"
+    )
+
+
+def has_paper_budget(runs: pd.DataFrame) -> bool:
+    """Did every run train on as many samples as the paper's?"""
+    return bool((runs["samples"].astype(float) >= runs["attack"].map(PAPER_SAMPLES)).all())
+
+
+def warning(runs: pd.DataFrame) -> str:
+    """The sentence without which a low score would be misread."""
+    if has_paper_budget(runs):
+        return ""
+    part = (runs["samples"].astype(float) / runs["attack"].map(PAPER_SAMPLES)).max()
+    return f" Trained on {100 * part:.2g} % of the paper's samples: a low score here is no proof of security."
+
+
+def darknetz(evidence: Evidence) -> Finding:
+    """Supported when FT-all on the last layer ends with a chance-corrected ratio of 50 % or more. A lower one
+    contradicts the claim at the paper's budget only. FT-closed and SEM on this set: see the runs listed."""
+    run = evidence.run("ft_all", "darknetz")
+    if run is None:
+        return NOT_TESTED, "no FT-all run on darknetz"
+    measured = f"{told(run)}; chance-corrected ratio {percent(run['chance_corrected_ratio'])}."
+    others = evidence.attacks[(evidence.attacks["deployment"] == "darknetz") & (evidence.attacks["attack"] != "ft_all")]
+    measured += (
+        " " + ("; ".join(told(other) for _, other in others.iterrows()) or "FT-closed and SEM not run on it") + "."
+    )
+    if run["chance_corrected_ratio"] >= KEPT:
+        return SUPPORTED, measured
+    runs = run.to_frame().T
+    return (CONTRADICTED if has_paper_budget(runs) else NOT_TESTED), measured + warning(runs)
+
+
+def placement(evidence: Evidence) -> Finding:
+    """Supported, as to security, when two FT-all runs of equal steps on equally many layers at different places end
+    in agreements more than three combined standard errors apart. The transition layer and customization at other
+    places are not part of the verdict."""
+    runs = evidence.attacks[evidence.attacks["attack"] == "ft_all"]
+    runs = runs.assign(size=runs["secured"].map(lambda secured: len(tables.layers_of(secured)))).query("size > 0")
+    for _, alike in runs.groupby(["size", "steps"]):
+        low, high = alike.loc[alike["agreement"].idxmin()], alike.loc[alike["agreement"].idxmax()]
+        if low["secured"] != high["secured"]:
+            apart = high["agreement"] - low["agreement"]
+            far = apart > ERRORS * math.hypot(high["agreement_stderr"], low["agreement_stderr"])
+            measured = f"only security is judged; {told(low)}; {told(high)}.{_extremes(evidence)}{warning(alike)}"
+            return (SUPPORTED if far else NOT_TESTED), measured
+    return NOT_TESTED, f"no two FT-all runs on equally many layers at different places.{_extremes(evidence)}"
+
+
+def _extremes(evidence: Evidence) -> str:
+    singles = evidence.dd("single")
+    if singles.empty:
+        return ""
+    low, high = singles.loc[singles["dd"].idxmin()], singles.loc[singles["dd"].idxmax()]
+    return f" DD of one layer: {high['dd']:.2f} at {high['secured']}, {low['dd']:.2f} at {low['secured']}."
+
+
+def size(evidence: Evidence) -> Finding:
+    """Not tested: needs attacks of one budget, and customizations, on a series of nested secured sets."""
+    prefixes = evidence.dd("prefix").sort_values("layers")
+    if prefixes.empty:
+        return NOT_TESTED, "no runs on a series of sizes"
+    first, last = prefixes.iloc[0], prefixes.iloc[-1]
+    return NOT_TESTED, (
+        f"no runs on a series of sizes. DD is {first['dd']:.2f} with {first['layers']:.0f} layer secured and "
+        f"{last['dd']:.2f} with {last['layers']:.0f}."
+    )
+
+
+def solid_security(evidence: Evidence) -> Finding:
+    """Contradicted when any attack on the layers SOLID secures recovers more than 25 % of the missing agreement.
+    Supported when none does, all at the paper's budget; else not tested."""
+    runs = evidence.on_solid()
+    if runs.empty:
+        return NOT_TESTED, "no attack on the layers that SOLID secures"
+    worst = runs.loc[runs["recovered_share"].idxmax()]
+    measured = f"strongest attack: {told(worst)}; share of parameters secured {percent(worst['share'])}."
+    secured = evidence.run("ft_all", "fully_secured")
+    if secured is not None:
+        measured += f" To compare: {told(secured)}."
+    if worst["recovered_share"] > RECOVERED:
+        return CONTRADICTED, measured
+    return (SUPPORTED if has_paper_budget(runs) else NOT_TESTED), measured + warning(runs)
+
+
+def solid_customization(evidence: Evidence) -> Finding:
+    """The paper's margin, on point estimates: supported when SOLID ends at most 4 points below fully open,
+    contradicted when it ends further below by more than three combined standard errors; else, or when fully open
+    itself gains no more than two standard errors, not tested."""
+    scores = evidence.customization
+    if not {"fully_open", "solid"} <= set(scores.index):
+        return NOT_TESTED, "needs a customization of fully_open and one of solid"
+    opened, solid = scores.loc["fully_open"], scores.loc["solid"]
+    measured = (
+        f"{solid['metric']}: fully open {percent(opened['before'])} -> {percent(opened['after'])}, SOLID "
+        f"{percent(solid['before'])} -> {percent(solid['after'])}; difference {100 * solid['gap_to_fully_open']:+.1f} "
+        f"± {100 * solid['gap_stderr']:.1f} points on {solid['n']:.0f} problems, one domain."
+    )
+    gained = opened["gain"] > 2 * math.hypot(opened["stderr"], opened["before_stderr"])
+    if not gained:
+        return NOT_TESTED, measured + " Fully open gained too little to compare with."
+    if solid["gap_to_fully_open"] >= -WITHIN:
+        return SUPPORTED, measured
+    below = -WITHIN - solid["gap_to_fully_open"] > ERRORS * solid["gap_stderr"]
+    return (CONTRADICTED if below else NOT_TESTED), measured
+
+
+def solid_layers(evidence: Evidence) -> Finding:
+    """Supported when the search ends at one or two layers from every start that was tried, else contradicted."""
+    if evidence.search.empty:
+        return NOT_TESTED, "no SOLID search"
+    measured = "; ".join(
+        f"start {start}: l* = {row['l_star']}, DD {row['dd']:.2f} against {(1 - row['epsilon']) * row['ceiling']:.2f}"
+        for start, row in evidence.search.iterrows()
+    )
+    return (SUPPORTED if (evidence.search["l_star"] <= 2).all() else CONTRADICTED), measured + "."
+
+
+def difficulty_predicts(evidence: Evidence) -> Finding:
+    """Needs eight secured sets or more, attacked by FT-all with equal steps: supported when Spearman's correlation
+    of DD and ADR is -0.6 or below, else contradicted."""
+    points = with_difficulty(evidence.attacks, evidence.difficulty)
+    points = points[points["attack"] == "ft_all"].drop_duplicates("secured").set_index("run")
+    points = points[points["steps"] == points["steps"].max()]
+    if len(points) < 3:
+        return NOT_TESTED, f"{len(points)} secured sets with a DD and an FT-all run"
+    dd, adr = points["dd"].astype(float), points["adr_mean_of_ratios"].astype(float)
+    if adr.isna().any():
+        return NOT_TESTED, "no benchmark counts, so there is no ADR"
+    spearman, pearson = metrics.spearman(dd, adr), metrics.pearson(dd, adr)
+    measured = f"{len(points)} secured sets: Spearman {spearman:.2f}, Pearson {pearson:.2f}."
+    if len(points) < FEWEST_SETS:
+        return NOT_TESTED, measured + f" Fewer than {FEWEST_SETS} sets are an anecdote."
+    return (SUPPORTED if spearman <= -0.6 else CONTRADICTED), measured
+
+
+def with_difficulty(attacks: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataFrame:
+    """Attack runs whose secured set has a DD, with it; one model, the start the attacker used."""
+    known = difficulty[difficulty["kind"].isin(["prefix", "single", "all"])].drop_duplicates(["secured", "start"])
+    return attacks.merge(known[["secured", "start", "dd", "stderr"]], on=["secured", "start"])
+
+
+def sem_at_chance(evidence: Evidence) -> Finding:
+    """Contradicted when SEM on the layers SOLID secures recovers more than 25 % of the missing agreement. Supported
+    when it does not, at the paper's budget; else not tested."""
+    runs = evidence.on_solid("sem")
+    if runs.empty:
+        return NOT_TESTED, "no SEM run on the layers that SOLID secures"
+    best = runs.loc[runs["recovered_share"].idxmax()]
+    kept = percent(best["chance_corrected_ratio"])
+    measured = f"{told(best)}; chance-corrected ratio {kept}; the attacker sees {best['view']}."
+    if best["recovered_share"] > RECOVERED:
+        return CONTRADICTED, measured
+    return (SUPPORTED if has_paper_budget(runs) else NOT_TESTED), measured + warning(runs)
+
+
+def epsilon(evidence: Evidence) -> Finding:
+    """Supported, as to "hardly matters", when l* is the same for every tolerance tried (the sets are then the same);
+    else not tested: other sets would have to be attacked and customized. That 0.05 is best is not tested."""
+    prefixes = evidence.dd("prefix").sort_values("layers")
+    if prefixes.empty or prefixes["ceiling"].isna().any():
+        return NOT_TESTED, "no DD by prefix, or no ceiling"
+    found = {value: l_star(prefixes, value) for value in EPSILONS}
+    measured = 'only "hardly matters" is judged; l* by epsilon, from the DD curve: ' + ", ".join(
+        f"{value}: {layers}" for value, layers in found.items()
+    )
+    return (SUPPORTED if len(set(found.values())) == 1 else NOT_TESTED), measured + "."
+
+
+def l_star(prefixes: pd.DataFrame, tolerance: float) -> int:
+    """Smallest prefix with DD >= (1 - tolerance) x ceiling, else the longest (paper 4.2); prefixes in order."""
+    passing = prefixes[prefixes["dd"] >= (1 - tolerance) * prefixes["ceiling"]]
+    return int((passing if len(passing) else prefixes.tail(1))["layers"].iloc[0])
+
+
+def ceiling(evidence: Evidence) -> Finding:
+    """Arithmetic on the paper's tables: supported when each printed ceiling lies nearer to ln V + 0.02^2 d / 2 than to
+    the value of a Xavier head. Our own ceilings stand beside it."""
+    found = paper.ceilings()
+    off = {start: (found["printed"] - found[start]).abs() for start in ("normal_0.02", "xavier")}
+    measured = (
+        f"{len(found)} printed ceilings are off by {off['normal_0.02'].max():.2f} at most from the formula, "
+        f"by {off['xavier'].min():.2f} at least from Xavier's."
+    )
+    ours = "; ".join(f"{start} {row['ceiling']:.2f}" for start, row in evidence.search.iterrows())
+    nearer = bool((off["normal_0.02"] < off["xavier"]).all())
+    return (SUPPORTED if nearer else CONTRADICTED), measured + (f" Ours: {ours}." if ours else "")
+
+
+RULES: dict[str, Callable[[Evidence], Finding]] = {
+    rule.__name__: rule
+    for rule in (
+        *(darknetz, placement, size, solid_security, solid_customization, solid_layers),
+        *(difficulty_predicts, sem_at_chance, epsilon, ceiling),
+    )
+}
+
+
+def evidence(made: dict[str, pd.DataFrame], model: str) -> Evidence:
+    """One model's part of the tables that `tables.make` returns."""
+    mine = {name: table[table["model"] == model] for name, table in made.items()}
+    customization = mine["customization"]
+    return Evidence(
+        mine["attacks"].dropna(subset="recovered_share"),
+        mine["difficulty"],
+        mine["search"].set_index("start"),
+        customization[customization["benchmark"] == "all"].drop_duplicates("deployment").set_index("deployment"),
+    )
+
+
+def budget(found: Evidence) -> str:
+    """What stood behind every number of a model, in one line."""
+    parts = []
+    everything = found.difficulty[found.difficulty["kind"] == "all"]
+    if len(everything):
+        parts.append(f"{everything['parameters'].iloc[0] / 1e6:.0f} M parameters")
+    if len(found.difficulty):
+        parts.append(f"DD on {found.difficulty['n'].max():.0f} samples, {found.difficulty['seeds'].max():.0f} seeds")
+    for attack, runs in found.attacks.groupby("attack", sort=False):
+        steps = " to ".join(f"{value:.0f}" for value in sorted({runs["steps"].min(), runs["steps"].max()}))
+        part = 100 * (runs["samples"].astype(float) / PAPER_SAMPLES[attack]).max()
+        parts.append(f"{attack} {steps} steps, {runs['seeds'].max()} seed, {part:.2g} % of the paper's samples at most")
+    return "; ".join(parts) or "no runs"
+
+
+def claim_table(made: dict[str, pd.DataFrame], models: list[str]) -> pd.DataFrame:
+    """Every claim of the paper for every model: paper said, we measured, verdict, rule, budget."""
+    rows = []
+    for model in models:
+        found = evidence(made, model)
+        tiny = "tiny" in set(found.attacks["tier"])
+        for claim in paper.CLAIMS:
+            rule = RULES[claim.key]
+            verdict, measured = rule(found)
+            if tiny:
+                verdict, measured = NOT_TESTED, f"tier tiny proves the pipeline only. {measured}"
+            text = " ".join(inspect.getdoc(rule).split())
+            rows.append(
+                [model, claim.key, claim.text, claim.source, claim.published, measured, verdict, text, budget(found)]
+            )
+    return pd.DataFrame(rows, columns=COLUMNS)

@@ -1,0 +1,172 @@
+"""A made-up results folder, numbers chosen by hand: tables, verdicts and ranges can be checked without a model."""
+
+import json
+from pathlib import Path
+
+from solid_utils import schema
+
+LAYERS = 6
+TOTAL = 1000  # parameters; a layer has 100, so the ends hold 400
+# benchmark: domain, chance, victim's score, standard error; the last two are no more than two errors above chance.
+BENCHMARKS = {
+    "hellaswag": ("Rsn", 0.25, 0.45, 0.05),
+    "sums": ("Math", 0.0, 0.80, 0.04),
+    "mmlu": ("Gen", 0.25, 0.26, 0.04),
+    "truthfulqa": ("Gen", 0.20, 0.27, 0.04),
+}
+COUNTED = ("hellaswag", "sums")
+# run: deployment, secured, attack, recipe's batch, steps, agreement before and after, share of the victim above chance
+ATTACKS = {
+    "solid-ft_all": ("solid", "layers 0", "ft_all", 8, 30, 0.02, 0.07, 0.05),
+    "darknetz-ft_all": ("darknetz", "layers 5", "ft_all", 8, 30, 0.60, 0.70, 0.90),
+    "fully_secured-ft_all": ("fully_secured", "all", "ft_all", 8, 30, 0.00, 0.05, 0.0),
+    "layer0-sem": ("layers 0", "layers 0", "sem", 16, 400, 0.02, 0.80, 0.80),
+    "layers0_3-sem": ("layers 0-3", "layers 0-3", "sem", 16, 200, 0.01, 0.20, 0.05),
+}
+# run: deployment, secured, {kind of problem: (before, after)}
+CUSTOMIZATIONS = {
+    "fully_open-math": ("fully_open", "none", {"sums": (0.30, 0.90), "words": (0.0, 0.30)}),
+    "solid-math": ("solid", "layers 0", {"sums": (0.30, 0.88), "words": (0.0, 0.28)}),
+}
+
+
+def run_columns(model: str, deployment: str, secured: str, attack: str, batch: int, steps: int, tier: str) -> dict:
+    return {
+        "model": model,
+        "revision": "0123456789ab",
+        "tier": tier,
+        "dtype": "float32",
+        "deployment": deployment,
+        "secured": secured,
+        "start": "xavier" if attack != "none" else "none",
+        "attack": attack,
+        "recipe": f"adamw 0.0002, decay 0.1, cosine, batch {batch}",
+        "view": "answers" if attack != "sem" else "token ids and boundary states",
+        "labels": "victim",
+        "seed": 42,
+        "steps": steps,
+        "queries": steps * batch,
+        "tokens": steps * batch * 100,
+        "flops": 0,
+    }
+
+
+def outcome(
+    benchmark: str, domain: str, metric: str, value: float, stderr: float, n: int, chance: float | None
+) -> dict:
+    blank = {"shots": 0, "floor": None, "task_version": "1.0"}
+    found = {"benchmark": benchmark, "domain": domain, "metric": metric, "value": value, "stderr": stderr, "n": n}
+    return found | {"chance": chance} | blank
+
+
+def fidelity(agreement: float) -> list[dict]:
+    values = {"agreement": agreement, "kl": 5 * (1 - agreement), "cross_entropy": 2 + 5 * (1 - agreement)}
+    return [outcome("evaluation", "fidelity", name, value, 0.01, 500, None) for name, value in values.items()]
+
+
+def benchmarks(kept: float) -> list[dict]:
+    """Scores of a model that keeps this share of what the victim has above chance."""
+    return [
+        outcome(name, domain, "acc", chance + kept * (victim - chance), stderr, 100, chance)
+        for name, (domain, chance, victim, stderr) in BENCHMARKS.items()
+    ]
+
+
+def write_scores(states: dict[int, list[dict]], run: dict, folder: Path) -> None:
+    """`states`: optimizer steps -> outcomes."""
+    rows = []
+    for steps, outcomes in states.items():
+        costs = {"steps": steps, "queries": run["queries"] if steps else 0}
+        rows += [run | costs | one for one in outcomes]
+    schema.write(rows, schema.SCORES, folder / "scores.csv")
+
+
+def write_curve(run: dict, before: float, after: float, folder: Path) -> None:
+    costs = [{"steps": run["steps"] * part // 4, "queries": run["queries"] * part // 4} for part in range(5)]
+    values = [before + (after - before) * part / 4 for part in range(5)]
+    rows = [
+        run | cost | {"split": "validation", "metric": "agreement", "value": value}
+        for cost, value in zip(costs, values, strict=True)
+    ]
+    schema.write(rows, schema.CURVE, folder / "curve.csv")
+
+
+def write_attack(folder: Path, model: str, name: str, tier: str, attack: tuple) -> None:
+    deployment, secured, kind, batch, steps, before, after, kept = attack
+    run = run_columns(model, deployment, secured, kind, batch, steps, tier)
+    states = {0: fidelity(before) + benchmarks(0), steps: fidelity(after) + benchmarks(kept)}
+    write_scores(states, run, folder / model / "attacks" / name)
+    write_curve(run, before, after, folder / model / "attacks" / name)
+
+
+def write_customization(folder: Path, model: str, name: str, tier: str, customization: tuple) -> None:
+    deployment, secured, kinds = customization
+    run = run_columns(model, deployment, secured, "none", 8, 60, tier) | {"start": "victim"}
+    states = {
+        steps: [
+            outcome(kind, "customization", "exact_match", pair[place], 0.02, 50, 0.0) for kind, pair in kinds.items()
+        ]
+        + fidelity(1.0 - 0.1 * place)
+        + benchmarks(1.0)
+        for place, steps in enumerate((0, 60))
+    }
+    write_scores(states, run, folder / model / "customizations" / name)
+    write_curve(run, 1.0, 0.9, folder / model / "customizations" / name)
+
+
+def difficulty_rows(model: str, tier: str, kind: str, secured: str, layers: int, start: str, dd: float) -> list[dict]:
+    parameters = TOTAL if kind == "all" else 100 * layers
+    row = {
+        "model": model,
+        "revision": "0123456789ab",
+        "tier": tier,
+        "dtype": "float32",
+        "kind": kind,
+        "secured": secured,
+    }
+    row |= {"layers": layers, "parameters": parameters, "share": parameters / TOTAL, "start": start}
+    return [row | {"seed": seed, "dd": dd, "stderr": 0.1, "n": 48} for seed in ("20", "42", "mean")]
+
+
+def write_difficulty(folder: Path, model: str, tier: str, prefix: list[float], ceiling: float) -> None:
+    """`prefix`: DD of layers 0..l-1 for l = 1, 2, ...; the start normal_0.02 gets the same plus 0.1."""
+    rows, searches = [], {}
+    for start, more in (("xavier", 0.0), ("normal_0.02", 0.1)):
+        rows += difficulty_rows(model, tier, "empty", "none", 0, start, 1.77)
+        for layers, dd in enumerate(prefix, start=1):
+            secured = "layers 0" if layers == 1 else f"layers 0-{layers - 1}"
+            rows += difficulty_rows(model, tier, "prefix", secured, layers, start, dd + more)
+        rows += difficulty_rows(model, tier, "all", "all", LAYERS, start, ceiling + more)
+        passing = [layers for layers, dd in enumerate(prefix, start=1) if dd + more >= 0.95 * (ceiling + more)]
+        l_star = (passing or [len(prefix)])[0]
+        searches[start] = {"l_star": l_star, "epsilon": 0.05, "secured": "layers 0", "dd": prefix[l_star - 1] + more}
+        searches[start] |= {"ceiling": ceiling + more, "evaluations": l_star + 1, "saved": LAYERS - l_star}
+    schema.write(rows, schema.DD, folder / model / "dd" / "curve.csv")
+    (folder / model / "dd" / "search.json").write_text(json.dumps(searches))
+    singles = [11.0, 6.5, 5.5, 3.0, 2.1, 4.0]
+    rows = [
+        r
+        for n, dd in enumerate(singles)
+        for r in difficulty_rows(model, tier, "single", f"layers {n}", 1, "xavier", dd)
+    ]
+    schema.write(rows, schema.DD, folder / model / "scan" / "curve.csv")
+
+
+def write_study(
+    folder: Path,
+    model: str = "toy",
+    tier: str = "small",
+    attacks: dict | None = None,
+    customizations: dict | None = None,
+    prefix: tuple = (11.0, 11.5, 12.0, 12.5, 13.0, 13.5),
+    ceiling: float = 10.9,
+) -> Path:
+    """A whole results folder of one model; arguments replace single parts. Returns the folder."""
+    run = run_columns(model, "none", "none", "none", 8, 0, tier)
+    write_scores({0: fidelity(1.0) + benchmarks(1.0)}, run, folder / model / "victim")
+    write_difficulty(folder, model, tier, list(prefix), ceiling)
+    for name, attack in (ATTACKS if attacks is None else attacks).items():
+        write_attack(folder, model, name, tier, attack)
+    for name, customization in (CUSTOMIZATIONS if customizations is None else customizations).items():
+        write_customization(folder, model, name, tier, customization)
+    return folder

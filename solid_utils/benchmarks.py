@@ -59,7 +59,8 @@ def read_lines(path: Path) -> list[dict]:
     """Rows of a JSON-lines file. Raises StudyError when it is missing."""
     if not path.exists():
         raise StudyError(f"{path}: missing; run `dvc repro fetch`")
-    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+    with path.open(encoding="utf8") as lines:  # str.splitlines would also cut at Unicode's line separators
+        return [json.loads(line) for line in lines]
 
 
 def write_items(items: list[dict], path: Path) -> None:

@@ -11,6 +11,7 @@ BENCHMARKS = SETS / "benchmarks"
 
 def write_lines(items: list[dict], path: Path) -> None:
     """JSON lines, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
     partial.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), encoding="utf8")
     partial.replace(path)
@@ -21,7 +22,8 @@ def read_set(name: str, folder: Path = SETS) -> list[dict]:
     path = folder / f"{name}.jsonl"
     if not path.exists():
         raise StudyError(f"{path}: missing; run `dvc repro sets`")
-    return [json.loads(line) for line in path.read_text(encoding="utf8").splitlines()]
+    with path.open(encoding="utf8") as lines:  # str.splitlines would also cut at Unicode's line separators
+        return [json.loads(line) for line in lines]
 
 
 def encode(items: list[dict], tokenizer, length: int) -> list[dict]:

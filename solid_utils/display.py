@@ -195,11 +195,21 @@ def printed(made: dict[str, pd.DataFrame]) -> str:
         ]
         blocks.append("\n".join(filled(line, indent) for line, indent in zip(lines, (2, 9, 9), strict=True)))
     for name in ("claims", "attacks", "benchmarks", "search", "customization"):
-        reading = filled(sentence(name, made[name]))
-        grid = "" if name == "claims" else f"{name}\n{compact(name, made[name], printed=True).to_string(index=False)}\n"
         if not made[name].empty:
-            blocks.append(grid + reading)
+            grid = "" if name == "claims" else f"{name}\n{grid_of(compact(name, made[name], printed=True))}\n"
+            blocks.append(grid + filled(sentence(name, made[name])))
     return "\n\n".join(blocks)
+
+
+def grid_of(shown: pd.DataFrame) -> str:
+    """Aligned columns: the first to the left, the others to the right."""
+    first = shown.columns[0]
+    width = shown[first].str.len().max()
+    return (
+        shown.assign(**{first: shown[first].str.ljust(width)})
+        .rename(columns={first: first.ljust(width)})
+        .to_string(index=False)
+    )
 
 
 def filled(text: str, indent: int = 0) -> str:

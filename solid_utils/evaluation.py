@@ -4,7 +4,6 @@ lm-eval supplies tasks, prompts and metrics; only its model class is ours (LeanL
 share once. Nothing here looks anything up on a hub.
 """
 
-import inspect
 import math
 import tempfile
 from collections import defaultdict
@@ -20,11 +19,10 @@ from lm_eval.models.utils import resolve_max_length
 from lm_eval.tasks._yaml_loader import load_yaml
 from torch import Tensor
 from tqdm import tqdm
-from transformers import DynamicCache
 
 from solid_utils.benchmarks import BENCHMARKS, TASKS
 from solid_utils.errors import StudyError
-from solid_utils.forward import answer_logits, length_batches, measuring, pad, prefix_batches, shared_prefixes
+from solid_utils.forward import LastLogits, answer_logits, length_batches, measuring, pad
 
 TOKEN_BUDGET = 4096  # tokens of a batch, padding and shared prefixes included
 FIDELITY_VERSION = "1.0"
@@ -75,63 +73,11 @@ class LeanLM(TemplateLM):
         kept = [max(len(requests[number][2]) for number in asked[row]) for row in rows]
         answers = [(NAN, False)] * len(requests)
         with measuring(self.model), tqdm(total=len(rows), desc="benchmarks", unit="input", leave=False) as progress:
-            for batch in self._batches(rows, kept):
-                indices, logits = self._batch_logits(rows, kept, batch)
-                for index, row_logits in zip(indices, logits, strict=True):
-                    for number in asked[rows[index]]:
-                        answers[number] = _score(row_logits, requests[number][2])
-                progress.update(len(indices))
+            for index, logits in LastLogits(self.model, rows, kept, self.eot_token_id, self.token_budget):
+                for number in asked[rows[index]]:
+                    answers[number] = _score(logits, requests[number][2])
+                progress.update()
         return answers
-
-    def _batches(self, rows: list[tuple[int, ...]], kept: list[int]) -> list[list[tuple[int, list[int]]]]:
-        """Batches of (prefix length, indices of rows that share it)."""
-        lengths = [len(row) for row in rows]
-        shareable = _shares_prefixes(self.model, max(lengths))
-        families = shared_prefixes(rows, kept) if shareable else [(0, list(range(len(rows))))]
-        return prefix_batches(families, lengths, self.token_budget)
-
-    def _batch_logits(
-        self, rows: list[tuple[int, ...]], kept: list[int], batch: list[tuple[int, list[int]]]
-    ) -> tuple[list[int], list[Tensor]]:
-        """Indices of the batch's rows, and for each the logits (kept, vocab) at its last positions."""
-        indices = [index for _, members in batch for index in members]
-        starts = torch.tensor([prefix for prefix, members in batch for _ in members])  # (rows,)
-        rest = [list(rows[index][start:]) for index, start in zip(indices, starts.tolist(), strict=True)]
-        input_ids, mask = pad(rest, self.eot_token_id)  # (rows, longest rest)
-        # Position p of a row of n tokens is kept when n - kept <= p < n.
-        positions, ends = torch.arange(input_ids.shape[1]), mask.sum(1, keepdim=True)
-        counts = torch.tensor([kept[index] for index in indices])
-        keep = (positions < ends) & (positions >= ends - counts[:, None])
-        inputs = {}
-        if batch[0][0] > 0:
-            cache, prefix_mask = self._prefix_cache([rows[members[0]][:prefix] for prefix, members in batch])
-            family = torch.repeat_interleave(torch.tensor([len(members) for _, members in batch]))  # (rows,)
-            cache.batch_select_indices(family.to(self.model.device))
-            mask = torch.cat([prefix_mask[family], mask], dim=1)
-            # Shorter prefixes leave a masked gap in the cache; positions go on as if it were not there.
-            position_ids = (starts[:, None] + positions).to(self.model.device)
-            inputs = {"past_key_values": cache, "use_cache": True, "position_ids": position_ids}
-        return indices, list(_logits(self.model, input_ids, mask, keep, **inputs).split(counts.tolist()))
-
-    def _prefix_cache(self, prefixes: list[tuple[int, ...]]) -> tuple[DynamicCache, Tensor]:
-        """Keys and values of right-padded prefixes, and their attention mask (prefixes, longest)."""
-        input_ids, mask = pad([list(prefix) for prefix in prefixes], self.eot_token_id)
-        cache, nothing = DynamicCache(config=self.model.config), torch.zeros_like(mask, dtype=torch.bool)
-        _logits(self.model, input_ids, mask, nothing, past_key_values=cache, use_cache=True)
-        return cache, mask
-
-
-def _logits(model, input_ids: Tensor, mask: Tensor, keep: Tensor, **inputs) -> Tensor:
-    """answer_logits of tensors that lie on the CPU."""
-    return answer_logits(model, *(tensor.to(model.device) for tensor in (input_ids, mask, keep)), **inputs)
-
-
-def _shares_prefixes(model, longest: int) -> bool:
-    """Can keys and values of a padded prefix be reused? Not with recurrent states, nor beyond a sliding window."""
-    plain = model.get_base_model() if hasattr(model, "get_base_model") else model  # under peft's wrapper
-    window = getattr(model.config.get_text_config(), "sliding_window", None) or longest
-    takes_positions = "position_ids" in inspect.signature(plain.forward).parameters
-    return takes_positions and not plain._is_stateful and longest <= window
 
 
 def _score(logits: Tensor, continuation: list[int]) -> tuple[float, bool]:
@@ -266,6 +212,10 @@ def _compare(replica, victim, tokenizer, samples: list[dict]) -> Tensor:
         columns = torch.stack([torch.ones_like(loss), agree, kl, loss], dim=1).double().cpu()
         scores.index_add_(0, owner, columns)
     return scores
+
+
+def _logits(model, *tensors: Tensor) -> Tensor:
+    return answer_logits(model, *(tensor.to(model.device) for tensor in tensors))
 
 
 def _mean(values: Tensor) -> tuple[float, float]:

@@ -23,6 +23,15 @@ EXECUTED = Path("build/executed")
 TIMINGS = Path("build/timings.csv")
 
 
+class OutputOnly(logging.Filter):
+    """Lets the notebooks' own output through, and drops what papermill says of every cell."""
+
+    CHATTER = ("Executing Cell", "Ending Cell", "Input Notebook", "Output Notebook", "[IPKernelApp]", "Executing notebook")
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(self.CHATTER)
+
+
 def run(name: str, values: dict[str, str]) -> None:
     """Execute a notebook with the given parameters. Raises StudyError with the notebook's own error, in one line."""
     source = STRIPPED / f"{name}.ipynb"
@@ -58,7 +67,8 @@ def note(name: str, seconds: float) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    for noisy in ("papermill.translators", "papermill.inspection", "traitlets", "blib2to3"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    logging.getLogger().handlers[0].addFilter(OutputOnly())
+    for noisy in ("papermill.translators", "papermill.inspection", "traitlets"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
     with errors.one_line():
         run(sys.argv[1], dict(argument.split("=", 1) for argument in sys.argv[2:]))

@@ -99,7 +99,7 @@ def difficulty_prefix(tables: Tables) -> Drawing | None:
     if prefixes.empty:
         return None
     starts = list(prefixes["start"].unique())
-    figure, panels = canvas(width=1 + 4.2 * len(starts), columns=len(starts))
+    figure, panels = canvas(width=max(7.5, 1 + 4.2 * len(starts)), columns=len(starts))
     for axes, start in zip(panels, starts, strict=True):
         curve = prefixes[prefixes["start"] == start]
         _errors(axes, [0, *curve["layers"]], [curve["victim"].iloc[0], *curve["dd"]], [0, *curve["stderr"]], "DD")
@@ -185,7 +185,14 @@ def training(tables: Tables) -> Drawing | None:
     figure, panels = canvas(width=1.2 + 3.2 * len(attacks), height=4.2, columns=len(attacks))
     for axes, attack in zip(panels, attacks, strict=True):
         mine = curves[curves["attack"] == attack]
-        looks = {"markers": True, "dashes": False, "palette": PALETTE[: mine["run"].nunique()]}
+        order = [run for run in tables["attacks"]["run"] if run in set(mine["run"])]
+        looks = {
+            "markers": True,
+            "dashes": False,
+            "palette": PALETTE[: len(order)],
+            "hue_order": order,
+            "style_order": order,
+        }
         sns.lineplot(mine, x="steps", y="value", hue="run", style="run", ax=axes, **looks)
         axes.set(title=attack, xlabel="optimizer steps", ylabel="", ylim=(-0.02, 1.02))
         axes.legend(fontsize=8.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
@@ -228,15 +235,14 @@ def ratios(tables: Tables) -> Drawing | None:
     low, high = runs.loc[runs["chance_corrected_ratio"].idxmin()], runs.loc[runs["chance_corrected_ratio"].idxmax()]
     most, least = percent(high["chance_corrected_ratio"]), percent(low["chance_corrected_ratio"])
     return figure, (
-        f"An ADR near the dotted line, {percent(guess)}, is what guessing gets; above chance {high['run']} keeps {most} "
-        f"of the victim and {low['run']} {least}."
+        f"An ADR near the dotted line, {percent(guess)}, is what guessing gets; above chance {high['run']} keeps "
+        f"{most} of the victim and {low['run']} {least}."
     )
 
 
 def customization(tables: Tables) -> Drawing | None:
     """Domain scores before and after customization, by deployment; a panel for each kind of problem."""
-    rows = tables["customization"]
-    if rows.empty:
+    if (rows := tables["customization"]).empty:
         return None
     kinds = ["all", *sorted(set(rows["benchmark"]) - {"all"})]
     figure, panels = canvas(width=1 + 2.6 * len(kinds), height=3.8, columns=len(kinds))
@@ -252,16 +258,13 @@ def customization(tables: Tables) -> Drawing | None:
     panels[0].set_ylabel(rows["metric"].iloc[0].replace("_", " "))
     legend_below(figure, panels[0])
     pooled = rows[rows["benchmark"] == "all"]
-    parts = [f"{row.deployment} goes from {percent(row.before)} to {percent(row.after)}" for row in pooled.itertuples()]
-    return figure, (
-        f"What securing layers costs the customer is the gap between the filled bars: {', '.join(parts)} on all problems.",
-    )
+    parts = [f"{row.deployment} {percent(row.before)} to {percent(row.after)}" for row in pooled.itertuples()]
+    return figure, f"What securing layers costs the customer is the gap between the filled bars: {', '.join(parts)}."
 
 
 def difficulty_recovered(tables: Tables) -> Drawing | None:
     """DD of a secured set against agreement after the attack, for the runs whose set has a DD."""
-    points = verdicts.with_difficulty(attack_runs(tables), tables["difficulty"]).sort_values("agreement")
-    if points.empty:
+    if (points := verdicts.with_difficulty(attack_runs(tables), tables["difficulty"]).sort_values("agreement")).empty:
         return None
     figure, (axes,) = canvas(height=4.4)
     looks = {"markers": {"ft_all": "o", "ft_closed": "s", "sem": "^"}, "palette": PALETTE[: points["attack"].nunique()]}

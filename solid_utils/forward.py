@@ -1,10 +1,13 @@
 """Forward passes of any decoder with logits only where they are wanted, in batches without padding waste."""
 
-from collections.abc import Iterator
+import copy
+import inspect
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
 from solid_utils.errors import StudyError
 
@@ -47,7 +50,7 @@ def length_batches(lengths: list[int], token_budget: int) -> list[list[int]]:
     return batches
 
 
-def pad(sequences: list[list[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+def pad(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
     """Right-padded (input_ids, attention_mask), both (batch, longest) int64."""
     longest = max(map(len, sequences))
     input_ids = torch.tensor([[*tokens, *[pad_id] * (longest - len(tokens))] for tokens in sequences])
@@ -67,58 +70,95 @@ def measuring(model) -> Iterator[None]:
         model.train(was_training)
 
 
+class LastLogits:
+    """Iterate over (index, logits (kept[index], vocab)) of many token rows: logits at a row's last `kept` positions.
+
+    Rows are sorted token tuples. Rows that share a long prefix share its keys and values, where the model allows it:
+    the endings of one HellaSwag context, or all questions after the same worked examples. Everything else is the
+    model's own forward. A batch holds at most `token_budget` tokens, padding and prefixes included.
+    """
+
+    def __init__(self, model, rows: list[tuple[int, ...]], kept: list[int], pad_id: int, token_budget: int) -> None:
+        self.model, self.rows, self.kept, self.pad_id, self.token_budget = model, rows, kept, pad_id, token_budget
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
+        families = [(0, list(range(len(self.rows))))]
+        if shares_prefixes(self.model, max(map(len, self.rows))):
+            families = shared_prefixes(self.rows, self.kept)
+        alone, kin = [family for family in families if not family[0]], [family for family in families if family[0]]
+        yield from self._families(alone, None, torch.ones(len(alone), 0, dtype=torch.int64))
+        for group in length_batches([prefix for prefix, _ in kin], self.token_budget):
+            together = [kin[number] for number in group]
+            yield from self._families(together, *self._prefix_cache(together))
+
+    def _prefix_cache(self, families: list[tuple[int, list[int]]]) -> tuple[DynamicCache, Tensor]:
+        """Keys and values of the families' right-padded prefixes, and their mask (families, longest prefix)."""
+        input_ids, mask = pad([self.rows[members[0]][:prefix] for prefix, members in families], self.pad_id)
+        cache, nothing = DynamicCache(config=self.model.config), torch.zeros_like(mask, dtype=torch.bool)
+        self._logits(input_ids, mask, nothing, past_key_values=cache, use_cache=True)
+        return cache, mask
+
+    def _families(
+        self, families: list[tuple[int, list[int]]], cache: DynamicCache | None, prefix_mask: Tensor
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The rows of families whose prefixes are in the cache."""
+        places = [(index, prefix, family) for family, (prefix, members) in enumerate(families) for index in members]
+        for batch in length_batches([len(self.rows[index]) for index, _, _ in places], self.token_budget):
+            indices, starts, family = zip(*(places[place] for place in batch), strict=True)
+            rest = [self.rows[index][start:] for index, start in zip(indices, starts, strict=True)]
+            input_ids, mask = pad(rest, self.pad_id)  # (batch, longest rest)
+            counts = [self.kept[index] for index in indices]
+            positions, ends = torch.arange(input_ids.shape[1]), mask.sum(1, keepdim=True)
+            keep = (positions < ends) & (positions >= ends - torch.tensor(counts)[:, None])
+            inputs = {}
+            if cache:
+                # Shorter prefixes leave a masked gap before the rest; positions go on as if it were not there.
+                position_ids = (torch.tensor(starts)[:, None] + positions).to(self.model.device)
+                inputs = {"past_key_values": _selected(cache, family), "use_cache": True, "position_ids": position_ids}
+            logits = self._logits(input_ids, torch.cat([prefix_mask[list(family)], mask], dim=1), keep, **inputs)
+            yield from zip(indices, logits.split(counts), strict=True)
+
+    def _logits(self, *tensors: Tensor, **inputs) -> Tensor:
+        return answer_logits(self.model, *(tensor.to(self.model.device) for tensor in tensors), **inputs)
+
+
+def shares_prefixes(model, longest: int) -> bool:
+    """Can keys and values of a padded prefix be reused? Not with recurrent states, nor beyond a sliding window."""
+    plain = model.get_base_model() if hasattr(model, "get_base_model") else model  # under peft's wrapper
+    window = getattr(plain.config.get_text_config(), "sliding_window", None) or longest
+    takes_positions = "position_ids" in inspect.signature(plain.forward).parameters
+    return takes_positions and not plain._is_stateful and longest <= window
+
+
+def _selected(cache: DynamicCache, families: tuple[int, ...]) -> DynamicCache:
+    """A cache with one row for each entry of `families`; the given one stays as it is."""
+    chosen = copy.copy(cache)
+    chosen.layers = [copy.copy(layer) for layer in cache.layers]  # selecting and appending make new tensors
+    chosen.batch_select_indices(torch.tensor(families))
+    return chosen
+
+
 def shared_prefixes(rows: list[tuple[int, ...]], kept: list[int]) -> list[tuple[int, list[int]]]:
     """Families (prefix length, indices) of sorted token rows that share at least half of their longest member.
 
     A row's last `kept` positions must be computed anew, so they are never part of a prefix. Rows without kin come
-    last, together, with prefix length 0.
+    last, together, as one family with prefix length 0.
     """
-    families, alone = [], []
-    members, prefix, longest = [], 0, 0
+    families, members, prefix, longest = [], [], 0, 0
     for index, row in enumerate(rows):
         free = len(row) - kept[index]
         shared = min(prefix, free, _common(rows[index - 1], row)) if members else free
         if members and 2 * shared < max(longest, len(row)):
-            _close(members, prefix, families, alone)
+            families.append((prefix, members))
             members, shared, longest = [], free, 0
         members, prefix, longest = [*members, index], shared, max(longest, len(row))
-    if members:
-        _close(members, prefix, families, alone)
-    return families + ([(0, alone)] if alone else [])
+    families.append((prefix, members))
+    kin = [family for family in families if len(family[1]) > 1 and family[0] > 0]
+    alone = sorted({*range(len(rows))} - {index for _, members in kin for index in members})
+    return kin + ([(0, alone)] if alone else [])
 
 
 def _common(first: tuple[int, ...], second: tuple[int, ...]) -> int:
     """Length of the common prefix."""
     pairs = enumerate(zip(first, second, strict=False))
     return next((index for index, (left, right) in pairs if left != right), min(len(first), len(second)))
-
-
-def _close(members: list[int], prefix: int, families: list, alone: list[int]) -> None:
-    """File a finished family."""
-    if len(members) > 1 and prefix:
-        families.append((prefix, members))
-    else:
-        alone.extend(members)
-
-
-def prefix_batches(
-    families: list[tuple[int, list[int]]], lengths: list[int], token_budget: int
-) -> list[list[tuple[int, list[int]]]]:
-    """Batches of families with prefixes of similar length; rows times longest row is at most `token_budget`.
-
-    A family too large for one batch is split, a row longer than the budget runs alone, and rows without a prefix
-    share no batch with families.
-    """
-    pieces = [
-        (prefix, [members[place] for place in batch])
-        for prefix, members in families
-        for batch in length_batches([lengths[index] for index in members], token_budget)
-    ]
-    batches, rows, longest = [], 0, 0
-    for prefix, members in sorted(pieces, key=lambda piece: -piece[0]):
-        rows, longest = rows + len(members), max(longest, *(lengths[index] for index in members))
-        if not batches or prefix == 0 or rows * longest > token_budget:
-            batches.append([])
-            rows, longest = len(members), max(lengths[index] for index in members)
-        batches[-1].append((prefix, members))
-    return batches

@@ -13,7 +13,7 @@ from string import Template
 
 import pandas as pd
 
-from solid_utils import display, errors, tables, verdicts
+from solid_utils import display, errors, results, tables, verdicts
 from solid_utils.errors import StudyError
 
 RESULTS, REFERENCE, REDRAWN = Path("results"), Path("reference"), Path("build/report")
@@ -98,7 +98,7 @@ class Report:
     """Everything that can be said about one results folder. Raises StudyError when it holds no model's results."""
 
     def __init__(self, source: Path | str):
-        self.results = tables.load(Path(source))
+        self.results = results.load(Path(source))
         self.tables = tables.make(self.results)
         self.tables["claims"] = verdicts.claim_table(self.tables, self.results.models)
         self.missing = self.results.missing

@@ -55,8 +55,7 @@ def mmlu_item(row: dict, with_choices: bool) -> dict:
 def read_mmlu(path: Path) -> list[dict]:
     """MMLU rows without the two stray header rows and without duplicates (same question and choices)."""
     rows = {}
-    for line in path.read_text(encoding="utf8").splitlines():
-        row = json.loads(line)
+    for row in benchmarks.read_lines(path):
         if row["correct_answer"] != "answer":
             rows.setdefault((row["question"], *(row[f"answer_{letter}"] for letter in "abcd")), row)
     return list(rows.values())

@@ -1,81 +1,16 @@
-"""One results folder -> the study's tables. No model is needed; a part that is not there is named, never guessed."""
+"""What a results folder holds -> the study's tables, with no model."""
 
-import json
 import re
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from solid_utils import metrics, schema
-from solid_utils.errors import StudyError
+from solid_utils import metrics
+from solid_utils.results import Results, layers_of
 
-PARTS = ("victim", "dd", "scan", "attacks", "customizations")
 NOT_BENCHMARKS = ("fidelity", "customization")  # domains whose rows are other measures
-ATTACKS = ("none", "ft_all", "ft_closed", "sem")
-DEPLOYMENTS = ("fully_open", "solid", "darknetz", "sap", "sap_dp", "fully_secured")
 SIGNAL_RULE = "A benchmark counts where the victim's score exceeds chance by more than two standard errors."
-SEARCH = ["model", "start", "l_star", "epsilon", "secured", "dd", "ceiling", "evaluations", "saved"]
 NAN = float("nan")
-
-
-@dataclass(frozen=True)
-class Results:
-    """All files of one results folder; `missing` names, in one line each, the parts that are not there."""
-
-    folder: Path
-    models: list[str]
-    victims: pd.DataFrame  # schema.SCORES and `run`, the name of the run's folder
-    attacks: pd.DataFrame
-    customizations: pd.DataFrame
-    curves: pd.DataFrame  # schema.CURVE and `run`, of attacks and customizations
-    difficulty: pd.DataFrame  # schema.DD, of the prefixes and of the scan
-    searches: pd.DataFrame  # SEARCH
-    missing: list[str]
-
-
-def load(folder: Path) -> Results:
-    """Read a results folder: results/, or reference/MACHINE/. Raises StudyError when it holds no model's results."""
-    candidates = sorted(folder.iterdir()) if folder.is_dir() else []
-    models = [path.name for path in candidates if any((path / part).is_dir() for part in PARTS)]
-    if not models:
-        raise StudyError(f"{folder}: no results there; run `dvc repro` first, or name another folder")
-    missing: list[str] = []
-
-    def gather(patterns: list[str], columns: list[str]) -> pd.DataFrame:
-        tables = []
-        for model in models:
-            for pattern in patterns:
-                paths = sorted((folder / model).glob(pattern))
-                tables += [schema.read(path, columns).assign(run=path.parent.name) for path in paths]
-                if not paths:
-                    missing.append(f"{model}: no {pattern}; what it would show is left out")
-        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*columns, "run"])
-
-    return Results(
-        folder,
-        models,
-        victims=gather(["victim/scores.csv"], schema.SCORES),
-        attacks=gather(["attacks/*/scores.csv"], schema.SCORES),
-        customizations=gather(["customizations/*/scores.csv"], schema.SCORES),
-        curves=gather(["attacks/*/curve.csv", "customizations/*/curve.csv"], schema.CURVE),
-        difficulty=gather(["dd/curve.csv", "scan/curve.csv"], schema.DD).drop(columns="run"),
-        searches=_searches(folder, models, missing),
-        missing=missing,
-    )
-
-
-def _searches(folder: Path, models: list[str], missing: list[str]) -> pd.DataFrame:
-    rows = []
-    for model in models:
-        path = folder / model / "dd" / "search.json"
-        if path.exists():
-            found = json.loads(path.read_text())
-            rows += [{"model": model, "start": start} | search for start, search in found.items()]
-        else:
-            missing.append(f"{model}: no dd/search.json; what it would show is left out")
-    return pd.DataFrame(rows, columns=SEARCH)
 
 
 def make(results: Results) -> dict[str, pd.DataFrame]:
@@ -151,9 +86,7 @@ def attack_table(results: Results, rule: pd.DataFrame) -> pd.DataFrame:
             rows.append({"model": model, "run": "victim"} | _measures(own, counted))
             guessing = counted.set_index("benchmark")["chance"].astype(float)
             rows.append({"model": model, "run": "guessing"} | ratios(guessing, counted))
-        of_model = scores[scores["model"] == model]
-        for run in run_order(results.attacks[results.attacks["model"] == model]):
-            of_run = of_model[of_model["run"] == run]
+        for run, of_run in scores[scores["model"] == model].groupby("run", sort=False):
             start = _measures(of_run[of_run["state"] == "start"], counted)
             end = _measures(of_run[of_run["state"] == "end"], counted)
             row = _run_facts(results, model, run) | end
@@ -196,22 +129,6 @@ def _run_facts(results: Results, model: str, run: str) -> dict:
         "seeds": rows["seed"].nunique(),
         "samples": int(last["steps"]) * int(batch[1]) if batch else NAN,
     }
-
-
-def run_order(scores: pd.DataFrame) -> list[str]:
-    """Runs by attack, then deployment, then name."""
-
-    def place(row) -> tuple:
-        known = DEPLOYMENTS.index(row.deployment) if row.deployment in DEPLOYMENTS else len(DEPLOYMENTS)
-        return ATTACKS.index(row.attack), known, row.run
-
-    return [row.run for row in sorted(scores.drop_duplicates("run").itertuples(), key=place)]
-
-
-def layers_of(secured: str) -> tuple[int, ...]:
-    """Layer numbers of "layers 0" or "layers 0-3"; empty for "all", "none" and anything else."""
-    match = re.fullmatch(r"layers (\d+)(?:-(\d+))?", secured)
-    return tuple(range(int(match[1]), int(match[2] or match[1]) + 1)) if match else ()
 
 
 def share(results: Results, model: str, secured: str) -> float:
@@ -277,9 +194,8 @@ def customization_table(results: Results) -> pd.DataFrame:
     table = table.merge(opened, on=["model", "benchmark", "metric"], how="left", suffixes=("", "_open"))
     table["gap_to_fully_open"] = table["after"] - table.pop("after_open")
     table["gap_stderr"] = np.hypot(table["stderr"].astype(float), table.pop("stderr_open").astype(float))
-    rank = {name: number for number, name in enumerate(DEPLOYMENTS)}
-    table["order"] = table["deployment"].map(lambda name: rank.get(name, len(rank)))
-    return table.sort_values(["model", "order", "run"], kind="stable").drop(columns="order").reset_index(drop=True)
+    table.loc[table["deployment"] == "fully_open", ["gap_to_fully_open", "gap_stderr"]] = NAN
+    return table
 
 
 def _pool(rows: pd.DataFrame) -> dict:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainingArguments
+from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from solid_utils import machine
 from solid_utils.errors import StudyError
@@ -31,8 +31,9 @@ def order(lengths: list[int], batch: int, steps: int, seed: int) -> list[int]:
         for start in range(0, len(epoch), WINDOW * batch):
             window = sorted(epoch[start : start + WINDOW * batch], key=lambda index: lengths[index])
             rows = [window[first : first + batch] for first in range(0, len(window), batch)]
+            rest = rows.pop() if len(rows[-1]) < batch else []  # last, or it would shift the batches after it
             generator.shuffle(rows)
-            indices += [index for row in rows for index in row]
+            indices += [index for row in [*rows, rest] for index in row]
     return indices[: steps * batch]
 
 
@@ -177,7 +178,7 @@ def train(
         loss=loss,
         validate=validate,
     )
-    trainer.remove_callback("PrinterCallback")
+    trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress())
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(state))
@@ -194,4 +195,4 @@ def history(log: list[dict]) -> list[dict]:
         for key, value in entry.items():
             if key in ("loss", "grad_norm", "learning_rate") or key.startswith("validation_"):
                 row.setdefault(key, value)
-    return [merged[step] for step in sorted(merged)]
+    return [dict(sorted(merged[step].items())) for step in sorted(merged)]

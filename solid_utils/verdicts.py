@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from solid_utils import metrics, paper, tables
+from solid_utils import metrics, paper
+from solid_utils.results import layers_of
 
 SUPPORTED = "supported at this scale"
 CONTRADICTED = "contradicted at this scale"
 NOT_TESTED = "not tested here"
 
-START = "xavier"  # the start whose search names the layers that the deployment `solid` secures
 RECOVERED = 0.25  # an attack that recovers more of the missing agreement than this has broken a set
 KEPT = 0.5  # a replica with at least this chance-corrected ratio has most of the victim
 ERRORS = 3  # combined standard errors that make a difference
@@ -36,7 +36,7 @@ class Evidence:
 
     attacks: pd.DataFrame  # runs scored before and after, without victim and guessing
     difficulty: pd.DataFrame
-    search: pd.DataFrame  # indexed by start
+    search: pd.DataFrame  # indexed by start; the first one names the layers that the deployment `solid` secures
     customization: pd.DataFrame  # all kinds of problems together, indexed by deployment
 
     def run(self, attack: str, deployment: str) -> pd.Series | None:
@@ -45,14 +45,14 @@ class Evidence:
 
     def on_solid(self, attack: str | None = None) -> pd.DataFrame:
         """Attack runs on the very layers that SOLID secures, whatever the deployment is called."""
-        if START not in self.search.index:
+        if self.search.empty:
             return self.attacks.head(0)
-        solid = tuple(range(self.search.loc[START, "l_star"]))
-        mine = self.attacks["secured"].map(tables.layers_of) == solid
-        return self.attacks[mine & ((self.attacks["attack"] == attack) | (attack is None))]
+        solid = tuple(range(self.search["l_star"].iloc[0]))
+        mine = [layers_of(run.secured) == solid and attack in (None, run.attack) for run in self.attacks.itertuples()]
+        return self.attacks[mine]
 
     def dd(self, kind: str) -> pd.DataFrame:
-        return self.difficulty[(self.difficulty["kind"] == kind) & (self.difficulty["start"] == START)]
+        return self.difficulty[self.difficulty["kind"] == kind].sort_values("layers", kind="stable")
 
 
 def percent(value: float) -> str:
@@ -87,11 +87,9 @@ def darknetz(evidence: Evidence) -> Finding:
     run = evidence.run("ft_all", "darknetz")
     if run is None:
         return NOT_TESTED, "no FT-all run on darknetz"
-    measured = f"{told(run)}; chance-corrected ratio {percent(run['chance_corrected_ratio'])}."
+    measured = f"only FT-all is judged; {told(run)}; chance-corrected ratio {percent(run['chance_corrected_ratio'])}."
     others = evidence.attacks[(evidence.attacks["deployment"] == "darknetz") & (evidence.attacks["attack"] != "ft_all")]
-    measured += (
-        " " + ("; ".join(told(other) for _, other in others.iterrows()) or "FT-closed and SEM not run on it") + "."
-    )
+    measured += f" {'; '.join(told(other) for _, other in others.iterrows()) or 'FT-closed and SEM not run on it'}."
     if run["chance_corrected_ratio"] >= KEPT:
         return SUPPORTED, measured
     runs = run.to_frame().T
@@ -102,8 +100,8 @@ def placement(evidence: Evidence) -> Finding:
     """Supported, as to security, when two FT-all runs of equal steps on equally many layers at different places end
     in agreements more than three combined standard errors apart. The transition layer and customization at other
     places are not part of the verdict."""
-    runs = evidence.attacks[evidence.attacks["attack"] == "ft_all"]
-    runs = runs.assign(size=runs["secured"].map(lambda secured: len(tables.layers_of(secured)))).query("size > 0")
+    runs = evidence.attacks.query("attack == 'ft_all'")
+    runs = runs.assign(size=runs["secured"].map(lambda secured: len(layers_of(secured)))).query("size > 0")
     for _, alike in runs.groupby(["size", "steps"]):
         low, high = alike.loc[alike["agreement"].idxmin()], alike.loc[alike["agreement"].idxmax()]
         if low["secured"] != high["secured"]:
@@ -115,8 +113,7 @@ def placement(evidence: Evidence) -> Finding:
 
 
 def _extremes(evidence: Evidence) -> str:
-    singles = evidence.dd("single")
-    if singles.empty:
+    if (singles := evidence.dd("single")).empty:
         return ""
     low, high = singles.loc[singles["dd"].idxmin()], singles.loc[singles["dd"].idxmax()]
     return f" DD of one layer: {high['dd']:.2f} at {high['secured']}, {low['dd']:.2f} at {low['secured']}."
@@ -124,21 +121,17 @@ def _extremes(evidence: Evidence) -> str:
 
 def size(evidence: Evidence) -> Finding:
     """Not tested: needs attacks of one budget, and customizations, on a series of nested secured sets."""
-    prefixes = evidence.dd("prefix").sort_values("layers")
-    if prefixes.empty:
+    if (prefixes := evidence.dd("prefix")).empty:
         return NOT_TESTED, "no runs on a series of sizes"
     first, last = prefixes.iloc[0], prefixes.iloc[-1]
-    return NOT_TESTED, (
-        f"no runs on a series of sizes. DD is {first['dd']:.2f} with {first['layers']:.0f} layer secured and "
-        f"{last['dd']:.2f} with {last['layers']:.0f}."
-    )
+    span = f"DD goes from {first['dd']:.2f} ({first['secured']}) to {last['dd']:.2f} ({last['secured']})"
+    return NOT_TESTED, f"no runs on a series of sizes. {span}."
 
 
 def solid_security(evidence: Evidence) -> Finding:
     """Contradicted when any attack on the layers SOLID secures recovers more than 25 % of the missing agreement.
     Supported when none does, all at the paper's budget; else not tested."""
-    runs = evidence.on_solid()
-    if runs.empty:
+    if (runs := evidence.on_solid()).empty:
         return NOT_TESTED, "no attack on the layers that SOLID secures"
     worst = runs.loc[runs["recovered_share"].idxmax()]
     measured = f"strongest attack: {told(worst)}; share of parameters secured {percent(worst['share'])}."
@@ -189,11 +182,9 @@ def difficulty_predicts(evidence: Evidence) -> Finding:
     points = with_difficulty(evidence.attacks, evidence.difficulty)
     points = points[points["attack"] == "ft_all"].drop_duplicates("secured").set_index("run")
     points = points[points["steps"] == points["steps"].max()]
-    if len(points) < 3:
-        return NOT_TESTED, f"{len(points)} secured sets with a DD and an FT-all run"
     dd, adr = points["dd"].astype(float), points["adr_mean_of_ratios"].astype(float)
-    if adr.isna().any():
-        return NOT_TESTED, "no benchmark counts, so there is no ADR"
+    if len(points) < 3 or adr.isna().any():
+        return NOT_TESTED, f"{adr.notna().sum()} secured sets with a DD, an FT-all run and an ADR"
     spearman, pearson = metrics.spearman(dd, adr), metrics.pearson(dd, adr)
     measured = f"{len(points)} secured sets: Spearman {spearman:.2f}, Pearson {pearson:.2f}."
     if len(points) < FEWEST_SETS:
@@ -203,15 +194,16 @@ def difficulty_predicts(evidence: Evidence) -> Finding:
 
 def with_difficulty(attacks: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataFrame:
     """Attack runs whose secured set has a DD, with it; one model, the start the attacker used."""
-    known = difficulty[difficulty["kind"].isin(["prefix", "single", "all"])].drop_duplicates(["secured", "start"])
-    return attacks.merge(known[["secured", "start", "dd", "stderr"]], on=["secured", "start"])
+    known = difficulty[difficulty["kind"] != "empty"].drop_duplicates(["secured", "start"])
+    values = known.set_index(["secured", "start"])["dd"].to_dict()
+    found = [values.get(key, math.nan) for key in zip(attacks["secured"], attacks["start"], strict=True)]
+    return attacks.assign(dd=found).dropna(subset="dd")
 
 
 def sem_at_chance(evidence: Evidence) -> Finding:
     """Contradicted when SEM on the layers SOLID secures recovers more than 25 % of the missing agreement. Supported
     when it does not, at the paper's budget; else not tested."""
-    runs = evidence.on_solid("sem")
-    if runs.empty:
+    if (runs := evidence.on_solid("sem")).empty:
         return NOT_TESTED, "no SEM run on the layers that SOLID secures"
     best = runs.loc[runs["recovered_share"].idxmax()]
     kept = percent(best["chance_corrected_ratio"])
@@ -224,7 +216,7 @@ def sem_at_chance(evidence: Evidence) -> Finding:
 def epsilon(evidence: Evidence) -> Finding:
     """Supported, as to "hardly matters", when l* is the same for every tolerance tried (the sets are then the same);
     else not tested: other sets would have to be attacked and customized. That 0.05 is best is not tested."""
-    prefixes = evidence.dd("prefix").sort_values("layers")
+    prefixes = evidence.dd("prefix")
     if prefixes.empty or prefixes["ceiling"].isna().any():
         return NOT_TESTED, "no DD by prefix, or no ceiling"
     found = {value: l_star(prefixes, value) for value in EPSILONS}
@@ -278,15 +270,15 @@ def evidence(made: dict[str, pd.DataFrame], model: str) -> Evidence:
 def budget(found: Evidence) -> str:
     """What stood behind every number of a model, in one line."""
     parts = []
-    everything = found.difficulty[found.difficulty["kind"] == "all"]
-    if len(everything):
+    if len(everything := found.difficulty[found.difficulty["kind"] == "all"]):
         parts.append(f"{everything['parameters'].iloc[0] / 1e6:.0f} M parameters")
     if len(found.difficulty):
         parts.append(f"DD on {found.difficulty['n'].max():.0f} samples, {found.difficulty['seeds'].max():.0f} seeds")
     for attack, runs in found.attacks.groupby("attack", sort=False):
         steps = " to ".join(f"{value:.0f}" for value in sorted({runs["steps"].min(), runs["steps"].max()}))
         part = 100 * (runs["samples"].astype(float) / PAPER_SAMPLES[attack]).max()
-        parts.append(f"{attack} {steps} steps, {runs['seeds'].max()} seed, {part:.2g} % of the paper's samples at most")
+        seeds = f"{runs['seeds'].max():.0f} seed(s)"
+        parts.append(f"{attack} {steps} steps, {seeds}, {part:.2g} % of the paper's samples at most")
     return "; ".join(parts) or "no runs"
 
 
@@ -295,14 +287,13 @@ def claim_table(made: dict[str, pd.DataFrame], models: list[str]) -> pd.DataFram
     rows = []
     for model in models:
         found = evidence(made, model)
-        tiny = "tiny" in set(found.attacks["tier"])
+        tiny = "tiny" in {*found.attacks["tier"], *found.difficulty["tier"]}
         for claim in paper.CLAIMS:
             rule = RULES[claim.key]
             verdict, measured = rule(found)
             if tiny:
                 verdict, measured = NOT_TESTED, f"tier tiny proves the pipeline only. {measured}"
             text = " ".join(inspect.getdoc(rule).split())
-            rows.append(
-                [model, claim.key, claim.text, claim.source, claim.published, measured, verdict, text, budget(found)]
-            )
+            said = [claim.key, claim.text, claim.source, claim.published]
+            rows.append([model, *said, measured, verdict, text, budget(found)])
     return pd.DataFrame(rows, columns=COLUMNS)

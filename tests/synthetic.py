@@ -23,6 +23,7 @@ ATTACKS = {
     "layer0-sem": ("layers 0", "layers 0", "sem", 16, 400, 0.02, 0.80, 0.80),
     "layers0_3-sem": ("layers 0-3", "layers 0-3", "sem", 16, 200, 0.01, 0.20, 0.05),
 }
+SINGLES = [11.0, 6.5, 5.5, 3.0, 2.1, 4.0]  # DD of layer 0, 1, ...
 # run: deployment, secured, {kind of problem: (before, after)}
 CUSTOMIZATIONS = {
     "fully_open-math": ("fully_open", "none", {"sums": (0.30, 0.90), "words": (0.0, 0.30)}),
@@ -114,7 +115,7 @@ def write_customization(folder: Path, model: str, name: str, tier: str, customiz
     write_curve(run, 1.0, 0.9, folder / model / "customizations" / name)
 
 
-def difficulty_rows(model: str, tier: str, kind: str, secured: str, layers: int, start: str, dd: float) -> list[dict]:
+def difficulty_rows(model: str, tier: str, kind: str, secured: str, layers: int, dd: float) -> list[dict]:
     parameters = TOTAL if kind == "all" else 100 * layers
     row = {
         "model": model,
@@ -124,31 +125,24 @@ def difficulty_rows(model: str, tier: str, kind: str, secured: str, layers: int,
         "kind": kind,
         "secured": secured,
     }
-    row |= {"layers": layers, "parameters": parameters, "share": parameters / TOTAL, "start": start}
+    row |= {"layers": layers, "parameters": parameters, "share": parameters / TOTAL, "start": "xavier"}
     return [row | {"seed": seed, "dd": dd, "stderr": 0.1, "n": 48} for seed in ("20", "42", "mean")]
 
 
 def write_difficulty(folder: Path, model: str, tier: str, prefix: list[float], ceiling: float) -> None:
-    """`prefix`: DD of layers 0..l-1 for l = 1, 2, ...; the start normal_0.02 gets the same plus 0.1."""
-    rows, searches = [], {}
+    """`prefix`: DD of layers 0..l-1 for l = 1, 2, ...; under normal_0.02 only the search ran, 0.1 higher."""
+    rows, searches = difficulty_rows(model, tier, "empty", "none", 0, 1.77), {}
+    for layers, dd in enumerate(prefix, start=1):
+        rows += difficulty_rows(model, tier, "prefix", f"bottom {layers}", layers, dd)
+    rows += difficulty_rows(model, tier, "all", "all", LAYERS, ceiling)
     for start, more in (("xavier", 0.0), ("normal_0.02", 0.1)):
-        rows += difficulty_rows(model, tier, "empty", "none", 0, start, 1.77)
-        for layers, dd in enumerate(prefix, start=1):
-            secured = "layers 0" if layers == 1 else f"layers 0-{layers - 1}"
-            rows += difficulty_rows(model, tier, "prefix", secured, layers, start, dd + more)
-        rows += difficulty_rows(model, tier, "all", "all", LAYERS, start, ceiling + more)
         passing = [layers for layers, dd in enumerate(prefix, start=1) if dd + more >= 0.95 * (ceiling + more)]
         l_star = (passing or [len(prefix)])[0]
-        searches[start] = {"l_star": l_star, "epsilon": 0.05, "secured": "layers 0", "dd": prefix[l_star - 1] + more}
-        searches[start] |= {"ceiling": ceiling + more, "evaluations": l_star + 1, "saved": LAYERS - l_star}
+        found = {"l_star": l_star, "epsilon": 0.05, "secured": f"bottom {l_star}", "dd": prefix[l_star - 1] + more}
+        searches[start] = found | {"ceiling": ceiling + more, "evaluations": l_star + 1, "saved": LAYERS - l_star}
     schema.write(rows, schema.DD, folder / model / "dd" / "curve.csv")
     (folder / model / "dd" / "search.json").write_text(json.dumps(searches))
-    singles = [11.0, 6.5, 5.5, 3.0, 2.1, 4.0]
-    rows = [
-        r
-        for n, dd in enumerate(singles)
-        for r in difficulty_rows(model, tier, "single", f"layers {n}", 1, "xavier", dd)
-    ]
+    rows = [row for n, dd in enumerate(SINGLES) for row in difficulty_rows(model, tier, "single", f"layers {n}", 1, dd)]
     schema.write(rows, schema.DD, folder / model / "scan" / "curve.csv")
 
 
@@ -162,11 +156,12 @@ def write_study(
     ceiling: float = 10.9,
 ) -> Path:
     """A whole results folder of one model; arguments replace single parts. Returns the folder."""
+    runs = folder / "runs"
     run = run_columns(model, "none", "none", "none", 8, 0, tier)
-    write_scores({0: fidelity(1.0) + benchmarks(1.0)}, run, folder / model / "victim")
-    write_difficulty(folder, model, tier, list(prefix), ceiling)
+    write_scores({0: fidelity(1.0) + benchmarks(1.0)}, run, runs / model / "victim")
+    write_difficulty(runs, model, tier, list(prefix), ceiling)
     for name, attack in (ATTACKS if attacks is None else attacks).items():
-        write_attack(folder, model, name, tier, attack)
+        write_attack(runs, model, name, tier, attack)
     for name, customization in (CUSTOMIZATIONS if customizations is None else customizations).items():
-        write_customization(folder, model, name, tier, customization)
+        write_customization(runs, model, name, tier, customization)
     return folder

@@ -1,0 +1,73 @@
+"""Tiny random models of several architectures, and samples for them."""
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MistralConfig,
+    OPTConfig,
+    PhiConfig,
+    Qwen3Config,
+)
+
+torch.set_num_threads(1)  # these models are too small for two, and other programs may hold the second core
+VOCABULARY = 97
+SMALL = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2}
+GATED = SMALL | {"intermediate_size": 32, "num_key_value_heads": 1, "head_dim": 8}
+ENDS = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+
+CONFIGS = {
+    "llama": LlamaConfig(**GATED, **ENDS),
+    "llama-tied": LlamaConfig(**GATED, **ENDS, tie_word_embeddings=True),
+    "mistral": MistralConfig(**GATED, **ENDS, sliding_window=4),
+    "phi": PhiConfig(**SMALL, **ENDS, intermediate_size=32),
+    "opt": OPTConfig(
+        vocab_size=VOCABULARY, hidden_size=16, ffn_dim=32, num_hidden_layers=4, num_attention_heads=2,
+        max_position_embeddings=64, word_embed_proj_dim=8, do_layer_norm_before=False, **ENDS,
+    ),
+    "gpt2": GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=4, n_head=2, n_positions=64, **ENDS),
+    "neox": GPTNeoXConfig(**SMALL, **ENDS, intermediate_size=32),
+    "qwen3": Qwen3Config(**GATED, **ENDS),
+    "gemma2": Gemma2Config(**GATED, **ENDS, sliding_window=4),
+}  # fmt: skip
+
+
+@pytest.fixture(params=CONFIGS)
+def model(request):
+    """A tiny random causal language model of each architecture, float32, in evaluation mode."""
+    return build(request.param)
+
+
+@pytest.fixture
+def llama():
+    return build("llama")
+
+
+def build(architecture: str):
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(CONFIGS[architecture]).eval()
+    with torch.no_grad():  # the usual initialisation is so small that every model says the same
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(5)
+    return model
+
+
+@pytest.fixture
+def samples():
+    """Samples of different lengths, each with a prompt and an answer."""
+    generator = torch.Generator().manual_seed(1)
+    lengths = (9, 5, 12, 7, 10)
+    return [
+        {
+            "id": f"s{number}",
+            "source": "alpaca",
+            "input_ids": torch.randint(1, VOCABULARY, (length,), generator=generator).tolist(),
+            "answer_start": length // 2,
+        }
+        for number, length in enumerate(lengths)
+    ]

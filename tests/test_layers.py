@@ -1,0 +1,27 @@
+import torch
+
+from solid_utils.forward import pad
+from solid_utils.layers import DecoderLayers
+
+
+def test_boundary_states_are_those_of_the_plain_model(model, samples):
+    ids, mask = pad([sample["input_ids"] for sample in samples], 0)
+    captured = {}
+    layers = DecoderLayers(model)
+    with torch.no_grad():
+        for last in range(len(layers)):
+            with layers.watched([last]) as states:
+                model(input_ids=ids, attention_mask=mask, use_cache=False)
+            captured[last] = states[last]
+        for last, expected in captured.items():
+            assert torch.equal(layers.boundary(ids, mask, last), expected)
+
+
+def test_replaced_layers_come_back(llama, samples):
+    ids, mask = pad([sample["input_ids"] for sample in samples], 0)
+    layers = DecoderLayers(llama)
+    with torch.no_grad():
+        before = llama(input_ids=ids, attention_mask=mask).logits
+        with layers.replaced({1: layers.skip}):
+            assert not torch.equal(llama(input_ids=ids, attention_mask=mask).logits, before)
+        assert torch.equal(llama(input_ids=ids, attention_mask=mask).logits, before)

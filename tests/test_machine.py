@@ -1,0 +1,22 @@
+import pytest
+
+from solid_utils import machine
+from solid_utils.errors import StudyError
+
+
+def test_a_cpu_without_bfloat16_units_only_warns(monkeypatch, capsys):
+    monkeypatch.setattr(machine, "cpu_facts", lambda: {"model name": "Old CPU", "flags": "sse2 avx2"})
+    monkeypatch.setattr(machine, "device", lambda: machine.torch.device("cpu"))
+    machine.check_cpu()
+    assert "warning: this CPU has no avx512_bf16" in capsys.readouterr().out
+
+
+def test_a_disk_too_small_gets_one_line(tmp_path):
+    machine.check_disk(1, tmp_path / "not" / "yet", "a file")
+    with pytest.raises(StudyError, match="the replica needs .* GB, .* GB free; free some"):
+        machine.check_disk(10**18, tmp_path, "the replica")
+
+
+def test_what_equal_digits_depend_on():
+    facts = machine.describe(2)
+    assert {"cpu", "units", "threads", "torch", "transformers", "numpy"} <= set(facts) and facts["threads"] == "2"

@@ -1,0 +1,87 @@
+import pytest
+import safetensors.torch
+import torch
+
+from solid_utils import models, params
+from solid_utils.errors import StudyError
+
+HUB = params.Model(source="hub", path="nobody/nothing", revision="main", weights="float32", autocast=None)
+
+
+def test_a_replica_is_kept_as_the_tensors_that_differ(llama, tmp_path):
+    replica = models.clone(llama)
+    with torch.no_grad():
+        replica.lm_head.weight.add_(1)
+    assert models.save_delta(replica, llama, tmp_path / "replica.safetensors") == 1
+    stored = safetensors.torch.load_file(tmp_path / "replica.safetensors")
+    assert set(stored) == {"lm_head.weight"} and stored["lm_head.weight"].dtype == torch.bfloat16
+    back = models.clone(llama)
+    models.load_delta(back, tmp_path / "replica.safetensors")
+    assert torch.equal(back.lm_head.weight, replica.lm_head.weight.to(torch.bfloat16).float())
+    assert torch.equal(back.model.norm.weight, llama.model.norm.weight)
+
+
+def test_a_foreign_checkpoint_is_refused(llama, tmp_path):
+    safetensors.torch.save_file({"other.weight": torch.ones(2)}, tmp_path / "replica.safetensors")
+    with pytest.raises(StudyError, match="other.weight is no parameter of this model"):
+        models.load_delta(llama, tmp_path / "replica.safetensors")
+
+
+def test_a_full_disk_leaves_no_half_file(llama, tmp_path, monkeypatch):
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(models.safetensors.torch, "save_file", full)
+    replica = models.clone(llama)
+    with torch.no_grad():
+        replica.lm_head.weight.add_(1)
+    with pytest.raises(StudyError, match="cannot be written .*No space left.*free some disk space"):
+        models.save_delta(replica, llama, tmp_path / "replica.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_disk_is_seen_before_writing(llama, tmp_path, monkeypatch):
+    from solid_utils import machine
+
+    class Usage:
+        free = 10
+
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: Usage)
+    replica = models.clone(llama)
+    with torch.no_grad():
+        replica.lm_head.weight.add_(1)
+    with pytest.raises(StudyError, match="the replica needs .* GB, 0.0 GB free; free some"):
+        models.save_delta(replica, llama, tmp_path / "replica.safetensors")
+
+
+def test_no_hub_gets_one_line_that_says_what_to_set(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(StudyError, match="nobody/nothing: no access to the Hugging Face hub .* set source: folder") as caught:
+        models.from_hub(HUB)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_sources_get_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyError, match="no config.json there"):
+        models.from_folder(tmp_path)
+    with pytest.raises(StudyError, match="run `dvc repro fetch`"):
+        models.from_gguf(tmp_path / "model.gguf")
+    with pytest.raises(StudyError, match="no victim there; run `dvc repro victim@x`"):
+        models.load_victim("x", HUB)
+
+
+def test_a_local_folder_is_a_victim(llama, tmp_path, monkeypatch):
+    from tokenizers import Tokenizer
+    from tokenizers import models as tokenizer_models
+    from transformers import PreTrainedTokenizerFast
+
+    monkeypatch.chdir(tmp_path)
+    llama.save_pretrained("mine")
+    PreTrainedTokenizerFast(tokenizer_object=Tokenizer(tokenizer_models.BPE()), eos_token="<e>").save_pretrained("mine")
+    spec = params.Model(source="folder", path="mine", weights="float32", autocast=None)
+    models.materialise("mine", spec)
+    victim, _, _ = models.load_victim("mine", spec)
+    for name, tensor in victim.state_dict().items():
+        assert torch.equal(tensor, llama.state_dict()[name].to(torch.bfloat16).float()), name

@@ -1,0 +1,76 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from solid_utils import params
+from solid_utils.errors import StudyError
+
+SHIPPED = Path(__file__).parents[1] / "params.yaml"
+
+
+def changed(tmp_path, key, value):
+    """The shipped parameters with one key changed."""
+    raw = copy.deepcopy(yaml.safe_load(SHIPPED.read_text()))
+    *path, last = key.split(".") if isinstance(key, str) else key
+    section = raw
+    for part in path:
+        section = section[part]
+    section[last] = value
+    target = tmp_path / "params.yaml"
+    target.write_text(yaml.safe_dump(raw))
+    return target
+
+
+def test_the_shipped_file_is_valid_for_every_model_and_tier(tmp_path):
+    study = params.load(SHIPPED)
+    for tier in study.tiers:
+        whole = params.load(changed(tmp_path, "tier", tier))
+        for model in whole.models:
+            whole.budgets(model)
+            for run in whole.attacks:
+                whole.recipe(model, run)
+
+
+def test_the_papers_hyperparameters():
+    study = params.load(SHIPPED)
+    paper = study.model_copy(update={"tier": "paper"})
+    ft, sem = paper.budgets("llama2-7b-chat").attack.ft, paper.budgets("llama2-7b-chat").attack.sem
+    assert (ft.learning_rate, ft.weight_decay, ft.batch, ft.epochs, ft.schedule) == (2e-5, 0.1, 128, 5, "cosine")
+    assert (sem.learning_rate, sem.weight_decay, sem.batch, sem.epochs, sem.warmup_steps) == (1.5e-4, 0.01, 32, 30, 500)
+    assert paper.budgets("llama2-7b-chat").attack.seeds == [42, 1234, 20]
+    assert paper.budgets("llama2-70b-chat").attack.ft.epochs == 3
+    assert paper.budgets("llama2-70b-chat").attack.seeds == [42]
+    assert paper.budgets("mistral-7b").customization.learning_rate == 1e-6
+
+
+def test_a_runs_recipe_overrides_the_tiers():
+    study = params.load(SHIPPED)
+    assert study.recipe("smollm2-135m", "layer0-sem").steps == 400
+    assert study.recipe("smollm2-135m", "layers0_3-sem").steps == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "complaint"),
+    [
+        ("tier", "huge", "tier: unknown name 'huge'; choose one of paper, small, tiny"),
+        ("study.models", ["gpt-9"], "study.models: unknown name 'gpt-9'; choose one of"),
+        ("study.attacks", ["melt"], "study.attacks: unknown name 'melt'"),
+        ("attacks.solid-ft_all.attack", "ft_most", "attacks.solid-ft_all.attack: Input should be 'ft_all', 'ft_closed' or 'sem'"),
+        ("tiers.small.attack.ft.steps", -3, "attack.ft.steps: Input should be greater than or equal to 0, given -3"),
+        ("tiers.small.difficulty.samples", 0, "difficulty.samples: Input should be greater than 0, given 0"),
+        ("tiers.small.lenght", 3, "lenght: Extra inputs are not permitted"),
+        ("threads", "two", "threads: Input should be a valid integer"),
+        ("models.tiny.shape", None, "models.tiny: source: random needs a shape"),
+    ],
+)
+def test_mistakes_get_one_line_with_the_key(tmp_path, key, value, complaint):
+    with pytest.raises(StudyError) as caught:
+        params.load(changed(tmp_path, key, value))
+    assert complaint in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_gets_one_line(tmp_path):
+    with pytest.raises(StudyError, match="missing; run from the top"):
+        params.load(tmp_path / "params.yaml")

@@ -1,0 +1,336 @@
+"""Tables, verdicts and figures from made-up results: numbers worked out by hand, and parts that are missing."""
+
+import dataclasses
+import json
+import re
+import shutil
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+from solid_utils import display, paper, report, results, tables, verdicts
+from solid_utils.errors import StudyError
+from solid_utils.report import Report
+from solid_utils.verdicts import CONTRADICTED, NOT_TESTED, SUPPORTED
+from tests.synthetic import ATTACKS, BENCHMARKS, COUNTED, CUSTOMIZATIONS, write_study
+
+PAPER_STEPS = 40_000  # x 8 samples is more than the paper's 51,000 x 5
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_study(tmp_path_factory.mktemp("results"))
+
+
+@pytest.fixture(scope="module")
+def study(folder) -> Report:
+    return Report(folder)
+
+
+@pytest.fixture(scope="module")
+def built(study, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("built")
+    study.write(out)
+    return out
+
+
+def row(table: pd.DataFrame, **wanted) -> pd.Series:
+    for column, value in wanted.items():
+        table = table[table[column] == value]
+    assert len(table) == 1
+    return table.iloc[0]
+
+
+def verdict(found: Report, key: str) -> tuple[str, str]:
+    claim = row(found.tables["claims"], key=key)
+    return claim["verdict"], claim["we_measured"]
+
+
+def test_a_benchmark_counts_only_above_two_standard_errors(study):
+    rule = tables.benchmark_rule(study.results).set_index("benchmark")
+    assert rule["counts"].to_dict() == {name: name in COUNTED for name in BENCHMARKS}
+    assert rule.loc["truthfulqa", "reason"] == "victim 0.270, chance 0.200, two standard errors 0.080"
+    assert rule.loc["sums", "reason"] == ""
+
+
+def test_attack_row(study):
+    found = row(study.tables["attacks"], run="layer0-sem")
+    assert (found["agreement_start"], found["agreement"]) == (0.02, 0.80)
+    assert found["recovered_share"] == pytest.approx(0.78 / 0.98)
+    assert (found["secured"], found["share"], found["view"]) == ("layers 0", 0.1, "token ids and boundary states")
+    assert (found["steps"], found["samples"], found["queries"], found["benchmarks"]) == (400, 6400, 6400, 2)
+    assert (found["kl"], found["cross_entropy"]) == (pytest.approx(1.0), pytest.approx(3.0))
+    # hellaswag 0.25 + 0.8 x 0.20 = 0.41 of 0.45, sums 0.64 of 0.80; the two without signal would change both
+    assert found["adr_mean_of_ratios"] == pytest.approx((0.41 / 0.45 + 0.8) / 2)
+    assert found["adr_ratio_of_means"] == pytest.approx((0.41 + 0.64) / (0.45 + 0.80))
+    assert found["chance_corrected_ratio"] == pytest.approx(0.8)
+    assert found["chance_corrected_start"] == pytest.approx(0)
+
+
+def test_victim_and_guessing_stand_beside_the_runs(study):
+    attacks = study.tables["attacks"]
+    assert list(attacks["run"]) == ["victim", "guessing", *ATTACKS]
+    assert row(attacks, run="victim")["chance_corrected_ratio"] == pytest.approx(1)
+    guessing = row(attacks, run="guessing")
+    assert guessing["chance_corrected_ratio"] == pytest.approx(0)
+    assert guessing["adr_mean_of_ratios"] == pytest.approx((0.25 / 0.45 + 0) / 2)
+
+
+def test_share_of_a_set_that_is_no_prefix(study):
+    assert row(study.tables["attacks"], run="layers0_3-sem")["share"] == pytest.approx(0.4)
+    assert row(study.tables["attacks"], run="darknetz-ft_all")["share"] == pytest.approx(0.1)
+    assert row(study.tables["attacks"], run="fully_secured-ft_all")["share"] == 1
+    assert tables.share(study.results, "toy", "layers 2-4") == pytest.approx(0.3)
+
+
+def test_seeds_are_averaged_and_their_spread_enters_the_error(study):
+    one = study.results.attacks[study.results.attacks["run"] == "solid-ft_all"]
+    other = one.assign(seed=7, value=one["value"] + 0.02)
+    found = tables.outcomes(pd.concat([one, other]))
+    agreement = row(found, state="end", metric="agreement")
+    assert agreement["value"] == pytest.approx(0.08)
+    # items 0.01, shared by the seeds; the mean of 0.07 and 0.09 has the standard error 0.01
+    assert agreement["stderr"] == pytest.approx(0.01 * 2**0.5)
+    assert agreement["seeds"] == 2
+
+
+def test_a_run_that_lacks_a_benchmark_that_counts_is_refused(study):
+    attacks = study.results.attacks
+    lacking = attacks[(attacks["benchmark"] != "sums") | (attacks["run"] != "layer0-sem")]
+    with pytest.raises(StudyError, match="sums not scored on both sides"):
+        tables.make(dataclasses.replace(study.results, attacks=lacking))
+
+
+def test_difficulty_table_marks_the_solid_set(study):
+    table = study.tables["difficulty"]
+    assert list(table[table["is_solid"]]["secured"]) == ["layers 0"]
+    prefix = row(table, kind="prefix", secured="layers 0-1")
+    assert (prefix["victim"], prefix["ceiling"], prefix["seeds"]) == (1.77, 10.9, 2)
+    assert prefix["share_of_ceiling"] == pytest.approx(11.5 / 10.9)
+    assert list(table[table["kind"] == "single"]["secured"]) == [f"layers {layer}" for layer in range(6)]
+
+
+def test_customization_table_pools_problems_and_compares_with_fully_open(study):
+    found = row(study.tables["customization"], run="solid-math", benchmark="all")
+    assert (found["n"], found["before"], found["after"]) == (100, pytest.approx(0.15), pytest.approx(0.58))
+    assert found["gain"] == pytest.approx(0.43)
+    assert found["gap_to_fully_open"] == pytest.approx(-0.02)
+    assert found["stderr"] == pytest.approx(0.02 / 2**0.5)
+    assert found["gap_stderr"] == pytest.approx(0.02)
+    opened = row(study.tables["customization"], run="fully_open-math", benchmark="all")
+    assert pd.isna(opened["gap_to_fully_open"])
+
+
+def test_every_claim_has_a_rule_and_the_budget_is_named(study):
+    claims = study.tables["claims"]
+    assert list(claims["key"]) == [claim.key for claim in paper.CLAIMS] == list(claims["key"].unique())
+    assert set(claims["verdict"]) == {SUPPORTED, CONTRADICTED, NOT_TESTED}
+    assert claims["rule"].str.len().min() > 40
+    # 30 x 8 of 255,000 and 400 x 16 of 1,530,000 samples
+    assert "ft_all 30 steps, 1 seed(s), 0.094 %" in claims["budget"].iloc[0]
+    assert "sem 200 to 400 steps, 1 seed(s), 0.42 %" in claims["budget"].iloc[0]
+
+
+def altered(folder: Path, run: str, **changes) -> Report:
+    """The study with one attack run altered."""
+    names = ("deployment", "secured", "attack", "batch", "steps", "before", "after", "kept")
+    attack = dict(zip(names, ATTACKS[run], strict=True)) | changes
+    return Report(write_study(folder, attacks=ATTACKS | {run: tuple(attack.values())}))
+
+
+def test_sem_verdict(study, tmp_path):
+    found, measured = verdict(study, "sem_at_chance")
+    assert found == CONTRADICTED
+    assert "2.0 % -> 80.0 %, 79.6 % recovered" in measured
+    low = altered(tmp_path / "low", "layer0-sem", after=0.26)  # (0.26 - 0.02) / 0.98 = 24.5 %: just below a quarter
+    assert verdict(low, "sem_at_chance")[0] == NOT_TESTED
+    assert "no proof of security" in verdict(low, "sem_at_chance")[1]
+    high = altered(tmp_path / "high", "layer0-sem", after=0.27)
+    assert verdict(high, "sem_at_chance")[0] == CONTRADICTED
+    long = altered(tmp_path / "long", "layer0-sem", after=0.26, steps=100_000)  # x 16 > 51,000 x 30
+    assert verdict(long, "sem_at_chance")[0] == SUPPORTED
+    assert "no proof" not in verdict(long, "sem_at_chance")[1]
+
+
+def test_solid_is_judged_by_the_strongest_attack_on_its_layers(study, tmp_path):
+    found, measured = verdict(study, "solid_security")
+    assert found == CONTRADICTED and measured.startswith("strongest attack: sem on layers 0")
+    weak = altered(tmp_path / "weak", "layer0-sem", after=0.03)
+    found, measured = verdict(weak, "solid_security")
+    assert found == NOT_TESTED and measured.startswith("strongest attack: ft_all on solid")
+    assert "a low score here is no proof of security" in measured
+    elsewhere = altered(tmp_path / "elsewhere", "layer0-sem", secured="layers 1")
+    assert verdict(elsewhere, "solid_security")[0] == NOT_TESTED
+
+
+def test_solid_of_two_layers_is_judged_by_attacks_on_two_layers(tmp_path):
+    pair = ATTACKS | {"pair-sem": ("layers 0-1", "layers 0-1", "sem", 16, 400, 0.0, 0.5, 0.5)}
+    found = Report(write_study(tmp_path, prefix=(6.0, 11.0, 11.0, 11.0, 11.0, 11.0), attacks=pair))
+    assert "sem on layers 0-1, 400 steps" in verdict(found, "sem_at_chance")[1]
+    assert verdict(found, "solid_layers")[0] == SUPPORTED
+
+
+def test_darknetz_verdict(study, tmp_path):
+    assert verdict(study, "darknetz")[0] == SUPPORTED
+    weak = altered(tmp_path / "weak", "darknetz-ft_all", kept=0.4)
+    assert verdict(weak, "darknetz")[0] == NOT_TESTED
+    strong = altered(tmp_path / "strong", "darknetz-ft_all", kept=0.4, steps=PAPER_STEPS)
+    assert verdict(strong, "darknetz")[0] == CONTRADICTED
+
+
+def test_placement_verdict(study, tmp_path):
+    assert verdict(study, "placement")[0] == SUPPORTED
+    near = altered(tmp_path / "near", "darknetz-ft_all", after=0.10)  # 0.03 from solid; three errors are 0.042
+    assert verdict(near, "placement")[0] == NOT_TESTED
+    longer = altered(tmp_path / "longer", "darknetz-ft_all", steps=60)
+    assert verdict(longer, "placement")[0] == NOT_TESTED
+
+
+@pytest.mark.parametrize(
+    "solid, expected",
+    [
+        ({"sums": (0.30, 0.86), "words": (0.0, 0.27)}, SUPPORTED),  # 3.5 points below
+        ({"sums": (0.30, 0.85), "words": (0.0, 0.25)}, NOT_TESTED),  # 5 points below: 1 past the margin, error 2
+        ({"sums": (0.30, 0.70), "words": (0.0, 0.20)}, CONTRADICTED),  # 15 points below
+    ],
+)
+def test_customization_verdict(tmp_path, solid, expected):
+    runs = CUSTOMIZATIONS | {"solid-math": ("solid", "layers 0", solid)}
+    assert verdict(Report(write_study(tmp_path, customizations=runs)), "solid_customization")[0] == expected
+
+
+def test_customization_verdict_needs_a_gain_of_the_fully_open_model(tmp_path):
+    still = {"sums": (0.30, 0.31), "words": (0.0, 0.0)}
+    runs = {name: (deployment, secured, still) for name, (deployment, secured, _) in CUSTOMIZATIONS.items()}
+    found, measured = verdict(Report(write_study(tmp_path, customizations=runs)), "solid_customization")
+    assert found == NOT_TESTED and "gained too little" in measured
+
+
+def test_layers_and_epsilon_verdicts(study, tmp_path):
+    assert verdict(study, "solid_layers") == (
+        SUPPORTED,
+        "start xavier: l* = 1, DD 11.00 against 10.36; start normal_0.02: l* = 1, DD 11.10 against 10.45.",
+    )
+    assert verdict(study, "epsilon")[0] == SUPPORTED
+    late = Report(write_study(tmp_path, prefix=(6.0, 8.0, 10.0, 10.5, 10.6, 10.7)))
+    assert verdict(late, "solid_layers")[0] == CONTRADICTED
+    found, measured = verdict(late, "epsilon")
+    assert found == NOT_TESTED and "0.05: 4, 0.1: 3, 0.2: 3, 0.3: 2, 0.5: 1" in measured
+
+
+def test_few_sets_are_no_correlation(study, tmp_path):
+    assert verdict(study, "difficulty_predicts")[0] == NOT_TESTED
+    singles = {
+        f"layer{layer}-ft_all": ("x", f"layers {layer}", "ft_all", 8, 30, 0.1, 0.2, kept)
+        for layer, kept in enumerate((0.0, 0.3, 0.4, 0.6, 0.9, 0.5))
+    }
+    prefixes = {f"two{n}": ("x", f"layers 0-{n}", "ft_all", 8, 30, 0.1, 0.2, 0.0) for n in (1, 2)}
+    many = Report(write_study(tmp_path, attacks=singles | prefixes))
+    assert verdict(many, "difficulty_predicts")[0] == SUPPORTED
+
+
+def test_the_tiny_tier_decides_nothing(tmp_path):
+    tiny = Report(write_study(tmp_path, tier="tiny"))
+    assert set(tiny.tables["claims"]["verdict"]) == {NOT_TESTED}
+
+
+def test_two_builds_are_byte_identical_and_leave_nothing_stale(built, folder, tmp_path):
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "gone-agreement.png").write_bytes(b"of an earlier build")
+    Report(folder).write(tmp_path)
+    files = sorted(path.relative_to(built) for path in built.rglob("*") if path.is_file())
+    assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
+    assert len([path for path in files if path.suffix == ".png"]) == 7
+    assert {path.name for path in files} >= {"report.html", "metrics.json", "claims.csv", "attacks.csv"}
+    for path in files:
+        assert (built / path).read_bytes() == (tmp_path / path).read_bytes(), path
+
+
+def test_the_page_stands_alone_and_says_everything(built):
+    page = (built / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 7
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    assert not re.search(r"\b20\d\d-\d\d|\$[a-z]", page)  # no date, no field left unfilled
+    for text in (tables.SIGNAL_RULE, "(truthfulqa)", CONTRADICTED, "Made on: cpu"):
+        assert text in page
+
+
+def test_metrics_are_flat_and_headline(study):
+    found = study.metrics()
+    assert found["toy/layer0-sem/recovered_share"] == pytest.approx(0.795918)
+    assert found["toy/xavier/l_star"] == 1
+    assert found["toy/solid-math/gap_to_fully_open"] == -0.02
+    assert all(isinstance(value, float) for value in found.values())
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+PARTS = ["victim", "dd", "scan", "attacks", "customizations"]
+
+
+@pytest.mark.parametrize("gone", [[part] for part in PARTS] + [PARTS[1:], PARTS[:-1]])
+def test_missing_parts_are_named_and_the_rest_is_made(folder, tmp_path, gone):
+    shutil.copytree(folder, tmp_path / "results")
+    for part in gone:
+        shutil.rmtree(tmp_path / "results" / "runs" / "toy" / part)
+    found = Report(tmp_path / "results")
+    page = found.write(tmp_path / "out").read_text()
+    assert all(any(part in line for line in found.missing) for part in gone)
+    assert all(line.replace("'", "&#x27;") in page for line in found.missing)
+    assert not any("\n" in line for line in found.missing)
+    display.printed(found.tables)
+
+
+def test_two_models_get_a_figure_each_and_a_column(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "results")
+    write_study(tmp_path / "results", model="other", attacks={"solid-ft_all": ATTACKS["solid-ft_all"]})
+    found = Report(tmp_path / "results")
+    found.write(tmp_path / "out")
+    assert len(list((tmp_path / "out" / "figures").glob("other-*.png"))) == 7
+    assert "model" in display.compact("attacks", found.tables["attacks"]).columns
+    assert len(found.tables["claims"]) == 2 * len(paper.CLAIMS)
+
+
+def test_the_printed_tables_fit_a_terminal(study):
+    assert max(map(len, display.printed(study.tables).splitlines())) <= display.WIDTH
+
+
+def test_printing_from_a_build_equals_printing_after_it(study, built):
+    assert display.printed(report.read_built(built)) == display.printed(study.tables)
+
+
+def test_command_line_takes_results_else_reference(folder, tmp_path, monkeypatch, capsys):
+    shutil.copy("params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["report"])
+    with pytest.raises(StudyError, match="run `make study` first"):
+        report.main()
+    shutil.copytree(folder, tmp_path / "reference" / "box")
+    (tmp_path / "reference" / "box" / "machine.json").write_text('{"cpu": "Abacus 3000"}')
+    report.main()
+    assert "from reference/box/, report: build/report/report.html" in capsys.readouterr().out
+    assert "Abacus 3000" in Path("build/report/report.html").read_text()
+    shutil.copytree(folder, tmp_path / "results")
+    report.main()
+    assert "report: results/report.html" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["report", "--print"])
+    report.main()
+    assert "recov. %" in capsys.readouterr().out
+
+
+def test_no_results_is_one_line(tmp_path):
+    with pytest.raises(StudyError, match="no results there") as error:
+        results.load(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_the_notebook_calls_only_what_exists():
+    notebook = nbformat.read("notebooks/05_tables.ipynb", as_version=4)
+    code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
+    shown = set(re.findall(r'study\.table\("(\w+)"\)', code))
+    assert shown | {"difficulty"} == set(report.TABLES)
+    from solid_utils import figures
+
+    assert set(re.findall(r'study\.figure\("(\w+)"\)', code)) == set(figures.FIGURES)
+    assert all(name in verdicts.RULES for name in [claim.key for claim in paper.CLAIMS])

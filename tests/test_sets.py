@@ -1,0 +1,114 @@
+"""Sets are disjoint by item and drawn by one seed, on raw data in the packaged schema."""
+
+import json
+from collections import Counter
+
+import pytest
+
+from solid_utils import data, params, sets
+from solid_utils.errors import StudyError
+
+SETTINGS = params.Data(
+    seed=42,
+    validation={"alpaca": 5, "mmlu": 5},
+    evaluation={"alpaca": 7, "mmlu": 7},
+    benchmark={"mmlu": 6, "c4": 3},
+    customization={"train": 30, "validation": 6, "test": 6},
+)
+
+
+@pytest.fixture
+def raw(tmp_path):
+    alpaca = [{"instruction": f"Do thing {n}", "input": "x" if n % 3 else "", "output": f"done {n}"} for n in range(40)]
+    alpaca += [alpaca[0], {"instruction": "say nothing", "input": "", "output": " "}]
+    (tmp_path / "alpaca_en_demo.json").write_text(json.dumps(alpaca))
+    mmlu = [
+        {"question": f"What is {n}?", "topic": f"topic {n % 3}", "correct_answer": "ABCD"[n % 4]}
+        | {f"answer_{letter}": f"{letter}{n}" for letter in "abcd"}
+        for n in range(60)
+    ]
+    header = mmlu[0] | {"question": "question", "correct_answer": "answer"}
+    lines = [json.dumps(row) for row in [header, *mmlu, mmlu[3]]]
+    (tmp_path / "mmlu.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_no_item_stands_in_two_sets(raw):
+    split = sets.split(raw, SETTINGS)
+    benchmark = {row["question"] for row in split.pop("mmlu_benchmark")}
+    prompts = Counter(item["prompt"] for items in split.values() for item in items)
+    assert max(prompts.values()) == 1
+    assert not any(f"{question}\n" in prompt for prompt in prompts for question in benchmark)
+    assert {name: len(items) for name, items in split.items()} == {"attack": 28 + 42, "validation": 10, "evaluation": 14}
+
+
+def test_header_rows_duplicates_and_empty_answers_are_dropped(raw):
+    assert len(sets.read_mmlu(raw / "mmlu.jsonl")) == 60
+    assert len(sets.read_alpaca(raw / "alpaca_en_demo.json")) == 40
+
+
+def test_the_split_is_fixed_by_its_seed(raw):
+    assert sets.split(raw, SETTINGS) == sets.split(raw, SETTINGS)
+    other = sets.split(raw, SETTINGS.model_copy(update={"seed": 20}))
+    assert other["evaluation"] != sets.split(raw, SETTINGS)["evaluation"]
+
+
+def test_benchmark_questions_cover_the_subjects_evenly(raw):
+    rows = sets.subjects_first(sets.read_mmlu(raw / "mmlu.jsonl"), 3)
+    assert Counter(row["topic"] for row in rows[:6]) == {"topic 0": 2, "topic 1": 2, "topic 2": 2}
+
+
+def test_too_many_items_asked(raw):
+    greedy = SETTINGS.model_copy(update={"validation": params.Halves(alpaca=500, mmlu=5)})
+    with pytest.raises(StudyError, match="data: 507 Alpaca items asked, 40 there; ask for fewer"):
+        sets.split(raw, greedy)
+
+
+def test_table_4_prompts():
+    row = {"question": "2+2?", "correct_answer": "B"} | {f"answer_{letter}": str(n) for n, letter in enumerate("abcd", 3)}
+    chosen = sets.mmlu_item(row, with_choices=True)
+    assert chosen["answer"] == "B:4" and "A:3\nB:4\nC:5\nD:6" in chosen["prompt"]
+    assert chosen["prompt"].startswith("The following is a multiple choice question, paired with choices.")
+    open_question = sets.mmlu_item(row, with_choices=False)
+    assert open_question["answer"] == "4" and "Choices" not in open_question["prompt"]
+    with_input = sets.alpaca_item({"instruction": "Add.", "input": "2 2", "output": "4"})
+    assert "### Input:\n2 2" in with_input["prompt"] and "paired with an input" in with_input["prompt"]
+
+
+def test_math_problems_are_fresh_disjoint_and_repeat():
+    problems = sets.math_items(SETTINGS.customization, 42)
+    prompts = [item["prompt"] for items in problems.values() for item in items]
+    assert len(set(prompts)) == len(prompts) == 42
+    assert problems == sets.math_items(SETTINGS.customization, 42)
+    assert Counter(item["source"] for item in problems["test"]) == {"chain_sum": 3, "gsm_symbolic": 3}
+
+
+class Letters:
+    """A tokenizer of one token a letter."""
+
+    eos_token_id = 0
+
+    def __call__(self, text, add_special_tokens=True):
+        class Encoded:
+            input_ids = [ord(letter) for letter in text]
+
+        return Encoded
+
+
+def test_prompts_that_leave_no_room_are_dropped_and_long_answers_cut(capsys):
+    items = [
+        {"id": "a", "source": "mmlu", "prompt": "xxxx", "answer": "yy"},
+        {"id": "b", "source": "mmlu", "prompt": "xxxxxxxx", "answer": "y"},
+        {"id": "c", "source": "mmlu", "prompt": "xx", "answer": "y" * 50},
+    ]
+    kept = data.samples("evaluation", Letters(), 8, 2, items)
+    assert [(s["id"], s["answer_start"], len(s["input_ids"])) for s in kept] == [("a", 4, 7), ("c", 2, 8)]
+    assert kept[0]["input_ids"][-1] == 0  # the end-of-sequence token belongs to the answer
+    assert "1 of 3 prompts leave no room at 8 tokens" in capsys.readouterr().out
+    with pytest.raises(StudyError, match="3 samples asked, 2 of 3 fit 8 tokens"):
+        data.samples("evaluation", Letters(), 8, 3, items)
+
+
+def test_a_missing_set(tmp_path):
+    with pytest.raises(StudyError, match="run `dvc repro sets`"):
+        data.read_set("attack", tmp_path)

@@ -1,0 +1,125 @@
+"""The engine: batches fixed by the seed, only the named parameters trained, and exact resume after a kill."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from solid_utils import machine, training
+from solid_utils.errors import StudyError
+from solid_utils.params import Recipe
+
+RECIPE = Recipe(batch=2, steps=6, learning_rate=1e-2, weight_decay=0.1, schedule="cosine", warmup=0.1, validate_every=2)
+
+
+def validate(model):
+    return {"norm": float(sum(parameter.detach().norm() for parameter in model.parameters()))}
+
+
+def train(model, samples, folder, recipe=RECIPE, trainable=None):
+    trainable = trainable or {name for name, _ in model.named_parameters()}
+    return training.train(model, trainable, samples, training.answer_loss, validate, recipe, 42, 0, folder)
+
+
+def test_every_epoch_visits_every_sample_once():
+    lengths = [3, 9, 1, 5, 7]
+    indices = training.order(lengths, batch=2, steps=10, seed=42)
+    assert all(sorted(indices[start : start + 5]) == [0, 1, 2, 3, 4] for start in range(0, 20, 5))
+    assert indices == training.order(lengths, batch=2, steps=10, seed=42)
+    assert indices != training.order(lengths, batch=2, steps=10, seed=20)
+
+
+def test_batches_hold_similar_lengths():
+    lengths = list(range(64))
+    indices = training.order(lengths, batch=8, steps=8, seed=42)
+    spreads = [max(indices[i : i + 8]) - min(indices[i : i + 8]) for i in range(0, 64, 8)]
+    assert max(spreads) == 7  # one window: sorted, so each batch is a run of neighbours
+
+
+def test_answer_loss_is_transformers_own(llama, samples):
+    batch = training.Collator(0)(samples)
+    labels = torch.full_like(batch["input_ids"], -100)
+    for row, sample in enumerate(samples):
+        labels[row, sample["answer_start"] : len(sample["input_ids"])] = batch["input_ids"][row, sample["answer_start"] : len(sample["input_ids"])]
+    plain = llama(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss
+    assert training.answer_loss(llama, batch).item() == pytest.approx(plain.item(), rel=1e-5)
+
+
+def test_only_the_named_parameters_move(llama, samples, tmp_path):
+    before = {name: tensor.clone() for name, tensor in llama.state_dict().items()}
+    chosen = {"model.layers.0.mlp.up_proj.weight"}
+    history = train(llama, samples, tmp_path, trainable=chosen)
+    moved = {name for name, tensor in llama.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == chosen
+    assert [row["step"] for row in history] == [0, 2, 4, 6]
+    assert all("validation_norm" in row for row in history)
+
+
+def test_training_lowers_the_loss(llama, samples, tmp_path):
+    history = train(llama, samples, tmp_path, RECIPE.model_copy(update={"steps": 40, "validate_every": 10}))
+    losses = [row["loss"] for row in history if "loss" in row]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_loss_that_is_not_finite_stops_in_one_line(llama, samples, tmp_path):
+    with torch.no_grad():
+        llama.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(StudyError, match="loss is nan at step 2; lower learning_rate"):
+        train(llama, samples, tmp_path)
+
+
+def test_too_little_memory_stops_before_the_run(llama, samples, tmp_path, monkeypatch):
+    class Nothing:
+        available = 1_000
+
+    monkeypatch.setattr(machine.psutil, "virtual_memory", Nothing)
+    with pytest.raises(StudyError, match="memory: training needs about .* GB, 0.0 GB available; close programs"):
+        train(llama, samples, tmp_path)
+
+
+SCRIPT = textwrap.dedent("""
+    import json, os, signal, sys
+    from pathlib import Path
+    import torch
+    from solid_utils import training
+    from tests.conftest import build
+    from tests.test_training import RECIPE, validate
+
+    torch.set_num_threads(1)
+    samples, folder, kill_at = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    calls = [0]
+
+    def loss(model, batch):
+        calls[0] += 1
+        if calls[0] == kill_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return training.answer_loss(model, batch)
+
+    model = build("llama")
+    names = {name for name, _ in model.named_parameters()}
+    history = training.train(model, names, samples, loss, validate, RECIPE, 42, 0, Path(folder))
+    total = [parameter.double().sum().item() for parameter in model.parameters()]
+    print(json.dumps([history, total]))
+""")
+
+
+def run_script(samples, folder, kill_at):
+    command = [sys.executable, "-c", SCRIPT, json.dumps(samples), str(folder), str(kill_at)]
+    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
+
+
+@pytest.mark.parametrize("kill_at", [1, 4, 6])
+def test_killed_and_started_again_it_ends_at_the_same_numbers(samples, tmp_path, kill_at):
+    whole = run_script(samples, tmp_path / "whole", 0)
+    assert whole.returncode == 0, whole.stderr
+    assert run_script(samples, tmp_path / "cut", kill_at).returncode == -signal.SIGKILL
+    # A save cut short leaves a folder without a readable trainer_state.json; it must be passed over.
+    (tmp_path / "cut" / "checkpoint-99").mkdir(parents=True)
+    (tmp_path / "cut" / "checkpoint-99" / "trainer_state.json").write_text("{")
+    resumed = run_script(samples, tmp_path / "cut", 0)
+    assert resumed.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]

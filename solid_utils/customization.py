@@ -1,4 +1,4 @@
-"""The customer's side: fine-tune the open part of a deployment on private data (paper B.6), and what that costs the model."""
+"""The customer's side: fine-tune the open part of a deployment on private data (paper B.6)."""
 
 import shutil
 
@@ -24,7 +24,9 @@ def open_matrices(model: nn.Module, secured: SecuredSet) -> list[str]:
     names = [
         name
         for name, module in model.named_modules()
-        if name.startswith(f"{path}.") and isinstance(module, nn.Linear | Conv1D) and f"{name}.weight" not in secured.names
+        if name.startswith(f"{path}.")
+        and isinstance(module, nn.Linear | Conv1D)
+        and f"{name}.weight" not in secured.names
     ]
     if not names:
         raise StudyError(f"customization: '{secured.declaration}' leaves no decoder layer open; nothing to fine-tune")
@@ -32,7 +34,7 @@ def open_matrices(model: nn.Module, secured: SecuredSet) -> list[str]:
 
 
 def adapted(model: nn.Module, secured: SecuredSet, budget: params.CustomizationBudget) -> tuple[nn.Module, set[str]]:
-    """The model ready for fine-tuning and the names of what is trained: LoRA on the open layers, or the open part itself."""
+    """The model to fine-tune and the names of what is trained: LoRA on the open layers, or the open part itself."""
     if budget.method == "full":
         return model, {name for name, _ in model.named_parameters()} - set(secured.names)
     # Modules are named in full: peft reads an empty layer list as "all layers", secured ones included.
@@ -74,9 +76,14 @@ class CustomizationRun:
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.secured = deployment_set(self.victim, model, self.customization.secured)
         domain = self.customization.domain
-        sizes = {"train": self.recipe.samples, "validation": self.study.data.customization.validation, "test": self.recipe.test}
+        sizes = {
+            "train": self.recipe.samples,
+            "validation": self.study.data.customization.validation,
+            "test": self.recipe.test,
+        }
         self.sets = {
-            name: data.samples(f"{domain}_{name}", self.tokenizer, self.budget.length, count) for name, count in sizes.items()
+            name: data.samples(f"{domain}_{name}", self.tokenizer, self.budget.length, count)
+            for name, count in sizes.items()
         }
         self.evaluation = data.samples("evaluation", self.tokenizer, self.budget.length, self.budget.evaluation.samples)
         with torch.device("meta"):  # counted on an empty model
@@ -91,22 +98,40 @@ class CustomizationRun:
         with models.precision(self.spec), torch.inference_mode():
             parts = batches(samples, pad_id, next(model.parameters()).device)
             losses = np.concatenate([sample_losses(model, batch) for batch in parts])
-            return {"cross_entropy": float(losses.mean()), "exact_match": float(exact_matches(model, samples, pad_id).mean())}
+            return {
+                "cross_entropy": float(losses.mean()),
+                "exact_match": float(exact_matches(model, samples, pad_id).mean()),
+            }
 
     def scores(self, model: nn.Module) -> list[dict]:
-        """Exact match on the domain's test problems, by kind; fidelity to the victim and benchmarks show what was forgotten."""
+        """Exact match on the test problems, by kind; fidelity to the victim and benchmarks show what was forgotten."""
         with models.precision(self.spec):
             rows = self._domain_scores(model)
             rows += evaluation.fidelity(model, self.victim, self.tokenizer, self.evaluation)
-            return rows + evaluation.run_benchmarks(model, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit)
+            return rows + evaluation.run_benchmarks(
+                model, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit
+            )
 
     def _domain_scores(self, model: nn.Module) -> list[dict]:
         samples = self.sets["test"]
         matches = exact_matches(model, samples, self.tokenizer.pad_token_id)
         sources = np.array([sample["source"] for sample in samples])
-        blank = {"domain": "customization", "shots": 0, "metric": "exact_match", "chance": 0.0, "floor": None, "task_version": 1}
+        blank = {
+            "domain": "customization",
+            "shots": 0,
+            "metric": "exact_match",
+            "chance": 0.0,
+            "floor": None,
+            "task_version": 1,
+        }
         return [
-            {"benchmark": source, "value": matches[chosen].mean(), "stderr": standard_error(matches[chosen]), "n": int(chosen.sum())} | blank
+            {
+                "benchmark": source,
+                "value": matches[chosen].mean(),
+                "stderr": standard_error(matches[chosen]),
+                "n": int(chosen.sum()),
+            }
+            | blank
             for source in sorted(set(sources))
             for chosen in [sources == source]
         ]
@@ -169,7 +194,7 @@ class CustomizationRun:
         }
 
     def flops(self, steps: int) -> int:
-        """Training FLOPs: 4 a token and parameter passed (forward, backward to the states), 2 a token and trained one."""
+        """Training FLOPs: 4 a token and parameter passed (forward, backward to states), 2 a token and trained one."""
         samples = self.sets["train"]
         tokens = steps * self.recipe.batch * sum(len(sample["input_ids"]) for sample in samples) // len(samples)
         return tokens * (4 * self.secured.total + 2 * self.trained)

@@ -48,7 +48,7 @@ def encode(items: list[dict], tokenizer, length: int) -> list[dict]:
 
 
 def samples(name: str, tokenizer, length: int, count: int, items: list[dict] | None = None) -> list[dict]:
-    """The first `count` samples of a set that fit `length` tokens. Prints how many were dropped; StudyError if too few."""
+    """The first `count` samples of a set that fit `length` tokens; prints how many do not. StudyError if too few."""
     items = read_set(name) if items is None else items
     fitting = encode(items[: 2 * count + 200], tokenizer, length)
     seen = min(len(items), 2 * count + 200)
@@ -59,3 +59,18 @@ def samples(name: str, tokenizer, length: int, count: int, items: list[dict] | N
         )
     print(f"{name}: {count} samples; {seen - len(fitting)} of {seen} prompts leave no room at {length} tokens")
     return fitting[:count]
+
+
+def texts(name: str, tokenizer, length: int, count: int) -> list[dict]:
+    """The first `count` items of a set as plain texts of at most `length` tokens: samples without an answer.
+
+    Raises StudyError when the set is smaller.
+    """
+    items = read_set(name)[:count]
+    if len(items) < count:
+        raise StudyError(f"{name} set: {count} texts asked, {len(items)} there; lower queries in params.yaml (tiers)")
+    encoded = [tokenizer(item["prompt"] + item["answer"]).input_ids[:length] for item in items]
+    return [
+        {"id": item["id"], "source": item["source"], "input_ids": ids, "answer_start": len(ids)}
+        for item, ids in zip(items, encoded, strict=True)
+    ]

@@ -1,9 +1,9 @@
-"""Distillation difficulty DD(I): the answer loss after the secured part is replaced by fresh random weights (paper 4.2).
+"""Distillation difficulty DD(I): the answer loss with fresh random weights in the secured part (paper 4.2).
 
     DD(I) = E[ L(theta_0(I)) ],   L = cross-entropy on answer tokens, theta_0(I) = the victim with I drawn afresh
 
-Mean over a sample's answer tokens, then over samples, then over seeds. Sets share work: one random model per seed, whose
-states under every prefix are computed once; the victim's states under a single secured layer likewise.
+Mean over a sample's answer tokens, then over samples, then over seeds. Sets share work: one random model per seed,
+whose states under every prefix are computed once; the victim's states under a single secured layer likewise.
 """
 
 from collections.abc import Callable, Iterable
@@ -35,7 +35,11 @@ class Batch:
             keep[row, sample["answer_start"] - 1 : len(sample["input_ids"]) - 1] = True
         self.targets = torch.roll(input_ids, -1, dims=1)[keep].to(device)  # (answer tokens,)
         self.rows = keep.nonzero()[:, 0].numpy()  # the sample of each answer token
-        self.input_ids, self.attention_mask, self.keep = input_ids.to(device), attention_mask.to(device), keep.to(device)
+        self.input_ids, self.attention_mask, self.keep = (
+            input_ids.to(device),
+            attention_mask.to(device),
+            keep.to(device),
+        )
 
 
 def batches(samples: list[dict], pad_id: int, device: torch.device) -> list[Batch]:
@@ -90,8 +94,12 @@ class Difficulty:
     def everything(self, seed: int) -> np.ndarray:
         """Every parameter random, embeddings and head included: the ceiling DD([L])."""
         stranger = clone(self.model)
-        starts.apply(stranger, starts.draw(stranger, [name for name, _ in stranger.named_parameters()], self.start, seed))
-        return self._collect(["all"], lambda batch: [("all", sample_losses(stranger, batch))], f"all, seed {seed}")["all"]
+        starts.apply(
+            stranger, starts.draw(stranger, [name for name, _ in stranger.named_parameters()], self.start, seed)
+        )
+        return self._collect(["all"], lambda batch: [("all", sample_losses(stranger, batch))], f"all, seed {seed}")[
+            "all"
+        ]
 
     def prefixes(self, depths: list[int], seed: int) -> dict[int, np.ndarray]:
         """Layers 0..l-1 random, for every l of `depths`. Prefixes are nested: their random states are computed once."""
@@ -135,7 +143,10 @@ def summary(losses: dict[int, np.ndarray]) -> list[dict]:
 
     Standard errors: over samples; for the mean, over samples of the seed average and over seeds, added in quadrature.
     """
-    rows = [{"seed": str(seed), "dd": values.mean(), "stderr": standard_error(values), "n": len(values)} for seed, values in losses.items()]
+    rows = [
+        {"seed": str(seed), "dd": values.mean(), "stderr": standard_error(values), "n": len(values)}
+        for seed, values in losses.items()
+    ]
     average = np.mean(list(losses.values()), axis=0)
     between = standard_error(np.array([values.mean() for values in losses.values()]))
     spread = float(np.hypot(standard_error(average), between))

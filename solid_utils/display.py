@@ -101,12 +101,12 @@ def cell(value: object, kind: str) -> str:
 
 
 def _benchmarks_by_run(table: pd.DataFrame) -> pd.DataFrame:
-    """Runs down, benchmarks across, in percent with standard errors; an excluded benchmark stands in brackets."""
+    """Runs down, benchmarks across, in percent with standard errors; an excluded benchmark bears a star."""
     ended = table[table["state"] == "end"]
     rows = []
     for model, scores in ended.groupby("model", sort=False):
         rule = scores.drop_duplicates("benchmark").set_index("benchmark")
-        heads = {name: name if counts else f"({name})" for name, counts in rule["counts"].items()}
+        heads = {name: name if counts else f"{name}*" for name, counts in rule["counts"].items()}
         rows.append(
             {"run": "chance", "model": model}
             | {heads[name]: cell(rule.loc[name, "chance"], "percent") for name in heads}

@@ -2,7 +2,7 @@
 
     python -m solid_utils.execute 03_attacks model=smollm2-135m run=solid-ft_all
 
-The executed copy and its HTML land in build/executed; the time and the peak memory in build/timings.csv, outside results.
+The executed copy and its HTML land in build/executed; time and peak memory in build/timings.csv, outside results.
 """
 
 import logging
@@ -26,7 +26,14 @@ TIMINGS = Path("build/timings.csv")
 class OutputOnly(logging.Filter):
     """Lets the notebooks' own output through, and drops what papermill says of every cell."""
 
-    CHATTER = ("Executing Cell", "Ending Cell", "Input Notebook", "Output Notebook", "[IPKernelApp]", "Executing notebook")
+    CHATTER = (
+        "Executing Cell",
+        "Ending Cell",
+        "Input Notebook",
+        "Output Notebook",
+        "[IPKernelApp]",
+        "Executing notebook",
+    )
 
     def filter(self, record: logging.LogRecord) -> bool:
         return not record.getMessage().startswith(self.CHATTER)

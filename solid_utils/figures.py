@@ -24,6 +24,7 @@ from solid_utils.verdicts import percent
 DPI = 120
 PALETTE = sns.color_palette("colorblind")
 BLUE, ORANGE, GREY = PALETTE[0], PALETTE[1], PALETTE[7]
+ATTACKS = {"ft_all": ("o", BLUE), "ft_closed": ("s", PALETTE[2]), "sem": ("^", ORANGE)}
 POINTS = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.4}  # of lines with error bars
 STYLE = {"font.family": "DejaVu Sans", "hatch.linewidth": 0.6, "grid.linewidth": 0.6, "grid.color": "#e3e3e3"}
 Tables = dict[str, pd.DataFrame]  # by name, of one model
@@ -181,7 +182,7 @@ def training(tables: Tables) -> Drawing | None:
     curves = curves.groupby(["attack", "run", "steps"], sort=False)["value"].mean().reset_index().sort_values("steps")
     if curves.empty:
         return None
-    attacks = [attack for attack in verdicts.PAPER_SAMPLES if attack in set(curves["attack"])]
+    attacks = [attack for attack in ATTACKS if attack in set(curves["attack"])]
     figure, panels = canvas(width=1.2 + 3.2 * len(attacks), height=4.2, columns=len(attacks))
     for axes, attack in zip(panels, attacks, strict=True):
         mine = curves[curves["attack"] == attack]
@@ -267,13 +268,13 @@ def difficulty_recovered(tables: Tables) -> Drawing | None:
     if (points := verdicts.with_difficulty(attack_runs(tables), tables["difficulty"]).sort_values("agreement")).empty:
         return None
     figure, (axes,) = canvas(height=4.4)
-    looks = {"markers": {"ft_all": "o", "ft_closed": "s", "sem": "^"}, "palette": PALETTE[: points["attack"].nunique()]}
-    sns.scatterplot(points, x="dd", y="agreement", hue="attack", style="attack", s=80, ax=axes, **looks)
+    for attack, (marker, colour) in ATTACKS.items():
+        mine = points[points["attack"] == attack]
+        axes.scatter(mine["dd"], mine["agreement"], marker=marker, color=colour, s=70, label=attack, zorder=3)
     reach, lowest = points["dd"].max() - points["dd"].min() + 1, -1.0
-    for point in points.itertuples():
-        lowest = max(point.agreement, lowest + 0.06)  # labels keep their distance
-        line = {"arrowstyle": "-", "color": GREY, "linewidth": 0.7}
-        place = (point.dd + 0.06 * reach, lowest)
+    for point in points.itertuples():  # names in a column on the right, at a distance from one another
+        lowest = max(point.agreement, lowest + 0.06)
+        line, place = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6}, (points["dd"].max() + 0.1 * reach, lowest)
         axes.annotate(point.run, (point.dd, point.agreement), place, fontsize=8.5, va="center", arrowprops=line)
     axes.set(xlabel="DD of the secured set, nats", ylabel="agreement after the attack", ylim=(-0.04, 1.04))
     axes.set_xlim(points["dd"].min() - 0.1 * reach, points["dd"].max() + 0.45 * reach)

@@ -8,8 +8,11 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from solid_utils.errors import StudyError
+
+KEYS_AND_VALUES = (DynamicLayer, DynamicSlidingWindowLayer)  # cache layers without a recurrent state
 
 
 def answer_logits(model, input_ids: Tensor, attention_mask: Tensor, keep: Tensor, **inputs) -> Tensor:
@@ -123,11 +126,12 @@ class LastLogits:
 
 
 def shares_prefixes(model, longest: int) -> bool:
-    """Can keys and values of a padded prefix be reused? Not with recurrent states, nor beyond a sliding window."""
+    """Can keys and values of a padded prefix be reused? Not with recurrent layers, nor beyond a sliding window."""
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model  # under peft's wrapper
-    window = getattr(plain.config.get_text_config(), "sliding_window", None) or longest
     takes_positions = "position_ids" in inspect.signature(plain.forward).parameters
-    return takes_positions and not plain._is_stateful and longest <= window
+    layers = DynamicCache(config=plain.config).layers
+    window = getattr(plain.config.get_text_config(), "sliding_window", None) or longest
+    return takes_positions and longest <= window and all(type(layer) in KEYS_AND_VALUES for layer in layers)
 
 
 def _selected(cache: DynamicCache, families: tuple[int, ...]) -> DynamicCache:

@@ -73,7 +73,7 @@ class DecoderLayers:
                 hook.remove()
 
     def boundary(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, last: int) -> torch.Tensor:
-        """The hidden state, (batch, tokens, width), that leaves layer `last`; layers above it and the head do no work."""
+        """The hidden state, (batch, tokens, width), that leaves layer `last`; what comes after it does no work."""
         above = {index: self.skip for index in range(last + 1, len(self.layers))}
         nothing = torch.zeros_like(attention_mask, dtype=torch.bool)
         with self.replaced(above), self.watched([last]) as states:

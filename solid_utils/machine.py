@@ -1,4 +1,4 @@
-"""What this machine is, and whether a run fits it. Checks of the CPU only warn; memory and disk stop a run in one line."""
+"""What this machine is, and whether a run fits it. The CPU only warns; memory and disk stop a run in one line."""
 
 import importlib.metadata
 import os
@@ -42,7 +42,9 @@ def check_cpu() -> None:
     """Warn, never stop: without bfloat16 units the default study takes longer."""
     units = describe(0)["units"]
     if device().type == "cpu" and "avx512_bf16" not in units:
-        print("warning: this CPU has no avx512_bf16; the default study takes about 2 to 3 hours instead of half an hour")
+        print(
+            "warning: this CPU has no avx512_bf16; the default study takes about 2 to 3 hours instead of half an hour"
+        )
     if device().type == "cpu" and (os.cpu_count() or 1) < 2:
         print("warning: one CPU core; expect twice the time")
 
@@ -65,7 +67,7 @@ def check_disk(needed: int, folder: Path, what: str) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise StudyError(
-            f"{folder}: {what} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free; free some (`dvc gc -w`) or use another disk"
+            f"{folder}: {what} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free; free some, e.g. by `dvc gc -w`"
         )
 
 

@@ -27,7 +27,7 @@ def victim_folder(name: str) -> Path:
 
 
 def materialise(name: str, spec: params.Model) -> None:
-    """Write the victim once: bfloat16 safetensors and tokenizer, or, for a hub model, a pointer to its resolved commit."""
+    """Write the victim once: bfloat16 safetensors and tokenizer; for a hub model a pointer to its resolved commit."""
     folder = victim_folder(name)
     folder.mkdir(parents=True, exist_ok=True)
     if spec.source == "hub":
@@ -55,7 +55,7 @@ def from_hub(spec: params.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerFa
     except (OSError, ConnectionError) as error:
         raise StudyError(
             f"models: {spec.path}: no access to the Hugging Face hub ({type(error).__name__}); "
-            "log in with `hf auth login` on a machine with the hub, or set source: folder and path: FOLDER in params.yaml"
+            "log in with `hf auth login` where there is one, or set source: folder and path: FOLDER in params.yaml"
         ) from None
     return model, tokenizer, getattr(model.config, "_commit_hash", None) or spec.revision
 
@@ -64,8 +64,14 @@ def from_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast,
     """A local save_pretrained folder. Raises StudyError when there is none."""
     if not (folder / "config.json").exists():
         raise StudyError(f"models: {folder}: no config.json there; set path: to a folder made by save_pretrained")
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False)
-    return model, AutoTokenizer.from_pretrained(folder), hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()[:12]
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
+    )
+    return (
+        model,
+        AutoTokenizer.from_pretrained(folder),
+        hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()[:12],
+    )
 
 
 def from_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:

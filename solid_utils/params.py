@@ -191,7 +191,11 @@ class Params(Section):
 
     @model_validator(mode="after")
     def names_exist(self) -> "Params":
-        for key, section in (("models", self.models), ("attacks", self.attacks), ("customizations", self.customizations)):
+        for key, section in (
+            ("models", self.models),
+            ("attacks", self.attacks),
+            ("customizations", self.customizations),
+        ):
             for name in getattr(self.study, key):
                 pick(section, name, f"study.{key}")
         pick(self.tiers, self.tier, "tier")
@@ -254,4 +258,6 @@ def validated(schema: type[S], raw: dict, where: str) -> S:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         given = "" if isinstance(first["input"], dict) else f", given {first['input']!r}"
-        raise StudyError(f"{where}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}{given}") from None
+        raise StudyError(
+            f"{where}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}{given}"
+        ) from None

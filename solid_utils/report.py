@@ -59,7 +59,7 @@ $figure_agreement
 $figure_training
 $figure_ratios
 <h2>Benchmarks</h2>
-<p>$signal The others are shown in brackets and left out of every ratio. Scores in percent, with standard errors over
+<p>$signal Those with a star do not, and are left out of every ratio. Scores in percent, with standard errors over
 items.</p>
 <div class="wide">$table_benchmarks</div>
 <h2>Distillation difficulty</h2>
@@ -138,6 +138,8 @@ class Report:
         found = {}
         for name, columns in wanted.items():
             rows = self.tables[name]
+            if name == "attacks":
+                rows = rows.dropna(subset="recovered_share")  # not the victim and guessing
             if name == "customization":
                 rows = rows[rows["benchmark"] == "all"]
             for row in rows.to_dict("records"):
@@ -208,7 +210,7 @@ def read_built(folder: Path) -> dict[str, pd.DataFrame]:
 
 def chosen() -> tuple[Path, Path]:
     """(source, out): results/ where there are scores, else the first shipped run. StudyError when there is neither."""
-    if any(RESULTS.glob("*/**/scores.csv")):
+    if any(RESULTS.glob("runs/*/**/scores.csv")):
         return RESULTS, RESULTS
     shipped = sorted(path.parent for path in REFERENCE.glob("*/machine.json"))
     if not shipped:
@@ -221,14 +223,13 @@ def main() -> None:
     parser.add_argument("--print", action="store_true", help="print the main tables of an existing build")
     if parser.parse_args().print:
         folder = RESULTS if (RESULTS / "tables").is_dir() else REDRAWN
-        print(display.printed(read_built(folder)), f"\n\nreport: {folder / 'report.html'}")
+        print(f"{display.printed(read_built(folder))}\n\nreport: {folder / 'report.html'}")
         return
     source, out = chosen()
     report = Report(source)
     page = report.write(out)
-    print(
-        display.printed(report.tables), *(f"\n{line}" for line in report.missing), f"\n\nfrom {source}/, report: {page}"
-    )
+    notes = "".join(f"\n{line}" for line in report.missing)
+    print(f"{display.printed(report.tables)}{notes}\n\nfrom {source}/, report: {page}")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,20 @@ RESULTS = Path("results/runs")  # RESULTS / MODEL / {victim, dd, scan, attacks/R
 
 # What was run, at which cost, what came out. `attack` is "none" for the victim and for customized models;
 # `steps` 0 is the attacker's start, before any training ("zero-query row").
-RUN = ["model", "revision", "tier", "dtype", "deployment", "secured", "start", "attack", "recipe", "view", "labels", "seed"]
+RUN = [
+    "model",
+    "revision",
+    "tier",
+    "dtype",
+    "deployment",
+    "secured",
+    "start",
+    "attack",
+    "recipe",
+    "view",
+    "labels",
+    "seed",
+]
 COST = ["steps", "queries", "tokens", "flops"]
 OUTCOME = ["benchmark", "domain", "shots", "metric", "value", "stderr", "n", "chance", "floor", "task_version"]
 SCORES = RUN + COST + OUTCOME
@@ -22,7 +35,22 @@ CURVE = RUN + COST + ["split", "metric", "value"]
 ANSWERS = ["id", "victim", "replica"]
 
 # Distillation difficulty, one row a (secured set, seed); seed "mean" averages the seeds.
-DD = ["model", "revision", "tier", "dtype", "kind", "secured", "layers", "parameters", "share", "start", "seed", "dd", "stderr", "n"]
+DD = [
+    "model",
+    "revision",
+    "tier",
+    "dtype",
+    "kind",
+    "secured",
+    "layers",
+    "parameters",
+    "share",
+    "start",
+    "seed",
+    "dd",
+    "stderr",
+    "n",
+]
 
 
 def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd.DataFrame:

@@ -14,12 +14,14 @@ LAPLACE_SCALE = 0.5  # the paper, B.3: Laplace(0, 0.5) on the logits of sap_dp
 
 
 def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Path and list of the decoder layers, found by structure: the outermost ModuleList as long as the model is deep."""
+    """Path and list of the decoder layers, by structure: the outermost ModuleList as long as the model is deep."""
     depth = model.config.get_text_config().num_hidden_layers
     for path, module in model.named_modules():
         if isinstance(module, nn.ModuleList) and len(module) == depth:
             return path, module
-    raise StudyError(f"{type(model).__name__}: no list of {depth} decoder layers found; this architecture is not supported")
+    raise StudyError(
+        f"{type(model).__name__}: no list of {depth} decoder layers found; this architecture is not supported"
+    )
 
 
 def parameters_after_layers(model: nn.Module) -> set[str]:
@@ -120,7 +122,9 @@ def rule(declaration: str, depth: int, l_star: int | None) -> str:
         return f"bottom {l_star}"
     if declaration in ("sap", "sap_dp"):
         if depth <= SAP_OPEN_LAYERS:
-            raise StudyError(f"secured set '{declaration}': needs more than {SAP_OPEN_LAYERS} decoder layers, the model has {depth}")
+            raise StudyError(
+                f"secured set '{declaration}': needs more than {SAP_OPEN_LAYERS} decoder layers, the model has {depth}"
+            )
         return f"layers {SAP_OPEN_LAYERS}-{depth - 1} + rest after layers"
     return {"darknetz": "top 1", "fully_secured": "all", "fully_open": "none"}.get(declaration, declaration)
 

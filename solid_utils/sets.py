@@ -24,9 +24,7 @@ ALPACA_WITH_INPUT = (
     "Write a response that appropriately completes the request."
 )
 ALPACA = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
-MMLU_QUESTION = (
-    "Below is a question with no choices. Write the correct answer that appropriately solves the question."
-)
+MMLU_QUESTION = "Below is a question with no choices. Write the correct answer that appropriately solves the question."
 MMLU_CHOICE = (
     "The following is a multiple choice question, paired with choices. "
     "Answer the question in the format: “Choice:content”."
@@ -71,9 +69,11 @@ def read_alpaca(path: Path) -> list[dict]:
 
 
 def draw(items: list, sizes: dict[str, int], what: str) -> dict[str, list]:
-    """Cut consecutive disjoint pieces off a shuffled list; the rest is the attack set. Raises StudyError if too short."""
+    """Cut disjoint pieces off a shuffled list; the rest is the attack set. Raises StudyError if it is too short."""
     if sum(sizes.values()) >= len(items):
-        raise StudyError(f"params.yaml: data: {sum(sizes.values())} {what} items asked, {len(items)} there; ask for fewer")
+        raise StudyError(
+            f"params.yaml: data: {sum(sizes.values())} {what} items asked, {len(items)} there; ask for fewer"
+        )
     pieces, start = {}, 0
     for name, size in sizes.items():
         pieces[name] = items[start : start + size]
@@ -103,8 +103,14 @@ def split(raw: Path, settings: params.Data) -> dict[str, list[dict]]:
     generator.shuffle(alpaca)
     generator.shuffle(mmlu)
     mmlu = subjects_first(mmlu, 57)
-    alpaca = draw(alpaca, {"validation": settings.validation.alpaca, "evaluation": settings.evaluation.alpaca}, "Alpaca")
-    sizes = {"benchmark": settings.benchmark.mmlu, "validation": settings.validation.mmlu, "evaluation": settings.evaluation.mmlu}
+    alpaca = draw(
+        alpaca, {"validation": settings.validation.alpaca, "evaluation": settings.evaluation.alpaca}, "Alpaca"
+    )
+    sizes = {
+        "benchmark": settings.benchmark.mmlu,
+        "validation": settings.validation.mmlu,
+        "evaluation": settings.evaluation.mmlu,
+    }
     mmlu = draw(mmlu, sizes, "MMLU")
     sets = {}
     for name in ("attack", "validation", "evaluation"):

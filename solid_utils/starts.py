@@ -1,4 +1,4 @@
-"""The attacker's initial weights. Each tensor is drawn in float32 from (seed, parameter name), so runs are comparable."""
+"""The attacker's initial weights. Each tensor is drawn in float32 from (seed, name), so runs are comparable."""
 
 import hashlib
 import math

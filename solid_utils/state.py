@@ -1,4 +1,4 @@
-"""Unfinished work of a stage, kept outside its outputs (DVC deletes those before a run), so that a killed run goes on."""
+"""Unfinished work of a stage, outside its outputs (DVC deletes those before a run), so that a killed run goes on."""
 
 import hashlib
 import json

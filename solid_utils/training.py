@@ -1,4 +1,4 @@
-"""One training engine for attacks and customization: Hugging Face Trainer with length-grouped batches and exact resume."""
+"""The training engine of attacks and customization: Hugging Face Trainer, length-grouped batches, exact resume."""
 
 import json
 import math
@@ -99,7 +99,9 @@ class Progress(TrainerCallback):
 
     def on_log(self, args, state, control, logs=None, **_):
         if not math.isfinite((logs or {}).get("loss", 0.0)):
-            raise StudyError(f"training: loss is {logs['loss']} at step {state.global_step}; lower learning_rate in params.yaml")
+            raise StudyError(
+                f"training: loss is {logs['loss']} at step {state.global_step}; lower learning_rate in params.yaml"
+            )
 
 
 def last_checkpoint(folder: Path) -> str | None:
@@ -188,7 +190,7 @@ def train(
 
 
 def history(log: list[dict]) -> list[dict]:
-    """One dict a step: Trainer's log with the entries of a step merged. A resumed run logs a step twice; the first stays."""
+    """One dict a step: Trainer's log, merged by step. A resumed run logs a step twice; the first entry stays."""
     merged: dict[int, dict] = {}
     for entry in log:
         row = merged.setdefault(entry["step"], {"step": entry["step"]})

@@ -271,7 +271,7 @@ def budget(found: Evidence) -> str:
     """What stood behind every number of a model, in one line."""
     parts = []
     if len(everything := found.difficulty[found.difficulty["kind"] == "all"]):
-        parts.append(f"{everything['parameters'].iloc[0] / 1e6:.0f} M parameters")
+        parts.append(f"{everything['parameters'].iloc[0] / 1e6:.3g} M parameters")
     if len(found.difficulty):
         parts.append(f"DD on {found.difficulty['n'].max():.0f} samples, {found.difficulty['seeds'].max():.0f} seeds")
     for attack, runs in found.attacks.groupby("attack", sort=False):
@@ -292,7 +292,7 @@ def claim_table(made: dict[str, pd.DataFrame], models: list[str]) -> pd.DataFram
             rule = RULES[claim.key]
             verdict, measured = rule(found)
             if tiny:
-                verdict, measured = NOT_TESTED, f"tier tiny proves the pipeline only. {measured}"
+                verdict, measured = NOT_TESTED, f"tier tiny proves the pipeline only; {measured}"
             text = " ".join(inspect.getdoc(rule).split())
             said = [claim.key, claim.text, claim.source, claim.published]
             rows.append([model, *said, measured, verdict, text, budget(found)])

@@ -1,4 +1,4 @@
-"""Attacks see the oracle and the open weights, nothing else; SEM recovers a layer of a model that has learnt something."""
+"""Attacks see the oracle and the open weights, nothing else; SEM recovers a layer of a trained model."""
 
 import math
 
@@ -109,7 +109,9 @@ def language(count, length=16, vocabulary=30):
     rows = torch.randint(1, vocabulary, (count, length), generator=generator)
     for position in range(2, length):
         rows[:, position] = 1 + (3 * rows[:, position - 1] + 5 * rows[:, position - 2]) % (vocabulary - 1)
-    return [{"id": str(i), "source": "alpaca", "input_ids": row.tolist(), "answer_start": 2} for i, row in enumerate(rows)]
+    return [
+        {"id": str(i), "source": "alpaca", "input_ids": row.tolist(), "answer_start": 2} for i, row in enumerate(rows)
+    ]
 
 
 def test_sem_recovers_a_layer_of_a_trained_victim_and_a_zero_rate_attack_does_not(tmp_path):
@@ -118,7 +120,9 @@ def test_sem_recovers_a_layer_of_a_trained_victim_and_a_zero_rate_attack_does_no
     victim = build("llama")
     everything = {name for name, _ in victim.named_parameters()}
     school = RECIPE.model_copy(update={"steps": 500, "batch": 64, "validate_every": 500})
-    training.train(victim, everything, texts[:704], training.answer_loss, lambda _: {}, school, 1, 0, tmp_path / "victim")
+    training.train(
+        victim, everything, texts[:704], training.answer_loss, lambda _: {}, school, 1, 0, tmp_path / "victim"
+    )
     victim.eval()
     secured, held_out = secured_set(victim, "layers 0"), training.Collator(0)(texts[704:])
 

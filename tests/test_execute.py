@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import nbformat
 import pytest
 
@@ -22,7 +24,7 @@ def notebook(name, code):
 def test_parameters_reach_the_notebook_and_a_copy_is_kept():
     notebook("good", "open('out.txt', 'w').write(model)")
     execute.run("good", {"model": "b"})
-    assert open("out.txt").read() == "b"
+    assert Path("out.txt").read_text() == "b"
     assert (execute.EXECUTED / "good-b.ipynb").exists() and (execute.EXECUTED / "good-b.html").exists()
     assert execute.TIMINGS.read_text().startswith("good-b,")
 

@@ -5,7 +5,8 @@ import torch
 from conftest import VOCABULARY, build
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import AutoModel, AutoModelForCausalLM, Gemma2Config, MambaConfig
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModel, AutoModelForCausalLM, Gemma2Config, Lfm2Config, MambaConfig
 
 from solid_utils.errors import StudyError
 from solid_utils.forward import (
@@ -151,14 +152,27 @@ def test_sliding_window_models_share_within_the_window():
     assert all(close(found[index], plain) for index, plain in enumerate(one_by_one(model, rows, kept)))
 
 
-def test_recurrent_models_do_not_share():
-    config = MambaConfig(vocab_size=VOCABULARY, hidden_size=16, state_size=4, num_hidden_layers=2, pad_token_id=0)
+@pytest.mark.parametrize("recurrent", ["mamba", "lfm2"])
+def test_recurrent_models_do_not_share(recurrent):
+    shape = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 2, "pad_token_id": 0}
+    heads = {"intermediate_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1}
+    layers = {"layer_types": ["conv", "full_attention"]}
+    config = MambaConfig(**shape, state_size=4) if recurrent == "mamba" else Lfm2Config(**shape, **heads, **layers)
     model = AutoModelForCausalLM.from_config(config).eval()
     rows, kept = questions()
     assert not shares_prefixes(model, 10)
     with torch.no_grad():
         found = dict(LastLogits(model, rows, kept, 0, 1000))
     assert all(close(found[index], plain) for index, plain in enumerate(one_by_one(model, rows, kept)))
+
+
+def test_adapted_models_share(llama):
+    rows, kept = questions()
+    adapted = get_peft_model(llama, LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False)).eval()
+    assert shares_prefixes(adapted, 100)
+    with torch.no_grad():
+        found = dict(LastLogits(adapted, rows, kept, 0, 1000))
+    assert all(close(found[index], plain) for index, plain in enumerate(one_by_one(adapted, rows, kept)))
 
 
 def test_shared_prefixes_are_computed_once(llama):

@@ -57,7 +57,9 @@ def test_too_little_disk_is_seen_before_writing(llama, tmp_path, monkeypatch):
 
 def test_no_hub_gets_one_line_that_says_what_to_set(monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(StudyError, match="nobody/nothing: no access to the Hugging Face hub .* set source: folder") as caught:
+    with pytest.raises(
+        StudyError, match="nobody/nothing: no access to the Hugging Face hub .* set source: folder"
+    ) as caught:
         models.from_hub(HUB)
     assert "\n" not in str(caught.value)
 

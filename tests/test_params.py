@@ -57,7 +57,11 @@ def test_a_runs_recipe_overrides_the_tiers():
         ("tier", "huge", "tier: unknown name 'huge'; choose one of paper, small, tiny"),
         ("study.models", ["gpt-9"], "study.models: unknown name 'gpt-9'; choose one of"),
         ("study.attacks", ["melt"], "study.attacks: unknown name 'melt'"),
-        ("attacks.solid-ft_all.attack", "ft_most", "attacks.solid-ft_all.attack: Input should be 'ft_all', 'ft_closed' or 'sem'"),
+        (
+            "attacks.solid-ft_all.attack",
+            "ft_most",
+            "attacks.solid-ft_all.attack: Input should be 'ft_all', 'ft_closed' or 'sem'",
+        ),
         ("tiers.small.attack.ft.steps", -3, "attack.ft.steps: Input should be greater than or equal to 0, given -3"),
         ("tiers.small.difficulty.samples", 0, "difficulty.samples: Input should be greater than 0, given 0"),
         ("tiers.small.lenght", 3, "lenght: Extra inputs are not permitted"),

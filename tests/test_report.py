@@ -253,7 +253,7 @@ def test_the_page_stands_alone_and_says_everything(built):
     assert page.count("data:image/png;base64,") == 7
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert not re.search(r"\b20\d\d-\d\d|\$[a-z]", page)  # no date, no field left unfilled
-    for text in (tables.SIGNAL_RULE, "(truthfulqa)", CONTRADICTED, "Made on: cpu"):
+    for text in (tables.SIGNAL_RULE, "truthfulqa*", CONTRADICTED, "Made on: cpu"):
         assert text in page
 
 
@@ -261,6 +261,7 @@ def test_metrics_are_flat_and_headline(study):
     found = study.metrics()
     assert found["toy/layer0-sem/recovered_share"] == pytest.approx(0.795918)
     assert found["toy/xavier/l_star"] == 1
+    assert "toy/victim/agreement" not in found
     assert found["toy/solid-math/gap_to_fully_open"] == -0.02
     assert all(isinstance(value, float) for value in found.values())
     assert json.loads(json.dumps(found, allow_nan=False)) == found

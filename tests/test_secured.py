@@ -19,7 +19,14 @@ def test_fully_secured_is_every_parameter(model):
 
 @pytest.mark.parametrize(
     ("declaration", "layers"),
-    [("layers 0-2", (0, 1, 2)), ("layers 3,1", (1, 3)), ("bottom 2", (0, 1)), ("top 1", (3,)), ("darknetz", (3,)), ("layer 2", (2,))],
+    [
+        ("layers 0-2", (0, 1, 2)),
+        ("layers 3,1", (1, 3)),
+        ("bottom 2", (0, 1)),
+        ("top 1", (3,)),
+        ("darknetz", (3,)),
+        ("layer 2", (2,)),
+    ],
 )
 def test_declarations(llama, declaration, layers):
     chosen = secured_set(llama, declaration)

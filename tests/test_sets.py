@@ -39,7 +39,11 @@ def test_no_item_stands_in_two_sets(raw):
     prompts = Counter(item["prompt"] for items in split.values() for item in items)
     assert max(prompts.values()) == 1
     assert not any(f"{question}\n" in prompt for prompt in prompts for question in benchmark)
-    assert {name: len(items) for name, items in split.items()} == {"attack": 28 + 42, "validation": 10, "evaluation": 14}
+    assert {name: len(items) for name, items in split.items()} == {
+        "attack": 28 + 42,
+        "validation": 10,
+        "evaluation": 14,
+    }
 
 
 def test_header_rows_duplicates_and_empty_answers_are_dropped(raw):
@@ -65,7 +69,9 @@ def test_too_many_items_asked(raw):
 
 
 def test_table_4_prompts():
-    row = {"question": "2+2?", "correct_answer": "B"} | {f"answer_{letter}": str(n) for n, letter in enumerate("abcd", 3)}
+    row = {"question": "2+2?", "correct_answer": "B"} | {
+        f"answer_{letter}": str(n) for n, letter in enumerate("abcd", 3)
+    }
     chosen = sets.mmlu_item(row, with_choices=True)
     assert chosen["answer"] == "B:4" and "A:3\nB:4\nC:5\nD:6" in chosen["prompt"]
     assert chosen["prompt"].startswith("The following is a multiple choice question, paired with choices.")

@@ -45,7 +45,9 @@ def test_answer_loss_is_transformers_own(llama, samples):
     batch = training.Collator(0)(samples)
     labels = torch.full_like(batch["input_ids"], -100)
     for row, sample in enumerate(samples):
-        labels[row, sample["answer_start"] : len(sample["input_ids"])] = batch["input_ids"][row, sample["answer_start"] : len(sample["input_ids"])]
+        labels[row, sample["answer_start"] : len(sample["input_ids"])] = batch["input_ids"][
+            row, sample["answer_start"] : len(sample["input_ids"])
+        ]
     plain = llama(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss
     assert training.answer_loss(llama, batch).item() == pytest.approx(plain.item(), rel=1e-5)
 

@@ -1,4 +1,4 @@
-"""The paper's three distillation attacks (3.1): FT-all, FT-closed and SEM. One attack is one function that returns a Plan."""
+"""The paper's three distillation attacks (3.1): FT-all, FT-closed, SEM. An attack is a function that returns a Plan."""
 
 from dataclasses import dataclass
 

@@ -1,6 +1,6 @@
 """What the attacker sees of a deployed victim, counted; nothing else of the victim reaches an attack (paper 3.1).
 
-    python -m solid_utils.attacks.oracle MODEL     asks the victim for its answers to the attack and validation prompts
+python -m solid_utils.attacks.oracle MODEL     asks the victim for its answers to the attack and validation prompts
 """
 
 import hashlib
@@ -54,7 +54,9 @@ class Oracle:
         """Greedy answers as token ids, the end-of-sequence token included; noisy under sap_dp."""
         scale, answers = noise_scale(self.secured.declaration), [[]] * len(prompts)
         longest = max(map(len, prompts))
-        for group in tqdm(length_batches(list(map(len, prompts)), batch * longest), desc="victim answers", mininterval=5):
+        for group in tqdm(
+            length_batches(list(map(len, prompts)), batch * longest), desc="victim answers", mininterval=5
+        ):
             chosen = [prompts[index] for index in group]
             noise = [LaplaceNoise(chosen, scale)] if scale else []
             generated = generate(self._victim, chosen, new_tokens, self.pad_id, LogitsProcessorList(noise))
@@ -65,7 +67,7 @@ class Oracle:
 
     @torch.no_grad()
     def boundary(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """The states that leave the secured layers, (batch, tokens, width). Raises StudyError where none are visible."""
+        """The states that leave the secured layers, (batch, tokens, width). StudyError where none are visible."""
         layers = self.secured.layers
         if not self.secured.only_layers or layers != tuple(range(layers[0], layers[-1] + 1)):
             raise StudyError(
@@ -110,7 +112,9 @@ def until_end(tokens: list[int], ends: set[int]) -> list[int]:
 def relabelled(samples: list[dict], answers: dict[str, list[int]], length: int) -> list[dict]:
     """The samples with the victim's answers in place of the data set's. Raises StudyError for an unlabelled sample."""
     if missing := [sample["id"] for sample in samples if sample["id"] not in answers]:
-        raise StudyError(f"labels: no victim answer for {missing[0]}; run `dvc repro` so that the labels stage runs first")
+        raise StudyError(
+            f"labels: no victim answer for {missing[0]}; run `dvc repro` so that the labels stage runs first"
+        )
     return [
         sample | {"input_ids": (sample["input_ids"][: sample["answer_start"]] + answers[sample["id"]])[:length]}
         for sample in samples

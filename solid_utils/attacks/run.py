@@ -1,4 +1,4 @@
-"""One attack run from the parameters: victim, secured set, oracle, start, training, replica, scores. Seeds loop inside."""
+"""One attack run: victim, secured set, oracle, start, training, replica, scores. The notebook loops over seeds."""
 
 import json
 import shutil
@@ -12,7 +12,6 @@ from solid_utils.errors import StudyError
 from solid_utils.schema import RESULTS
 from solid_utils.secured import SecuredSet, secured_set
 from solid_utils.state import State
-
 
 
 def read_l_star(model: str) -> int:
@@ -42,7 +41,9 @@ class AttackRun:
         self.secured = deployment_set(self.victim, model, self.attack.secured)
         self.labels = "none" if self.attack.attack == "sem" else self.budget.attack.labels
         if self.labels == "dataset" and self.attack.secured == "sap_dp":
-            raise StudyError(f"attacks.{run}: labels: dataset makes sap_dp equal to sap; set labels: victim in params.yaml (tiers)")
+            raise StudyError(
+                f"attacks.{run}: labels: dataset makes sap_dp equal to sap; set labels: victim in params.yaml (tiers)"
+            )
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
         settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
@@ -53,16 +54,10 @@ class AttackRun:
 
     def _queried(self) -> tuple[list[dict], list[dict]]:
         """Training and validation samples: what this attacker asks of the oracle."""
+        validation = self._samples("validation", self.budget.attack.validation)
         if self.attack.attack == "sem":
-            # Boundary states need no answers, so longer texts are cut, not dropped.
-            chosen = data.read_set("attack")[: self.recipe.queries]
-            texts = [dict(item, prompt=item["prompt"] + item["answer"], answer="") for item in chosen]
-            cut = [self.tokenizer(item["prompt"]).input_ids[: self.recipe.length] for item in texts]
-            samples = [{"id": i["id"], "source": i["source"], "input_ids": t, "answer_start": len(t)} for i, t in zip(chosen, cut, strict=True)]
-            if len(samples) < self.recipe.queries:
-                raise StudyError(f"attacks.{self.run}: {self.recipe.queries} queries asked, the attack set has {len(samples)} items; ask for fewer")
-            return samples, self._samples("validation", self.budget.attack.validation)
-        pair = self._samples("attack", self.recipe.queries), self._samples("validation", self.budget.attack.validation)
+            return data.texts("attack", self.tokenizer, self.recipe.length, self.recipe.queries), validation
+        pair = self._samples("attack", self.recipe.queries), validation
         if self.labels == "dataset":
             return pair
         answers = oracle.read_labels(self.model, noisy=self.attack.secured == "sap_dp")
@@ -79,7 +74,8 @@ class AttackRun:
         if self.attack.attack == "sem":
             boundary = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id)
             return sem.sem(attacker, boundary, self.samples, self.recipe.loss)
-        return {"ft_all": ft.ft_all, "ft_closed": ft.ft_closed}[self.attack.attack](attacker, self.secured, self.samples)
+        fine_tuning = ft.ft_all if self.attack.attack == "ft_all" else ft.ft_closed
+        return fine_tuning(attacker, self.secured, self.samples)
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Agreement, KL and cross-entropy on the validation prompts."""
@@ -91,7 +87,9 @@ class AttackRun:
         """Fidelity on the evaluation set and all benchmarks."""
         with models.precision(self.spec):
             rows = evaluation.fidelity(replica, self.victim, self.tokenizer, self.evaluation)
-            return rows + evaluation.run_benchmarks(replica, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit)
+            return rows + evaluation.run_benchmarks(
+                replica, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit
+            )
 
     def train(self, seed: int) -> list[dict]:
         """Train from the start and keep the replica as the tensors that differ from the victim; returns the history.
@@ -109,7 +107,15 @@ class AttackRun:
                     return plan.loss(model, batch)
 
             folder = self.state.folder / f"trainer-{seed}"
-            arguments = plan.trainable, plan.samples, loss, self.validate, self.recipe, seed, self.tokenizer.pad_token_id
+            arguments = (
+                plan.trainable,
+                plan.samples,
+                loss,
+                self.validate,
+                self.recipe,
+                seed,
+                self.tokenizer.pad_token_id,
+            )
             rows = training.train(attacker, *arguments, folder)
             models.save_delta(attacker, self.victim, kept)
             return rows
@@ -136,10 +142,8 @@ class AttackRun:
 
     def row(self, seed: int, steps: int) -> dict:
         """The columns that say what was run and at which cost, after `steps` optimizer steps."""
-        trained = min(steps * self.recipe.batch, len(self.samples)) if steps else 0
-        asked = self.samples[:trained] + (self.validation if steps else [])
-        seen = sum(len(sample["input_ids"]) for sample in asked)
-        plan_view = "token ids and boundary states" if self.attack.attack == "sem" else ft.answers_seen(self.secured)
+        asked = self.asked(seed, steps)
+        view = "token ids and boundary states" if self.attack.attack == "sem" else ft.answers_seen(self.secured)
         return {
             "model": self.model,
             "revision": self.revision,
@@ -150,14 +154,20 @@ class AttackRun:
             "start": self.budget.attack.start,
             "attack": self.attack.attack,
             "recipe": recipe_text(self.recipe),
-            "view": plan_view,
+            "view": view,
             "labels": self.labels,
             "seed": seed,
             "steps": steps,
             "queries": len(asked),
-            "tokens": seen,
+            "tokens": sum(len(sample["input_ids"]) for sample in asked),
             "flops": self.flops(steps),
         }
+
+    def asked(self, seed: int, steps: int) -> list[dict]:
+        """What was asked of the oracle after `steps` steps: the training samples seen so far, and the validation set."""
+        lengths = [len(sample["input_ids"]) for sample in self.samples]
+        used = sorted(set(training.order(lengths, self.recipe.batch, steps, seed)))
+        return [self.samples[index] for index in used] + (self.validation if steps else [])
 
     def flops(self, steps: int) -> int:
         """Training FLOPs: 4 a token and parameter worked through (forward, backward to the states), 2 a trained one."""
@@ -182,4 +192,5 @@ def recipe_text(recipe: params.Recipe) -> str:
     """A recipe in one line."""
     length = f" x {recipe.length} tokens" if recipe.length else ""
     loss = f", {recipe.loss}" if recipe.loss else ""
-    return f"adamw {recipe.learning_rate:g}, decay {recipe.weight_decay:g}, {recipe.schedule}, batch {recipe.batch}{length}{loss}"
+    optimizer = f"adamw {recipe.learning_rate:g}, decay {recipe.weight_decay:g}, {recipe.schedule}"
+    return f"{optimizer}, batch {recipe.batch}{length}{loss}"

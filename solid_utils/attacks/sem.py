@@ -1,4 +1,4 @@
-"""SEM: train the replacement on the secured part's own outputs, without the rest of the model (paper 3.1; Tamber et al., 2024)."""
+"""SEM: train the replacement on the secured part's own outputs, without the rest of the model (paper 3.1, B.2)."""
 
 from collections.abc import Callable
 
@@ -38,4 +38,6 @@ def sem(model: nn.Module, oracle: Oracle, samples: list[dict], loss: str) -> Pla
         states = layers.boundary(batch["input_ids"], batch["attention_mask"], last)[real]
         return distance(states.float(), target.float())
 
-    return Plan(frozenset(oracle.secured.names), samples, state_loss, "token ids and boundary states", oracle.secured.parameters)
+    return Plan(
+        frozenset(oracle.secured.names), samples, state_loss, "token ids and boundary states", oracle.secured.parameters
+    )

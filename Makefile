@@ -6,7 +6,7 @@ export PATH := $(VENV)/bin:$(PATH)
 export DVC_NO_ANALYTICS := 1
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
-export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 10000
 
 .PHONY: help setup study test tables compare bench lab clean
 .DEFAULT_GOAL := help

@@ -103,6 +103,13 @@ class CustomizationRun:
                 "exact_match": float(exact_matches(model, samples, pad_id).mean()),
             }
 
+    def before(self) -> list[dict]:
+        """Scores of the untouched model: exact match on the test problems, and the victim's scores as they stand."""
+        with models.precision(self.spec):
+            rows = self._domain_scores(self.victim)
+        known = schema.read(RESULTS / self.model / "victim" / "scores.csv", schema.SCORES)
+        return rows + known[schema.OUTCOME].to_dict("records")
+
     def scores(self, model: nn.Module) -> list[dict]:
         """Exact match on the test problems, by kind; fidelity to the victim and benchmarks show what was forgotten."""
         with models.precision(self.spec):

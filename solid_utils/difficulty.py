@@ -19,7 +19,7 @@ from solid_utils.layers import DecoderLayers
 from solid_utils.models import clone
 from solid_utils.secured import secured_set
 
-TOKENS = 4096  # padded tokens a forward; bounds the memory of the kept states, not the result
+TOKENS = 2048  # padded tokens a forward; bounds the memory of the kept states, not the result
 LOGIT_ROWS = 2048  # answer positions whose float32 log-softmax is held at once
 
 

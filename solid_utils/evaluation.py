@@ -24,7 +24,7 @@ from solid_utils.benchmarks import BENCHMARKS, TASKS
 from solid_utils.errors import StudyError
 from solid_utils.forward import LastLogits, answer_logits, length_batches, measuring, pad
 
-TOKEN_BUDGET = 4096  # tokens of a batch, padding and shared prefixes included
+TOKEN_BUDGET = 2048  # tokens of a batch, padding and shared prefixes included
 FIDELITY_VERSION = "1.0"
 NAN = float("nan")
 

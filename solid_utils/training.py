@@ -1,5 +1,6 @@
 """The training engine of attacks and customization: Hugging Face Trainer, length-grouped batches, exact resume."""
 
+import gc
 import json
 import math
 import random
@@ -186,7 +187,10 @@ def train(
         trainer.train(resume_from_checkpoint=last_checkpoint(state))
     except OSError as error:
         raise StudyError(f"{state}: cannot be written ({error}); free some disk space and start again") from None
-    return history(trainer.state.log_history)
+    log = trainer.state.log_history
+    del trainer
+    gc.collect()  # trainer and accelerate refer to each other; AdamW's moments would stay in memory
+    return history(log)
 
 
 def history(log: list[dict]) -> list[dict]:

@@ -63,8 +63,9 @@ def told(run: pd.Series) -> str:
     """An attack run in a few words and numbers."""
     place = run["secured"] if run["deployment"] == run["secured"] else f"{run['deployment']} ({run['secured']})"
     return (
-        f"{run['attack']} on {place}, {run['steps']:.0f} steps: agreement "
-        f"{percent(run['agreement_start'])} -> {percent(run['agreement'])}, {percent(run['recovered_share'])} recovered"
+        f"{run['attack']} on {place}, {run['steps']:.0f} steps: agreement {percent(run['agreement_start'])} -> "
+        f"{percent(run['agreement'])}, {percent(run['recovered_share'])} recovered, chance-corrected ratio "
+        f"{percent(run['chance_corrected_ratio'])}"
     )
 
 
@@ -87,7 +88,7 @@ def darknetz(evidence: Evidence) -> Finding:
     run = evidence.run("ft_all", "darknetz")
     if run is None:
         return NOT_TESTED, "no FT-all run on darknetz"
-    measured = f"only FT-all is judged; {told(run)}; chance-corrected ratio {percent(run['chance_corrected_ratio'])}."
+    measured = f"only FT-all is judged; {told(run)}."
     others = evidence.attacks[(evidence.attacks["deployment"] == "darknetz") & (evidence.attacks["attack"] != "ft_all")]
     measured += f" {'; '.join(told(other) for _, other in others.iterrows()) or 'FT-closed and SEM not run on it'}."
     if run["chance_corrected_ratio"] >= KEPT:
@@ -129,12 +130,13 @@ def size(evidence: Evidence) -> Finding:
 
 
 def solid_security(evidence: Evidence) -> Finding:
-    """Contradicted when any attack on the layers SOLID secures recovers more than 25 % of the missing agreement.
-    Supported when none does, all at the paper's budget; else not tested."""
+    """Contradicted when any attack on the layers SOLID secures recovers more than 25 % of the missing agreement
+    (fidelity, on prompts like the attack's; the benchmarks stand beside it). Supported when none does, all at the
+    paper's budget; else not tested."""
     if (runs := evidence.on_solid()).empty:
         return NOT_TESTED, "no attack on the layers that SOLID secures"
     worst = runs.loc[runs["recovered_share"].idxmax()]
-    measured = f"strongest attack: {told(worst)}; share of parameters secured {percent(worst['share'])}."
+    measured = f"only fidelity is judged; strongest attack: {told(worst)}; share secured {percent(worst['share'])}."
     secured = evidence.run("ft_all", "fully_secured")
     if secured is not None:
         measured += f" To compare: {told(secured)}."
@@ -156,8 +158,7 @@ def solid_customization(evidence: Evidence) -> Finding:
         f"{percent(solid['before'])} -> {percent(solid['after'])}; difference {100 * solid['gap_to_fully_open']:+.1f} "
         f"± {100 * solid['gap_stderr']:.1f} points on {solid['n']:.0f} problems, one domain."
     )
-    gained = opened["gain"] > 2 * math.hypot(opened["stderr"], opened["before_stderr"])
-    if not gained:
+    if not opened["gain"] > 2 * math.hypot(opened["stderr"], opened["before_stderr"]):
         return NOT_TESTED, measured + " Fully open gained too little to compare with."
     if solid["gap_to_fully_open"] >= -WITHIN:
         return SUPPORTED, measured
@@ -201,13 +202,13 @@ def with_difficulty(attacks: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataF
 
 
 def sem_at_chance(evidence: Evidence) -> Finding:
-    """Contradicted when SEM on the layers SOLID secures recovers more than 25 % of the missing agreement. Supported
-    when it does not, at the paper's budget; else not tested."""
+    """Contradicted when SEM on the layers SOLID secures recovers more than 25 % of the missing agreement (fidelity,
+    on prompts like the attack's). Supported when it does not, at the paper's budget; else not tested. The paper
+    measured benchmarks, far from the attack's prompts: the chance-corrected ratio, where 0 % is guessing."""
     if (runs := evidence.on_solid("sem")).empty:
         return NOT_TESTED, "no SEM run on the layers that SOLID secures"
     best = runs.loc[runs["recovered_share"].idxmax()]
-    kept = percent(best["chance_corrected_ratio"])
-    measured = f"{told(best)}; chance-corrected ratio {kept}; the attacker sees {best['view']}."
+    measured = f"only fidelity is judged; {told(best)}; the attacker sees {best['view']}."
     if best["recovered_share"] > RECOVERED:
         return CONTRADICTED, measured
     return (SUPPORTED if has_paper_budget(runs) else NOT_TESTED), measured + warning(runs)

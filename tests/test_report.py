@@ -143,7 +143,7 @@ def altered(folder: Path, run: str, **changes) -> Report:
 def test_sem_verdict(study, tmp_path):
     found, measured = verdict(study, "sem_at_chance")
     assert found == CONTRADICTED
-    assert "2.0 % -> 80.0 %, 79.6 % recovered" in measured
+    assert "2.0 % -> 80.0 %, 79.6 % recovered, chance-corrected ratio 80.0 %" in measured
     low = altered(tmp_path / "low", "layer0-sem", after=0.26)  # (0.26 - 0.02) / 0.98 = 24.5 %: just below a quarter
     assert verdict(low, "sem_at_chance")[0] == NOT_TESTED
     assert "no proof of security" in verdict(low, "sem_at_chance")[1]
@@ -156,10 +156,10 @@ def test_sem_verdict(study, tmp_path):
 
 def test_solid_is_judged_by_the_strongest_attack_on_its_layers(study, tmp_path):
     found, measured = verdict(study, "solid_security")
-    assert found == CONTRADICTED and measured.startswith("strongest attack: sem on layers 0")
+    assert found == CONTRADICTED and "strongest attack: sem on layers 0," in measured
     weak = altered(tmp_path / "weak", "layer0-sem", after=0.03)
     found, measured = verdict(weak, "solid_security")
-    assert found == NOT_TESTED and measured.startswith("strongest attack: ft_all on solid")
+    assert found == NOT_TESTED and "strongest attack: ft_all on solid" in measured
     assert "a low score here is no proof of security" in measured
     elsewhere = altered(tmp_path / "elsewhere", "layer0-sem", secured="layers 1")
     assert verdict(elsewhere, "solid_security")[0] == NOT_TESTED

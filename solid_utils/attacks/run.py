@@ -83,6 +83,17 @@ class AttackRun:
             rows = evaluation.fidelity(attacker, self.victim, self.tokenizer, self.validation)
         return {row["metric"]: row["value"] for row in rows}
 
+    def start_scores(self, seed: int) -> list[dict]:
+        """Scores of the start, before any query; runs that share secured set, start and seed share them too."""
+        shared = {
+            "model": self.spec,
+            "budget": self.budget.evaluation,
+            "revision": self.revision,
+            "names": self.secured.names,
+        }
+        work = State(f"{self.model}/starts/{described(self.secured)}-{self.budget.attack.start}-{seed}", shared)
+        return work.cached("scores", lambda: self.scores(self.start(seed)))
+
     def scores(self, replica: torch.nn.Module) -> list[dict]:
         """Fidelity on the evaluation set and all benchmarks."""
         with models.precision(self.spec):
@@ -164,7 +175,7 @@ class AttackRun:
         }
 
     def asked(self, seed: int, steps: int) -> list[dict]:
-        """What was asked of the oracle after `steps` steps: the training samples seen so far, and the validation set."""
+        """What was asked of the oracle after `steps` steps: the training samples seen so far, and validation."""
         lengths = [len(sample["input_ids"]) for sample in self.samples]
         used = sorted(set(training.order(lengths, self.recipe.batch, steps, seed)))
         return [self.samples[index] for index in used] + (self.validation if steps else [])

@@ -76,11 +76,8 @@ class CustomizationRun:
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.secured = deployment_set(self.victim, model, self.customization.secured)
         domain = self.customization.domain
-        sizes = {
-            "train": self.recipe.samples,
-            "validation": self.study.data.customization.validation,
-            "test": self.recipe.test,
-        }
+        recipe = self.recipe
+        sizes = {"train": recipe.samples, "validation": recipe.validation, "test": recipe.test}
         self.sets = {
             name: data.samples(f"{domain}_{name}", self.tokenizer, self.budget.length, count)
             for name, count in sizes.items()

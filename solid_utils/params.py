@@ -120,6 +120,7 @@ class CustomizationBudget(Recipe):
     alpha: Positive | None = None
     dropout: Rate = 0.0
     samples: Positive
+    validation: Positive
     test: Positive
     seed: int = 42
 

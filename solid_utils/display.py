@@ -214,5 +214,5 @@ def grid_of(shown: pd.DataFrame) -> str:
 
 def filled(text: str, indent: int = 0) -> str:
     """Broken into lines of WIDTH columns, never between a number and its percent sign."""
-    lines = textwrap.fill(text.replace(" %", "\0%"), WIDTH, subsequent_indent=" " * indent)
-    return lines.replace("\0", " ")
+    text = text.replace(" %", "\0%")
+    return textwrap.fill(text, WIDTH, subsequent_indent=" " * indent, break_on_hyphens=False).replace("\0", " ")

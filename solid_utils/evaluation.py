@@ -84,8 +84,10 @@ def _score(logits: Tensor, continuation: list[int]) -> tuple[float, bool]:
     """Log-probability of a continuation and whether it is greedy, from logits (>= continuation, vocab) at its end."""
     tokens = torch.tensor(continuation, device=logits.device)
     logits = logits[-len(continuation) :]
-    chosen = logits.gather(1, tokens[:, None])[:, 0] - logits.logsumexp(1)
-    return chosen.sum().item(), logits.argmax(1).equal(tokens)
+    chosen = logits.gather(1, tokens[:, None])[:, 0]
+    # argmax over a large vocabulary is slow on a CPU, amax is not, and few continuations come near it.
+    greedy = chosen.equal(logits.amax(1)) and logits.argmax(1).equal(tokens)
+    return (chosen - logits.logsumexp(1)).sum().item(), greedy
 
 
 class _BuiltOnce(ConfigurableTask):

@@ -99,7 +99,7 @@ def difficulty_prefix(tables: Tables) -> Drawing | None:
     prefixes = rows[rows["kind"] == "prefix"].sort_values("layers")
     if prefixes.empty:
         return None
-    starts = list(prefixes["start"].unique())
+    starts, top = list(prefixes["start"].unique()), (prefixes["dd"] + prefixes["stderr"]).max()
     figure, panels = canvas(width=max(7.5, 1 + 4.2 * len(starts)), columns=len(starts))
     for axes, start in zip(panels, starts, strict=True):
         curve = prefixes[prefixes["start"] == start]
@@ -111,7 +111,7 @@ def difficulty_prefix(tables: Tables) -> Drawing | None:
             axes.axhline(level, color=ORANGE, linestyle=":", linewidth=1.8, label="(1 - epsilon) x ceiling")
             star = {"marker": "*", "markersize": 15, "color": ORANGE, "markeredgecolor": "black", "linestyle": "none"}
             axes.plot(found["l_star"], found["dd"], label="l*", zorder=5, **star)
-        axes.set(title=f"start: {start}", xlabel="secured layers, from the bottom", ylim=(0, 1.08 * rows["dd"].max()))
+        axes.set(title=f"start: {start}", xlabel="secured layers, from the bottom", ylim=(0, 1.05 * top))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("DD, nats")
     legend_below(figure, panels[0])
@@ -160,7 +160,7 @@ def agreement(tables: Tables) -> Drawing | None:
     axes.scatter(start, places, label="before any query", zorder=2, **hollow)
     error = {"xerr": runs["agreement_stderr"], "fmt": "o", "color": BLUE, "markersize": 7, "capsize": 2}
     axes.errorbar(end, places, label="after the attack", zorder=3, **error)
-    for place, right in runs[["agreement_start", "agreement"]].max(axis=1).items():
+    for place, right in pd.concat([start, end + runs["agreement_stderr"]], axis=1).max(axis=1).items():
         text = f"{100 * start[place]:.0f} to {100 * end[place]:.0f} %"
         axes.annotate(text, (right, place), (10, -3), textcoords="offset points", fontsize=8.5)
     axes.set_yticks(places, [f"{run.run}, {run.steps:.0f} steps" for run in runs.itertuples()], fontsize=9)
@@ -177,8 +177,7 @@ def agreement(tables: Tables) -> Drawing | None:
 
 def training(tables: Tables) -> Drawing | None:
     """Validation agreement against optimizer steps, a panel an attack; seeds averaged."""
-    rows = tables["training"]
-    curves = rows[(rows["split"] == "validation") & (rows["metric"] == "agreement") & (rows["attack"] != "none")]
+    curves = tables["training"].query("split == 'validation' and metric == 'agreement' and attack != 'none'")
     curves = curves.groupby(["attack", "run", "steps"], sort=False)["value"].mean().reset_index().sort_values("steps")
     if curves.empty:
         return None
@@ -269,7 +268,8 @@ def difficulty_recovered(tables: Tables) -> Drawing | None:
         return None
     figure, (axes,) = canvas(height=4.4)
     for attack, (marker, colour) in ATTACKS.items():
-        mine = points[points["attack"] == attack]
+        if (mine := points[points["attack"] == attack]).empty:
+            continue
         axes.scatter(mine["dd"], mine["agreement"], marker=marker, color=colour, s=70, label=attack, zorder=3)
     reach, lowest = points["dd"].max() - points["dd"].min() + 1, -1.0
     for point in points.itertuples():  # names in a column on the right, at a distance from one another

@@ -140,7 +140,7 @@ class Tier(Section):
 class AttackRun(Section):
     secured: str
     attack: Literal["ft_all", "ft_closed", "sem"]
-    recipe: dict = {}
+    recipe: dict[str, dict] = {}  # tier -> what this run overrides in the tier's recipe
 
 
 class CustomizationRun(Section):
@@ -216,7 +216,8 @@ class Params(Section):
         attack = pick(self.attacks, run, "attacks")
         base = self.budgets(model).attack
         recipe = base.sem if attack.attack == "sem" else base.ft
-        return validated(Recipe, merge(recipe.model_dump(exclude_none=True), attack.recipe), f"attacks.{run}.recipe")
+        overrides = attack.recipe.get(self.tier, {})
+        return validated(Recipe, merge(recipe.model_dump(exclude_none=True), overrides), f"attacks.{run}.recipe")
 
 
 def load(path: Path | str = "params.yaml") -> Params:

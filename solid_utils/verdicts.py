@@ -18,7 +18,7 @@ SUPPORTED = "supported at this scale"
 CONTRADICTED = "contradicted at this scale"
 NOT_TESTED = "not tested here"
 
-RECOVERED = 0.25  # an attack that recovers more of the missing agreement than this has broken a set
+RECOVERED = 0.25  # an attack that gets more than this of what was missing has broken a set
 KEPT = 0.5  # a replica with at least this chance-corrected ratio has most of the victim
 ERRORS = 3  # combined standard errors that make a difference
 WITHIN = 0.04  # the paper's own margin for customization: "within 4 %"
@@ -78,8 +78,8 @@ def warning(runs: pd.DataFrame) -> str:
     """The sentence without which a low score would be misread."""
     if has_paper_budget(runs):
         return ""
-    part = (runs["samples"].astype(float) / runs["attack"].map(PAPER_SAMPLES)).max()
-    return f" Trained on {100 * part:.2g} % of the paper's samples: a low score here is no proof of security."
+    part = 100 * (runs["samples"].astype(float) / runs["attack"].map(PAPER_SAMPLES)).max()
+    return f" Trained on {part:.2g} % of the paper's samples: a low score here is no proof of security."
 
 
 def darknetz(evidence: Evidence) -> Finding:
@@ -202,15 +202,16 @@ def with_difficulty(attacks: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataF
 
 
 def sem_at_chance(evidence: Evidence) -> Finding:
-    """Contradicted when SEM on the layers SOLID secures recovers more than 25 % of the missing agreement (fidelity,
-    on prompts like the attack's). Supported when it does not, at the paper's budget; else not tested. The paper
-    measured benchmarks, far from the attack's prompts: the chance-corrected ratio, where 0 % is guessing."""
+    """Contradicted when SEM on the layers SOLID secures recovers more than 25 % of the missing agreement (on prompts
+    like the attack's) and keeps more than 25 % of the victim above chance (on benchmarks, the paper's measure).
+    Supported when it does neither, at the paper's budget; else, or when the two disagree, not tested."""
     if (runs := evidence.on_solid("sem")).empty:
         return NOT_TESTED, "no SEM run on the layers that SOLID secures"
     best = runs.loc[runs["recovered_share"].idxmax()]
-    measured = f"only fidelity is judged; {told(best)}; the attacker sees {best['view']}."
-    if best["recovered_share"] > RECOVERED:
-        return CONTRADICTED, measured
+    measured = f"{told(best)}; the attacker sees {best['view']}."
+    broken = best["recovered_share"] > RECOVERED, best["chance_corrected_ratio"] > RECOVERED
+    if any(broken):
+        return (CONTRADICTED, measured) if all(broken) else (NOT_TESTED, measured + " The two measures disagree.")
     return (SUPPORTED if has_paper_budget(runs) else NOT_TESTED), measured + warning(runs)
 
 
@@ -271,7 +272,7 @@ def evidence(made: dict[str, pd.DataFrame], model: str) -> Evidence:
 def budget(found: Evidence) -> str:
     """What stood behind every number of a model, in one line."""
     parts = []
-    if len(everything := found.difficulty[found.difficulty["kind"] == "all"]):
+    if len(everything := found.dd("all")):
         parts.append(f"{everything['parameters'].iloc[0] / 1e6:.3g} M parameters")
     if len(found.difficulty):
         parts.append(f"DD on {found.difficulty['n'].max():.0f} samples, {found.difficulty['seeds'].max():.0f} seeds")
@@ -288,11 +289,10 @@ def claim_table(made: dict[str, pd.DataFrame], models: list[str]) -> pd.DataFram
     rows = []
     for model in models:
         found = evidence(made, model)
-        tiny = "tiny" in {*found.attacks["tier"], *found.difficulty["tier"]}
         for claim in paper.CLAIMS:
             rule = RULES[claim.key]
             verdict, measured = rule(found)
-            if tiny:
+            if "tiny" in {*found.attacks["tier"], *found.difficulty["tier"]}:
                 verdict, measured = NOT_TESTED, f"tier tiny proves the pipeline only; {measured}"
             text = " ".join(inspect.getdoc(rule).split())
             said = [claim.key, claim.text, claim.source, claim.published]

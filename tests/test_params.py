@@ -49,6 +49,8 @@ def test_a_runs_recipe_overrides_the_tiers():
     study = params.load(SHIPPED)
     assert study.recipe("smollm2-135m", "layer0-sem").steps == 400
     assert study.recipe("smollm2-135m", "layers0_3-sem").steps == 200
+    paper = study.model_copy(update={"tier": "paper"})
+    assert paper.recipe("phi-2", "layers0_3-sem") == paper.recipe("phi-2", "layer0-sem")
 
 
 @pytest.mark.parametrize(

@@ -144,12 +144,15 @@ def test_sem_verdict(study, tmp_path):
     found, measured = verdict(study, "sem_at_chance")
     assert found == CONTRADICTED
     assert "2.0 % -> 80.0 %, 79.6 % recovered, chance-corrected ratio 80.0 %" in measured
-    low = altered(tmp_path / "low", "layer0-sem", after=0.26)  # (0.26 - 0.02) / 0.98 = 24.5 %: just below a quarter
+    narrow = altered(tmp_path / "narrow", "layer0-sem", kept=0.24)  # a copy on the attack's prompts, not elsewhere
+    assert verdict(narrow, "sem_at_chance")[0] == NOT_TESTED
+    assert "disagree" in verdict(narrow, "sem_at_chance")[1]
+    low = altered(tmp_path / "low", "layer0-sem", after=0.26, kept=0.24)  # (0.26 - 0.02) / 0.98 = 24.5 %
     assert verdict(low, "sem_at_chance")[0] == NOT_TESTED
     assert "no proof of security" in verdict(low, "sem_at_chance")[1]
-    high = altered(tmp_path / "high", "layer0-sem", after=0.27)
+    high = altered(tmp_path / "high", "layer0-sem", after=0.27, kept=0.26)
     assert verdict(high, "sem_at_chance")[0] == CONTRADICTED
-    long = altered(tmp_path / "long", "layer0-sem", after=0.26, steps=100_000)  # x 16 > 51,000 x 30
+    long = altered(tmp_path / "long", "layer0-sem", after=0.26, kept=0.24, steps=100_000)  # x 16 > 51,000 x 30
     assert verdict(long, "sem_at_chance")[0] == SUPPORTED
     assert "no proof" not in verdict(long, "sem_at_chance")[1]
 

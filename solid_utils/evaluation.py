@@ -184,11 +184,12 @@ def fidelity(replica, victim, tokenizer, samples: list[dict]) -> list[dict]:
             scores[batch] = _compare(replica, victim, tokenizer, [samples[index] for index in batch])
     tokens, agreeing, kl, cross_entropy = scores.unbind(1)
     loss, loss_error = _mean(cross_entropy / tokens)
+    perplexity = torch.tensor(loss, dtype=torch.float64).exp().item()  # infinite, not an error, for a diverged replica
     return [
         _fidelity_row("agreement", *_pooled(agreeing, tokens), int(tokens.sum())),
         _fidelity_row("kl", *_mean(kl / tokens), len(samples)),
         _fidelity_row("cross_entropy", loss, loss_error, len(samples)),
-        _fidelity_row("perplexity", math.exp(loss), math.exp(loss) * loss_error, len(samples)),
+        _fidelity_row("perplexity", perplexity, perplexity * loss_error, len(samples)),
     ]
 
 

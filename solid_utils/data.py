@@ -1,6 +1,7 @@
 """Sets as files, and items as token samples that fit a length."""
 
 import json
+import random
 from pathlib import Path
 
 from solid_utils.errors import StudyError
@@ -64,13 +65,17 @@ def samples(name: str, tokenizer, length: int, count: int, items: list[dict] | N
 def texts(name: str, tokenizer, length: int, count: int) -> list[dict]:
     """The first `count` items of a set as plain texts of at most `length` tokens: samples without an answer.
 
-    Raises StudyError when the set is smaller.
+    Every second text begins at a token drawn by its id: all prompts open with the same few sentences, and a replacement
+    that never saw another beginning works after these only. Raises StudyError when the set is smaller.
     """
     items = read_set(name)[:count]
     if len(items) < count:
         raise StudyError(f"{name} set: {count} texts asked, {len(items)} there; lower queries in params.yaml (tiers)")
-    encoded = [tokenizer(item["prompt"] + item["answer"]).input_ids[:length] for item in items]
-    return [
-        {"id": item["id"], "source": item["source"], "input_ids": ids, "answer_start": len(ids)}
-        for item, ids in zip(items, encoded, strict=True)
-    ]
+    samples = []
+    for number, item in enumerate(items):
+        ids = tokenizer(item["prompt"] + item["answer"]).input_ids
+        # Two neighbours come from different sources (1:1), so pairs alternate.
+        first = random.Random(item["id"]).randrange(max(1, len(ids) - length // 2)) if number // 2 % 2 else 0
+        window = ids[first : first + length]
+        samples.append({"id": item["id"], "source": item["source"], "input_ids": window, "answer_start": len(window)})
+    return samples

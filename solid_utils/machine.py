@@ -1,5 +1,8 @@
 """What this machine is, and whether a run fits it. The CPU only warns; memory and disk stop a run in one line."""
 
+import contextlib
+import ctypes
+import gc
 import importlib.metadata
 import os
 import platform
@@ -36,6 +39,13 @@ def describe(threads: int) -> dict[str, str]:
 def device() -> torch.device:
     """The accelerator if there is one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def release_memory() -> None:
+    """Collect reference cycles and hand freed buffers back to the system, so that the next phase starts from little."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def check_cpu() -> None:

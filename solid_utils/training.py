@@ -1,6 +1,5 @@
 """The training engine of attacks and customization: Hugging Face Trainer, length-grouped batches, exact resume."""
 
-import gc
 import json
 import math
 import random
@@ -73,6 +72,7 @@ class StudyTrainer(Trainer):
         self.model.eval()
         metrics = {f"validation_{name}": value for name, value in self.study_validate(self.model).items()}
         self.log(dict(metrics))
+        machine.release_memory()  # logits of the validation set, before the next step's activations
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
@@ -141,6 +141,7 @@ def train(
     """
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trainable)
+    machine.release_memory()
     check_fits(model, trainable, "training")
     steps = recipe.total_steps(len(samples))
     indices = order([len(sample["input_ids"]) for sample in samples], recipe.batch, steps, seed)
@@ -189,7 +190,7 @@ def train(
         raise StudyError(f"{state}: cannot be written ({error}); free some disk space and start again") from None
     log = trainer.state.log_history
     del trainer
-    gc.collect()  # trainer and accelerate refer to each other; AdamW's moments would stay in memory
+    machine.release_memory()  # trainer and accelerate refer to each other: AdamW's moments would stay
     return history(log)
 
 

@@ -115,6 +115,23 @@ def test_prompts_that_leave_no_room_are_dropped_and_long_answers_cut(capsys):
         data.samples("evaluation", Letters(), 8, 3, items)
 
 
+def test_every_second_pair_of_texts_begins_somewhere_inside(tmp_path, monkeypatch):
+    monkeypatch.setattr(data, "SETS", tmp_path)
+    monkeypatch.setattr(data.read_set, "__defaults__", (tmp_path,))
+    text = "".join(chr(97 + number % 26) for number in range(60))
+    data.write_lines(
+        [{"id": str(n), "source": "alpaca", "prompt": text, "answer": ""} for n in range(40)], tmp_path / "attack.jsonl"
+    )
+    rows = data.texts("attack", Letters(), 10, 40)
+    starts = [row["input_ids"][0] - 97 for row in rows]
+    assert all(starts[n] == 0 for n in range(40) if n // 2 % 2 == 0)
+    assert len({tuple(row["input_ids"]) for row in rows}) > 10
+    assert rows == data.texts("attack", Letters(), 10, 40)
+    assert all(5 <= len(row["input_ids"]) <= 10 for row in rows)
+    with pytest.raises(StudyError, match="41 texts asked, 40 there"):
+        data.texts("attack", Letters(), 10, 41)
+
+
 def test_a_missing_set(tmp_path):
     with pytest.raises(StudyError, match="run `dvc repro sets`"):
         data.read_set("attack", tmp_path)

@@ -20,6 +20,7 @@ from lm_eval.tasks._yaml_loader import load_yaml
 from torch import Tensor
 from tqdm import tqdm
 
+from solid_utils import machine
 from solid_utils.benchmarks import BENCHMARKS, TASKS
 from solid_utils.errors import StudyError
 from solid_utils.forward import LastLogits, answer_logits, length_batches, measuring, pad
@@ -77,6 +78,7 @@ class LeanLM(TemplateLM):
                 for number in asked[rows[index]]:
                     answers[number] = _score(logits, requests[number][2])
                 progress.update()
+                machine.release_memory(machine.GROWTH)
         return answers
 
 
@@ -182,6 +184,7 @@ def fidelity(replica, victim, tokenizer, samples: list[dict]) -> list[dict]:
     with measuring(replica), measuring(victim):
         for batch in tqdm(batches, desc="fidelity", unit="batch", leave=False):
             scores[batch] = _compare(replica, victim, tokenizer, [samples[index] for index in batch])
+            machine.release_memory(machine.GROWTH)
     tokens, agreeing, kl, cross_entropy = scores.unbind(1)
     loss, loss_error = _mean(cross_entropy / tokens)
     perplexity = torch.tensor(loss, dtype=torch.float64).exp().item()  # infinite, not an error, for a diverged replica

@@ -14,6 +14,8 @@ import torch
 
 from solid_utils.errors import StudyError
 
+GROWTH = 0.75e9  # bytes a loop may keep before it hands them back
+_released = [0]  # resident bytes after the last release
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "lm_eval", "numpy", "pandas")
 
 
@@ -41,11 +43,19 @@ def device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def release_memory() -> None:
-    """Collect reference cycles and hand freed buffers back to the system, so that the next phase starts from little."""
-    gc.collect()
+def release_memory(grown: float = 0) -> None:
+    """Hand freed buffers back to the system, if this process has grown by `grown` bytes since the last time.
+
+    Kept buffers make a forward faster (see __init__.py), but they pile up: 1 GB of tensors once held 5 GB.
+    """
+    process = psutil.Process()
+    if process.memory_info().rss < _released[0] + grown:
+        return
+    if not grown:  # between phases: reference cycles as well
+        gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+    _released[0] = process.memory_info().rss
 
 
 def check_cpu() -> None:

@@ -91,6 +91,7 @@ class Progress(TrainerCallback):
         self.begun = self.told = (time.monotonic(), state.global_step)
 
     def on_step_end(self, args, state, control, **_):
+        machine.release_memory(machine.GROWTH)
         now = time.monotonic()
         if now - self.told[0] > 10:
             pace = (now - self.begun[0]) / (state.global_step - self.begun[1])

@@ -144,7 +144,7 @@ def results(folder: Path) -> dict[str, bytes]:
 
 
 def test_a_fresh_clone_executes_every_stage_of_the_shipped_study(tmp_path):
-    """No stage's output is there, in git or in a cache: none can be skipped. (The tiny study below executes them all.)"""
+    """No stage's output is there, in git or in a cache: none can be skipped. (The tiny study below runs all.)"""
     process = dvc(clone(tmp_path / "clone"), "status", "--json")
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output[-3000:]

@@ -2,140 +2,92 @@
 
     DD(I) = E[ L(theta_0(I)) ],   L = cross-entropy on answer tokens, theta_0(I) = the victim with I drawn afresh
 
-Mean over a sample's answer tokens, then over samples, then over seeds. Sets share work: one random model per seed,
-whose states under every prefix are computed once; the victim's states under a single secured layer likewise.
+Mean over a sample's answer tokens, then over samples, then over seeds. The work is shared and streamed by sweep.py.
 """
 
-from collections.abc import Callable, Iterable
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
-import torch
-from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from solid_utils import starts
-from solid_utils.forward import answer_logits, length_batches, pad
-from solid_utils.layers import DecoderLayers
-from solid_utils.models import clone
-from solid_utils.secured import secured_set
+from solid_utils import sweep
+from solid_utils.secured import SecuredSet
+from solid_utils.weights import InMemory
 
-TOKENS = 2048  # padded tokens a forward; bounds the memory of the kept states, not the result
-LOGIT_ROWS = 2048  # answer positions whose float32 log-softmax is held at once
+MEMORY = 1e9  # bytes of hidden states held at once
+SCALES = (0.0, *(2.0**power for power in range(-8, 2)))  # inverse temperatures tried; 0 is ln(vocabulary)
 
-
-class Batch:
-    """A few samples of similar length, padded, with the positions that predict their answers."""
-
-    def __init__(self, samples: list[dict], indices: list[int], pad_id: int, device: torch.device):
-        self.indices = indices
-        chosen = [samples[index] for index in indices]
-        input_ids, attention_mask = pad([sample["input_ids"] for sample in chosen], pad_id)
-        keep = torch.zeros_like(input_ids, dtype=torch.bool)
-        for row, sample in enumerate(chosen):
-            keep[row, sample["answer_start"] - 1 : len(sample["input_ids"]) - 1] = True
-        self.targets = torch.roll(input_ids, -1, dims=1)[keep].to(device)  # (answer tokens,)
-        self.rows = keep.nonzero()[:, 0].numpy()  # the sample of each answer token
-        self.input_ids, self.attention_mask, self.keep = (
-            input_ids.to(device),
-            attention_mask.to(device),
-            keep.to(device),
-        )
-
-
-def batches(samples: list[dict], pad_id: int, device: torch.device) -> list[Batch]:
-    """All samples, bucketed by length."""
-    groups = length_batches([len(sample["input_ids"]) for sample in samples], TOKENS)
-    return [Batch(samples, group, pad_id, device) for group in groups]
-
-
-@torch.inference_mode()
-def sample_losses(model: PreTrainedModel, batch: Batch) -> np.ndarray:
-    """Cross-entropy in nats, mean over each sample's answer tokens, float64, (samples of the batch,)."""
-    logits = answer_logits(model, batch.input_ids, batch.attention_mask, batch.keep)  # (answer tokens, vocab)
-    pieces = zip(logits.split(LOGIT_ROWS), batch.targets.split(LOGIT_ROWS), strict=True)
-    losses = [torch.nn.functional.cross_entropy(x.float(), y, reduction="none").cpu() for x, y in pieces]
-    losses = torch.cat(losses).double().numpy()
-    return np.bincount(batch.rows, weights=losses) / np.bincount(batch.rows)
+Losses = dict[str, dict[int, np.ndarray]]  # declaration -> seed -> nats, (samples,)
 
 
 class Difficulty:
-    """DD over one victim and one list of samples. Every method returns per-sample losses, (samples,), in nats."""
+    """DD over one victim, in memory or streamed from disk, and one list of samples.
 
-    def __init__(self, model: PreTrainedModel, samples: list[dict], start: str, pad_id: int):
-        self.model, self.start, self.count = model, start, len(samples)
-        self.layers = DecoderLayers(model)
-        self.batches = batches(samples, pad_id, next(model.parameters()).device)
+    `cached(name, compute)` may keep finished pieces, so that a killed run goes on (solid_utils.state).
+    """
 
-    def _collect(self, keys: Iterable, per_batch: Callable[[Batch], Iterable], progress: str) -> dict:
-        """Run `per_batch`, which yields (key, losses), over all batches and gather the losses by sample."""
-        losses = {key: np.empty(self.count) for key in keys}
-        with tqdm(total=len(self.batches) * len(losses), desc=progress, mininterval=5) as bar:
-            for batch in self.batches:
-                for key, values in per_batch(batch):
-                    losses[key][batch.indices] = values
-                    bar.update()
-        return losses
+    def __init__(
+        self,
+        victim: PreTrainedModel | InMemory,
+        samples: list[dict],
+        start: str,
+        pad_id: int,
+        memory: float = MEMORY,
+        cached: Callable = lambda _, compute: compute(),
+    ):
+        self.source = victim if isinstance(victim, InMemory) else InMemory(victim)
+        self.start, self.count, self.cached = start, len(samples), cached
+        self.batches = sweep.batches(samples, pad_id, self.source.device)
+        self.sweep = sweep.Sweep(self.source, start, memory)
 
-    def _random_layers(self, wanted: Iterable[int], seed: int) -> dict[int, torch.nn.Module]:
-        """Copies of decoder layers with random weights; the draw depends on the seed and the parameter names only."""
-        twins = {}
-        for index in wanted:
-            names = secured_set(self.model, f"layers {index}").names
-            tensors = starts.draw(self.model, names, self.start, seed)
-            twins[index] = clone(self.layers.layers[index])
-            prefix = names[0].partition(f".{index}.")[0] + f".{index}."
-            starts.apply(twins[index], {name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
-        return twins
+    def secured(self, declaration: str) -> SecuredSet:
+        return self.source.secured(declaration)
 
-    def empty(self) -> np.ndarray:
-        """No layer secured: the victim's own loss."""
-        return self._collect(["none"], lambda batch: [("none", sample_losses(self.model, batch))], "victim")["none"]
+    def losses(self, declarations: list[str], seeds: list[int]) -> Losses:
+        """Per-sample losses of every secured set and seed."""
+        scaled = self._scaled(declarations, seeds, (1.0,))
+        return {name: {seed: table[:, 0] for seed, table in rows.items()} for name, rows in scaled.items()}
 
-    def everything(self, seed: int) -> np.ndarray:
-        """Every parameter random, embeddings and head included: the ceiling DD([L])."""
-        stranger = clone(self.model)
-        starts.apply(
-            stranger, starts.draw(stranger, [name for name, _ in stranger.named_parameters()], self.start, seed)
-        )
-        return self._collect(["all"], lambda batch: [("all", sample_losses(stranger, batch))], f"all, seed {seed}")[
-            "all"
-        ]
+    def calibrated(self, declarations: list[str], seed: int) -> dict[str, tuple[float, float]]:
+        """DD after fitting one temperature scalar, and the inverse temperature that fits, for every secured set.
 
-    def prefixes(self, depths: list[int], seed: int) -> dict[int, np.ndarray]:
-        """Layers 0..l-1 random, for every l of `depths`. Prefixes are nested: their random states are computed once."""
-        deepest = max(depths)
-        twins = self._random_layers(range(deepest), seed)
-        randoms = {index: twin.forward for index, twin in twins.items()}
+        Above ln(vocabulary) DD measures confident errors, which a single scalar takes away; this is what is left.
+        """
+        scaled = self._scaled(declarations, [seed], SCALES)
+        return {name: lowest(np.array(SCALES), rows[seed].mean(axis=0)) for name, rows in scaled.items()}
 
-        def per_batch(batch: Batch):
-            with torch.inference_mode(), self.layers.replaced(randoms), self.layers.watched(randoms) as states:
-                # One pass through all random layers; its tail is the victim's, so it is also the deepest prefix.
-                deepest_losses = sample_losses(self.model, batch)
-            for depth in depths:
-                if depth == deepest:
-                    yield depth, deepest_losses
-                    continue
-                below = {index: self.layers.skip for index in range(depth - 1)}
-                with self.layers.replaced(below | {depth - 1: self.layers.given(states[depth - 1])}):
-                    yield depth, sample_losses(self.model, batch)
+    def _scaled(self, declarations: list[str], seeds: list[int], scales: tuple[float, ...]) -> dict:
+        chosen = {name: self.secured(name) for name in declarations}
+        candidates = {
+            (name, seed): self.sweep.candidate(secured, seed) for name, secured in chosen.items() for seed in seeds
+        }
+        distinct = list(dict.fromkeys(candidates.values()))
+        groups = self.sweep.groups(distinct, self.batches)
+        tables = {candidate: np.empty((self.count, len(scales))) for candidate in distinct}
+        what = hashlib.sha256(repr((self.start, declarations, seeds, scales)).encode()).hexdigest()[:12]
+        for number, group in enumerate(groups):
+            title = f"{len(distinct)} models, sweep {number + 1} of {len(groups)}"
 
-        return self._collect(depths, per_batch, f"prefixes, seed {seed}")
+            def compute(group: list = group, title: str = title) -> list:
+                rows = self.sweep.run(distinct, group, scales, title)
+                return [[distinct.index(one), batch.indices, losses.tolist()] for one, batch, losses in rows]
 
-    def singles(self, indices: list[int], seed: int) -> dict[int, np.ndarray]:
-        """One layer random, for every layer of `indices`. The victim's states below it are computed once."""
-        twins = self._random_layers(indices, seed)
+            for index, samples, losses in self.cached(f"{what}-{number}", compute):
+                tables[distinct[index]][samples] = losses
+        return {name: {seed: tables[candidates[name, seed]] for seed in seeds} for name in declarations}
 
-        def per_batch(batch: Batch):
-            with torch.inference_mode(), self.layers.watched(range(len(self.layers))) as states:
-                sample_losses(self.model, batch)
-            for index in indices:
-                below = {lower: self.layers.skip for lower in range(index - 1)}
-                if index > 0:
-                    below[index - 1] = self.layers.given(states[index - 1])
-                with self.layers.replaced(below | {index: twins[index].forward}):
-                    yield index, sample_losses(self.model, batch)
 
-        return self._collect(indices, per_batch, f"single layers, seed {seed}")
+def lowest(scales: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
+    """Minimum of a convex function known at `scales`, by the parabola through its lowest three points: (value, place)."""
+    middle = int(np.clip(np.argmin(losses), 1, len(scales) - 2))
+    near = slice(middle - 1, middle + 2)
+    a, b, c = np.polyfit(scales[near], losses[near], 2)
+    place = float(np.clip(-b / (2 * a), scales[near][0], scales[near][-1])) if a > 0 else float(scales[middle])
+    value = float(np.polyval((a, b, c), place))
+    best = int(np.argmin(losses))
+    return (value, place) if value <= losses[best] else (float(losses[best]), float(scales[best]))
 
 
 def summary(losses: dict[int, np.ndarray]) -> list[dict]:
@@ -148,9 +100,14 @@ def summary(losses: dict[int, np.ndarray]) -> list[dict]:
         for seed, values in losses.items()
     ]
     average = np.mean(list(losses.values()), axis=0)
-    between = standard_error(np.array([values.mean() for values in losses.values()]))
-    spread = float(np.hypot(standard_error(average), between))
-    return [*rows, {"seed": "mean", "dd": average.mean(), "stderr": spread, "n": len(average)}]
+    return [*rows, {"seed": "mean", "dd": average.mean(), "stderr": spread(losses), "n": len(average)}]
+
+
+def spread(losses: dict[int, np.ndarray]) -> float:
+    """Standard error of the mean over samples and seeds: both parts, added in quadrature."""
+    values = list(losses.values())
+    between = standard_error(np.array([one.mean() for one in values]))
+    return float(np.hypot(standard_error(np.mean(values, axis=0)), between))
 
 
 def standard_error(values: np.ndarray) -> float:
@@ -158,13 +115,49 @@ def standard_error(values: np.ndarray) -> float:
     return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
-def solid_search(ceiling: float, difficulty: Callable[[int], float], depth: int, epsilon: float) -> tuple[int, float]:
-    """SOLID (paper 4.2): the smallest l with DD({0..l-1}) >= (1 - epsilon) DD([L]). Returns l* and its DD.
+@dataclass(frozen=True)
+class Found:
+    """Result of the SOLID search."""
 
-    Asks for l = 1, 2, ... and stops at the first that passes; when none does, everything up to `depth` is returned.
+    l_star: int
+    dd: float  # DD of the bottom l_star layers
+    ceiling: float  # DD of everything
+    epsilon: float
+    evaluated: int  # prefixes scored
+    margins: dict[int, tuple[float, float]]  # layers -> DD - (1 - epsilon) ceiling, and its standard error
+    certain: bool  # no prefix up to l_star lies within two standard errors of the bar
+
+    @property
+    def warning(self) -> str | None:
+        if self.certain:
+            return None
+        layers, (margin, error) = min(self.margins.items(), key=lambda item: abs(item[1][0]) / max(item[1][1], 1e-12))
+        return (
+            f"l* = {self.l_star} is within the error: bottom {layers} is {margin:+.2f} ± {error:.2f} nats from the bar; "
+            "take more samples or seeds"
+        )
+
+
+def solid_search(ask: Callable[[list[str]], Losses], depth: int, epsilon: float, at_once: int = 1) -> Found:
+    """SOLID (paper 4.2): the smallest l with DD({0..l-1}) >= (1 - epsilon) DD([L]).
+
+    `ask` scores declarations; asked for "all" and the first `at_once` prefixes together, then for as many more at a time
+    until one passes. When none does, all `depth` layers are returned. Judged on differences of the same samples and seeds.
     """
-    for layers in range(1, depth + 1):
-        value = difficulty(layers)
-        if value >= (1 - epsilon) * ceiling:
+    margins, values, ceiling = {}, {}, None
+    for first in range(1, depth + 1, at_once):
+        wanted = range(first, min(first + at_once, depth + 1))
+        losses = ask([*(["all"] if ceiling is None else []), *(f"bottom {layers}" for layers in wanted)])
+        ceiling = losses.get("all", ceiling)
+        for layers in wanted:
+            found = losses[f"bottom {layers}"]
+            above = {seed: found[seed] - (1 - epsilon) * ceiling[seed] for seed in found}
+            margins[layers] = (float(np.mean(list(above.values()))), spread(above))
+            values[layers] = float(np.mean(list(found.values())))
+        if any(margin >= 0 for margin, _ in margins.values()):
             break
-    return layers, value
+    l_star = next((layers for layers, (margin, _) in margins.items() if margin >= 0), depth)
+    judged = {layers: margin for layers, margin in margins.items() if layers <= l_star}
+    certain = all(abs(margin) > 2 * error for margin, error in judged.values())
+    top = float(np.mean(list(ceiling.values())))
+    return Found(l_star, values[l_star], top, epsilon, len(margins), judged, certain)

@@ -14,6 +14,10 @@ from solid_utils.forward import answer_logits
 from solid_utils.secured import decoder_layers
 
 
+class _Seen(Exception):
+    """Carries a layer's output out of a forward that needs to go no further."""
+
+
 def hidden(output: torch.Tensor | tuple) -> torch.Tensor:
     """The hidden state in a decoder layer's output, which is a tensor or a tuple that begins with it."""
     return output[0] if isinstance(output, tuple) else output
@@ -22,15 +26,33 @@ def hidden(output: torch.Tensor | tuple) -> torch.Tensor:
 class DecoderLayers:
     """The decoder layers of a model, and ways to replace or watch some of them."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: nn.Module, first: nn.Module | None = None):
+        """`first` stands in for layer 0 where the model's own has no values yet."""
         self.model = model
-        _, self.layers = decoder_layers(model)
-        outputs = []
-        hook = self.layers[0].register_forward_hook(lambda *arguments: outputs.append(arguments[-1]))
-        with torch.no_grad():
-            model(input_ids=torch.tensor([[0, 1, 2]], device=next(model.parameters()).device), use_cache=False)
-        hook.remove()
-        self.extra = len(outputs[0]) - 1 if isinstance(outputs[0], tuple) else None
+        self.path, self.layers = decoder_layers(model)
+        with self.replaced({0: first.forward} if first else {}):
+            output = self._first_output()
+        self.extra = len(output) - 1 if isinstance(output, tuple) else None
+
+    def _first_output(self) -> torch.Tensor | tuple:
+        """What layer 0 returns; the forward stops there, so the other layers need no weights yet."""
+
+        def stop(_module, _inputs, output) -> None:
+            raise _Seen(output)
+
+        hook = self.layers[0].register_forward_hook(stop)
+        try:
+            with torch.no_grad():
+                self.model(input_ids=torch.tensor([[0, 1, 2]], device=self.device), use_cache=False)
+        except _Seen as seen:
+            return seen.args[0]
+        finally:
+            hook.remove()
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        return self.model.get_input_embeddings().weight.device
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -45,6 +67,30 @@ class DecoderLayers:
     def given(self, state: torch.Tensor) -> Callable:
         """A layer's forward that ignores its input and returns `state`, (batch, tokens, width)."""
         return lambda *_, **__: self._as_output(state)
+
+    @torch.no_grad()
+    def calls(self, frame: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, list]:
+        """What enters layer 0, (batch, tokens, width), and every layer's other arguments, from one real forward.
+
+        `frame` is the model, or a copy that shares its decoder layers; none of them does any work here.
+        """
+        entered, arguments = [], []
+
+        def note(state: torch.Tensor, *args, **kwargs) -> torch.Tensor | tuple:
+            entered.append(state)
+            arguments.append((args, kwargs))
+            return self._as_output(state)
+
+        with self.replaced(dict.fromkeys(range(len(self.layers)), note)):
+            answer_logits(frame, input_ids, attention_mask, torch.zeros_like(attention_mask, dtype=torch.bool))
+        return entered[0], arguments
+
+    @contextmanager
+    def leaving(self, state: torch.Tensor) -> Iterator[None]:
+        """For the duration, `state` is what leaves the last layer; no layer does any work."""
+        last = len(self.layers) - 1
+        with self.replaced(dict.fromkeys(range(last), self.skip) | {last: self.given(state)}):
+            yield
 
     @contextmanager
     def replaced(self, forwards: dict[int, Callable]) -> Iterator[None]:

@@ -50,7 +50,11 @@ def architecture_vectors(model: PreTrainedModel, names: Iterable[str]) -> dict[s
     return values
 
 
-def draw(model: PreTrainedModel, names: Iterable[str], start: str, seed: int) -> dict[str, torch.Tensor]:
+def depends_on_set(start):
+    return False
+
+
+def draw(model: PreTrainedModel, names: Iterable[str], start: str, seed: int, secret=None, read=None) -> dict[str, torch.Tensor]:
     """Fresh float32 tensors for the named parameters of `model`, by the named start.
 
     Matrices are random; a stack of matrices (experts) is a stack of independent ones; vectors take the architecture's

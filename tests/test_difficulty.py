@@ -4,9 +4,13 @@ import numpy as np
 import pytest
 import torch
 
-from solid_utils import difficulty, starts
+from solid_utils import difficulty, starts, sweep
+from solid_utils.errors import StudyError
 from solid_utils.models import clone
 from solid_utils.secured import secured_set
+from solid_utils.weights import Streamed
+
+SETS = ["none", "all", "bottom 1", "bottom 2", "bottom 4", "layers 0", "layers 1", "layers 3", "layers 1-2", "top 1"]
 
 
 def plain_losses(model, samples, declaration, start, seed):
@@ -23,28 +27,106 @@ def plain_losses(model, samples, declaration, start, seed):
 
 
 def test_every_set_equals_the_plain_loop_on_every_architecture(model, samples):
-    score = difficulty.Difficulty(model, samples, "xavier", pad_id=0)
-    np.testing.assert_allclose(score.empty(), plain_losses(model, samples, "none", "xavier", 20), rtol=1e-5)
-    np.testing.assert_allclose(score.everything(20), plain_losses(model, samples, "all", "xavier", 20), rtol=1e-5)
-    for depth, losses in score.prefixes([1, 2, 4], 20).items():
-        np.testing.assert_allclose(losses, plain_losses(model, samples, f"bottom {depth}", "xavier", 20), rtol=1e-5)
-    for layer, losses in score.singles([0, 1, 3], 20).items():
-        np.testing.assert_allclose(losses, plain_losses(model, samples, f"layers {layer}", "xavier", 20), rtol=1e-5)
+    losses = difficulty.Difficulty(model, samples, "xavier", pad_id=0).losses(SETS, [20, 42])
+    for declaration, by_seed in losses.items():
+        for seed, values in by_seed.items():
+            np.testing.assert_allclose(values, plain_losses(model, samples, declaration, "xavier", seed), rtol=1e-5)
+
+
+def test_streamed_from_disk_equals_in_memory(model, samples, tmp_path):
+    model.save_pretrained(tmp_path)
+    streamed = Streamed(tmp_path, torch.float32, torch.device("cpu"))
+    ours = difficulty.Difficulty(streamed, samples, "xavier", pad_id=0).losses(SETS, [20])
+    theirs = difficulty.Difficulty(model, samples, "xavier", pad_id=0).losses(SETS, [20])
+    for declaration in SETS:
+        assert np.array_equal(ours[declaration][20], theirs[declaration][20]), declaration
 
 
 def test_the_model_is_left_as_it_was(llama, samples):
     before = {name: tensor.clone() for name, tensor in llama.state_dict().items()}
     score = difficulty.Difficulty(llama, samples, "xavier", pad_id=0)
-    first = score.empty()
-    score.prefixes([1, 4], 20), score.singles([2], 20), score.everything(20)
+    first = score.losses(SETS, [20])
     assert all(torch.equal(tensor, before[name]) for name, tensor in llama.state_dict().items())
-    assert np.array_equal(score.empty(), first)
+    assert np.array_equal(score.losses(SETS, [20])["layers 1"][20], first["layers 1"][20])
 
 
-def test_seeds_differ_and_repeat(llama, samples):
+def test_seeds_differ_but_not_where_nothing_is_random(llama, samples):
+    losses = difficulty.Difficulty(llama, samples, "xavier", pad_id=0).losses(["bottom 2", "none"], [20, 42])
+    assert not np.allclose(losses["bottom 2"][20], losses["bottom 2"][42])
+    assert np.array_equal(losses["none"][20], losses["none"][42])
+
+
+def test_little_memory_means_more_sweeps_and_the_same_numbers(llama, samples, monkeypatch):
+    monkeypatch.setattr(sweep, "TOKENS", 16)
+    asked = []
+
+    def cached(name, compute):
+        asked.append(name)
+        return compute()
+
+    whole = difficulty.Difficulty(llama, samples, "xavier", 0).losses(SETS, [20])
+    score = difficulty.Difficulty(llama, samples, "xavier", 0, memory=20_000, cached=cached)
+    parts = score.losses(SETS, [20])
+    assert len(set(asked)) == len(asked) > 1
+    assert all(np.array_equal(parts[name][20], whole[name][20]) for name in SETS)
+    with pytest.raises(StudyError, match=r"8 candidates need .* for one batch"):
+        difficulty.Difficulty(llama, samples, "xavier", 0, memory=100).losses(SETS, [20])
+
+
+def test_a_killed_run_goes_on_and_ends_at_the_same_numbers(llama, samples, monkeypatch):
+    monkeypatch.setattr(sweep, "TOKENS", 16)
+    kept = {}
+
+    def cached(name, compute):
+        if name not in kept:
+            if len(kept) == 1:
+                raise KeyboardInterrupt
+            kept[name] = compute()
+        return kept[name]
+
+    score = difficulty.Difficulty(llama, samples, "xavier", 0, memory=20_000, cached=cached)
+    with pytest.raises(KeyboardInterrupt):
+        score.losses(SETS, [20])
+    kept["another piece, so that the interrupt is over"] = None
+    whole = difficulty.Difficulty(llama, samples, "xavier", 0).losses(SETS, [20])
+    assert np.array_equal(score.losses(SETS, [20])["all"][20], whole["all"][20])
+
+
+def test_shared_work_is_done_once(llama, samples):
     score = difficulty.Difficulty(llama, samples, "xavier", pad_id=0)
-    assert np.array_equal(score.prefixes([2], 20)[2], score.prefixes([2], 20)[2])
-    assert not np.allclose(score.prefixes([2], 20)[2], score.prefixes([2], 42)[2])
+    assert len(score.batches) == 1
+    calls = []
+    for layer in llama.model.layers:  # random twins are copies and count too; layers that only hand on do not
+        layer.self_attn.register_forward_hook(lambda *_: calls.append(1))
+    score.losses([f"bottom {layers}" for layers in range(1, 5)], [20])
+    assert len(calls) == 4 + 3 + 2 + 1  # four random layers, and three tails
+    calls.clear()
+    score.losses([f"layers {layer}" for layer in range(4)], [20])
+    assert len(calls) == 3 + 4 + 3 + 2 + 1  # the victim's layers below, four random ones, and three tails
+
+
+def test_a_temperature_takes_confident_errors_away(llama, samples):
+    with torch.no_grad():
+        llama.lm_head.weight.mul_(30)
+    score = difficulty.Difficulty(llama, samples, "xavier", pad_id=0)
+    raw = score.losses(["bottom 2"], [20])["bottom 2"][20].mean()
+    value, scale = score.calibrated(["bottom 2"], 20)["bottom 2"]
+    assert value <= np.log(97) + 1e-6 < raw and 0 <= scale < 1
+
+
+def test_the_fitted_temperature_is_the_best_one():
+    generator = np.random.default_rng(0)
+    logits, target = 40 * generator.normal(size=(300, 50)), generator.integers(50, size=300)
+    logits[np.arange(300), target] += 30
+
+    def loss(scale):
+        scaled = scale * logits
+        top = scaled.max(axis=1)
+        return np.mean(np.log(np.exp(scaled - top[:, None]).sum(axis=1)) + top - scaled[np.arange(300), target])
+
+    best = min(loss(scale) for scale in np.linspace(0, 0.2, 2001))
+    value, _ = difficulty.lowest(np.array(difficulty.SCALES), np.array([loss(scale) for scale in difficulty.SCALES]))
+    assert value == pytest.approx(best, abs=0.02)
 
 
 def test_summary_averages_samples_then_seeds():
@@ -54,13 +136,41 @@ def test_summary_averages_samples_then_seeds():
     assert rows[-1]["stderr"] == pytest.approx(np.sqrt(2))
 
 
+def scores(values, noise=0.0):
+    """A stand-in for the measurement: fixed values, the same noise on every set's samples."""
+    asked = []
+
+    def ask(declarations):
+        asked.append(declarations)
+        return {name: {20: np.array([values[name] - noise, values[name] + noise])} for name in declarations}
+
+    return ask, asked
+
+
+VALUES = {"all": 10.0, "bottom 1": 5.0, "bottom 2": 9.9, "bottom 3": 12.0, "bottom 4": 10.0}
+
+
 @pytest.mark.parametrize(("epsilon", "expected"), [(0.0, 3), (0.05, 2), (0.5, 1)])
-def test_search_stops_at_the_first_prefix_that_passes(epsilon, expected):
-    values, asked = {1: 5.0, 2: 9.6, 3: 12.0, 4: 10.0}, []
-    l_star, value = difficulty.solid_search(10.0, lambda layer: asked.append(layer) or values[layer], 4, epsilon)
-    assert (l_star, value) == (expected, values[expected])
-    assert asked == list(range(1, expected + 1))
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_search_stops_at_the_first_prefix_that_passes(epsilon, expected, at_once):
+    ask, asked = scores(VALUES)
+    found = difficulty.solid_search(ask, 4, epsilon, at_once)
+    assert (found.l_star, found.dd, found.ceiling) == (expected, VALUES[f"bottom {expected}"], 10.0)
+    assert asked[0][0] == "all" and sum("all" in names for names in asked) == 1
+    assert found.evaluated == (expected if at_once == 1 else 3)
 
 
 def test_search_secures_everything_when_no_prefix_passes():
-    assert difficulty.solid_search(10.0, lambda layer: 1.0, 4, 0.05) == (4, 1.0)
+    ask, _ = scores({"all": 10.0} | {f"bottom {layers}": 1.0 for layers in range(1, 5)})
+    found = difficulty.solid_search(ask, 4, 0.05)
+    assert (found.l_star, found.dd, found.evaluated) == (4, 1.0, 4)
+
+
+def test_search_is_judged_on_paired_differences():
+    """Noise that all sets share cancels; what is left decides whether l* is certain."""
+    ask, _ = scores(VALUES, noise=3.0)
+    sure = difficulty.solid_search(ask, 4, 0.05)
+    assert sure.certain and sure.warning is None
+    ask, _ = scores(VALUES | {"bottom 1": 9.4}, noise=3.0)
+    unsure = difficulty.solid_search(ask, 4, 0.05)
+    assert unsure.l_star == 2 and not unsure.certain and "bottom 1 is -0.10 ± 0.15" in unsure.warning

@@ -4,13 +4,17 @@ import pytest
 import torch
 from transformers import (
     AutoModelForCausalLM,
+    FalconConfig,
     Gemma2Config,
+    Gemma3TextConfig,
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
     MistralConfig,
+    MixtralConfig,
     OPTConfig,
     PhiConfig,
+    Qwen2Config,
     Qwen3Config,
 )
 
@@ -29,10 +33,20 @@ CONFIGS = {
         vocab_size=VOCABULARY, hidden_size=16, ffn_dim=32, num_hidden_layers=4, num_attention_heads=2,
         max_position_embeddings=64, word_embed_proj_dim=8, do_layer_norm_before=False, **ENDS,
     ),
+    "opt-pre-norm": OPTConfig(
+        vocab_size=VOCABULARY, hidden_size=16, ffn_dim=32, num_hidden_layers=4, num_attention_heads=2,
+        max_position_embeddings=64, **ENDS,
+    ),
     "gpt2": GPT2Config(vocab_size=VOCABULARY, n_embd=16, n_layer=4, n_head=2, n_positions=64, **ENDS),
     "neox": GPTNeoXConfig(**SMALL, **ENDS, intermediate_size=32),
+    "falcon": FalconConfig(**SMALL, **ENDS, ffn_hidden_size=32, multi_query=True, new_decoder_architecture=False),
+    "qwen2": Qwen2Config(**SMALL, **ENDS, intermediate_size=32, num_key_value_heads=1),
     "qwen3": Qwen3Config(**GATED, **ENDS),
     "gemma2": Gemma2Config(**GATED, **ENDS, sliding_window=4),
+    "gemma3": Gemma3TextConfig(
+        **GATED, **ENDS, sliding_window=4, layer_types=["sliding_attention", "full_attention"] * 2,
+    ),
+    "mixtral": MixtralConfig(**GATED, **ENDS, num_local_experts=3, num_experts_per_tok=2),
 }  # fmt: skip
 
 

@@ -2,9 +2,16 @@ import math
 
 import pytest
 import torch
+from conftest import ENDS, SMALL, build
+from transformers import AutoModelForCausalLM, JetMoeConfig
 
 from solid_utils import starts
 from solid_utils.errors import StudyError
+from solid_utils.forward import pad
+from solid_utils.layers import DecoderLayers
+from solid_utils.secured import secured_set
+
+UP = "model.layers.{}.mlp.up_proj.weight"
 
 
 def names(model):
@@ -20,13 +27,69 @@ def test_vectors_take_the_architectures_initial_values(model):
         assert torch.equal(drawn[name], parameter.float()), name
 
 
-def test_the_victims_values_are_never_read(model):
+@pytest.mark.parametrize("start", starts.STARTS)
+@pytest.mark.parametrize("declaration", ["layers 0-1", "layer 2 o + head", "all"])
+def test_secret_values_are_never_read(llama, start, declaration):
+    secret = secured_set(llama, declaration).names
+    before = starts.draw(llama, secret, start, 20)
+    parameters = dict(llama.named_parameters())
+    with torch.no_grad():
+        for name in secret:
+            parameters[name].fill_(math.nan)
+
+    def read(name):
+        assert name not in secret
+        return parameters[name]
+
+    after = starts.draw(llama, secret, start, 20, read=read)
+    assert before.keys() == after.keys() == set(secret)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    # A part of the set is drawn as within the whole: the rest of the set is no more readable than before.
+    part = starts.draw(llama, secret[:2], start, 20, secret, read)
+    assert all(torch.equal(before[name], part[name]) for name in part)
+
+
+def test_all_victims_are_drawn_blindly(model):
     before = starts.draw(model, names(model), "xavier", 20)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.fill_(math.nan)
     after = starts.draw(model, names(model), "xavier", 20)
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+@pytest.mark.parametrize("start", starts.STARTS)
+def test_the_model_may_have_no_values(model, start):
+    """On the meta device: shapes and the architecture's vectors do; open values come from `read`."""
+    with torch.device("meta"):
+        shell = type(model)(model.config)
+    secret, parameters = secured_set(model, "layers 1-2").names, dict(model.named_parameters())
+    drawn = starts.draw(shell, secret, start, 20, read=parameters.__getitem__)
+    expected = starts.draw(model, secret, start, 20)
+    assert all(torch.equal(drawn[name], expected[name]) and drawn[name].device.type == "cpu" for name in secret)
+    assert all(tensor.dtype == torch.float32 and tensor.isfinite().all() for tensor in drawn.values())
+    if starts.depends_on_set(start):
+        with pytest.raises(StudyError, match="no value on the meta device"):
+            starts.draw(shell, secret, start, 20)
+
+
+def test_drawing_leaves_the_random_stream_alone():
+    phi, before = build("phi"), torch.get_rng_state()
+    starts.draw(phi, names(phi), "xavier", 20)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_vector_without_a_rule_gets_one_line(llama):
+    llama._init_weights = lambda module: None
+    with pytest.raises(StudyError, match="LlamaForCausalLM has no rule for model.norm.weight"):
+        starts.draw(llama, ["model.norm.weight"], "xavier", 20)
+
+
+@pytest.mark.parametrize("architecture", ["gemma2", "gemma3"])
+def test_norms_stored_as_one_plus_w_start_at_zero(architecture):
+    drawn = starts.draw(gemma := build(architecture), names(gemma), "xavier", 20)
+    norms = [tensor for name, tensor in drawn.items() if "norm" in name]
+    assert norms and all(not tensor.any() for tensor in norms)
 
 
 def test_a_tensor_depends_on_seed_and_name_only(llama):
@@ -50,3 +113,88 @@ def test_scales():
 def test_unknown_start(llama):
     with pytest.raises(StudyError, match="start 'zeros': unknown; choose one of xavier"):
         starts.draw(llama, names(llama), "zeros", 20)
+
+
+def test_which_starts_depend_on_the_set():
+    assert {start: starts.depends_on_set(start) for start in starts.STARTS} == {
+        "xavier": False, "normal_0.02": False, "scale_matched": True, "neighbour_copy": True, "skip": False,
+    }  # fmt: skip
+    with pytest.raises(StudyError, match="start 'zeros': unknown"):
+        starts.depends_on_set("zeros")
+
+
+def test_experts_are_drawn_one_by_one():
+    mixtral = build("mixtral")
+    (name,) = [name for name in names(mixtral) if name.endswith("1.mlp.experts.down_proj")]
+    drawn = starts.draw(mixtral, [name], "xavier", 20)[name]  # (experts, width, inner)
+    assert drawn.shape == (3, 16, 32)
+    stream = starts.generator(20, name)
+    for expert in drawn:
+        assert torch.equal(expert, starts.xavier(torch.Size((16, 32)), stream))
+    assert not torch.equal(drawn[0], drawn[1])
+    assert drawn.abs().max() <= math.sqrt(6 / 48)
+
+
+def test_scale_matched(llama):
+    with torch.no_grad():
+        for layer, parameter in enumerate(llama.get_parameter(UP.format(layer)) for layer in range(4)):
+            parameter.normal_(0.0, 0.1 * (layer + 1))
+        llama.get_parameter("model.layers.2.input_layernorm.weight").fill_(2.0)
+        llama.get_parameter("model.layers.3.input_layernorm.weight").fill_(5.0)
+    secret = secured_set(llama, "bottom 2").names
+    drawn = starts.draw(llama, secret, "scale_matched", 20)
+    rms = [llama.get_parameter(UP.format(layer)).square().mean().sqrt().item() for layer in (2, 3)]
+    unit = starts.normal(torch.Size((32, 16)), starts.generator(20, UP.format(0)), scale=1.0)
+    assert torch.allclose(drawn[UP.format(0)], unit * sum(rms) / 2)
+    assert torch.equal(drawn["model.layers.0.input_layernorm.weight"], torch.full((16,), 3.5))
+    first, second = (drawn[f"model.layers.{layer}.input_layernorm.weight"] for layer in (0, 1))
+    assert first.data_ptr() != second.data_ptr()
+
+
+def test_neighbours_are_copied(llama):
+    def copied(declaration, layer, name="mlp.up_proj.weight"):
+        drawn = starts.draw(llama, secured_set(llama, declaration).names, "neighbour_copy", 20)
+        tensor = drawn[f"model.layers.{layer}.{name}"]
+        own = [llama.get_parameter(f"model.layers.{other}.{name}") for other in range(4)]
+        assert tensor.data_ptr() not in [parameter.data_ptr() for parameter in own]
+        return [other for other in range(4) if torch.equal(tensor, own[other])]
+
+    assert copied("bottom 2", 0) == copied("bottom 2", 1) == [2]
+    assert copied("layers 1", 1) == [2]  # as near as 0: the one above
+    assert copied("top 2", 3) == copied("top 2", 2) == [1]
+    assert copied("layers 0,3", 3) == [2]
+    assert copied("layers 0 + layer 1 up", 0) == [2]
+    assert copied("layers 0 + layer 1 up", 0, "mlp.down_proj.weight") == [1]
+
+
+@pytest.mark.parametrize("start", ["scale_matched", "neighbour_copy"])
+@pytest.mark.parametrize("declaration", ["all", "layers 0-3", "head"])
+def test_where_nothing_is_open_the_start_is_normal(llama, start, declaration):
+    secret = secured_set(llama, declaration).names
+    drawn, plain = (starts.draw(llama, secret, chosen, 20) for chosen in (start, "normal_0.02"))
+    assert all(torch.equal(drawn[name], plain[name]) for name in secret)
+
+
+def test_a_skipped_layer_hands_its_input_on(model, samples):
+    secret = secured_set(model, "layers 1-2").names
+    starts.apply(model, starts.draw(model, secret, "skip", 20))
+    ids, mask = pad([sample["input_ids"] for sample in samples], 0)
+    with torch.no_grad(), DecoderLayers(model).watched([0, 2]) as states:
+        model(input_ids=ids, attention_mask=mask, use_cache=False)
+    pre_norm = getattr(model.config, "do_layer_norm_before", True)
+    assert torch.equal(states[0], states[2]) == pre_norm
+
+
+def test_skip_zeroes_only_what_writes_to_the_residual_stream(llama):
+    drawn, plain = (starts.draw(llama, names(llama), start, 20) for start in ("skip", "normal_0.02"))
+    for name in drawn:
+        writes = "o_proj" in name or "down_proj" in name
+        assert not drawn[name].any() if writes else torch.equal(drawn[name], plain[name])
+
+
+def test_skip_refuses_experts_without_names():
+    with torch.device("meta"):
+        moe = AutoModelForCausalLM.from_config(JetMoeConfig(**SMALL, **ENDS))
+    with pytest.raises(StudyError, match="start 'skip': what layer 1 of JetMoeForCausalLM adds"):
+        starts.draw(moe, secured_set(moe, "layers 1").names, "skip", 20)
+    starts.draw(moe, secured_set(moe, "head + embeddings").names, "skip", 20)

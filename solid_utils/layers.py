@@ -69,7 +69,9 @@ class DecoderLayers:
         return lambda *_, **__: self._as_output(state)
 
     @torch.no_grad()
-    def calls(self, frame: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, list]:
+    def calls(
+        self, frame: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, list]:
         """What enters layer 0, (batch, tokens, width), and every layer's other arguments, from one real forward.
 
         `frame` is the model, or a copy that shares its decoder layers; none of them does any work here.

@@ -14,7 +14,8 @@ def test_boundary_states_are_those_of_the_plain_model(model, samples):
                 model(input_ids=ids, attention_mask=mask, use_cache=False)
             captured[last] = states[last]
         for last, expected in captured.items():
-            assert torch.equal(layers.boundary(ids, mask, last), expected)
+            # Of real tokens: what padding turns into is nobody's business, and differs.
+            torch.testing.assert_close(layers.boundary(ids, mask, last)[mask.bool()], expected[mask.bool()])
 
 
 def test_replaced_layers_come_back(llama, samples):

@@ -9,10 +9,11 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from solid_utils import data, evaluation, models, params, schema, training
+from solid_utils.answers import batches, sample_losses
 from solid_utils.attacks.run import deployment_set, described, recipe_text
-from solid_utils.difficulty import batches, sample_losses, standard_error
 from solid_utils.errors import StudyError
 from solid_utils.forward import answer_logits
+from solid_utils.metrics import standard_error
 from solid_utils.schema import RESULTS
 from solid_utils.secured import SecuredSet, decoder_layers
 from solid_utils.state import State
@@ -94,7 +95,7 @@ class CustomizationRun:
         pad_id, samples = self.tokenizer.pad_token_id, self.sets["validation"]
         with models.precision(self.spec), torch.inference_mode():
             parts = batches(samples, pad_id, next(model.parameters()).device)
-            losses = np.concatenate([sample_losses(model, batch) for batch in parts])
+            losses = np.concatenate([sample_losses(model, batch)[:, 0] for batch in parts])
             return {
                 "cross_entropy": float(losses.mean()),
                 "exact_match": float(exact_matches(model, samples, pad_id).mean()),

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PreTrainedModel
 
-from solid_utils import sweep
+from solid_utils import answers, sweep
+from solid_utils.metrics import standard_error
 from solid_utils.secured import SecuredSet
 from solid_utils.weights import InMemory
 
@@ -39,7 +40,7 @@ class Difficulty:
     ):
         self.source = victim if isinstance(victim, InMemory) else InMemory(victim)
         self.start, self.count, self.cached = start, len(samples), cached
-        self.batches = sweep.batches(samples, pad_id, self.source.device)
+        self.batches = answers.batches(samples, pad_id, self.source.device)
         self.sweep = sweep.Sweep(self.source, start, memory)
 
     def secured(self, declaration: str) -> SecuredSet:
@@ -80,7 +81,7 @@ class Difficulty:
 
 
 def lowest(scales: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
-    """Minimum of a convex function known at `scales`, by the parabola through its lowest three points: (value, place)."""
+    """Minimum (value, place) of a convex function known at `scales`, by the parabola through its lowest three points."""
     middle = int(np.clip(np.argmin(losses), 1, len(scales) - 2))
     near = slice(middle - 1, middle + 2)
     a, b, c = np.polyfit(scales[near], losses[near], 2)
@@ -110,11 +111,6 @@ def spread(losses: dict[int, np.ndarray]) -> float:
     return float(np.hypot(standard_error(np.mean(values, axis=0)), between))
 
 
-def standard_error(values: np.ndarray) -> float:
-    """Standard error of the mean; 0 for a single value, whose spread is unknown."""
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
-
-
 @dataclass(frozen=True)
 class Found:
     """Result of the SOLID search."""
@@ -133,16 +129,17 @@ class Found:
             return None
         layers, (margin, error) = min(self.margins.items(), key=lambda item: abs(item[1][0]) / max(item[1][1], 1e-12))
         return (
-            f"l* = {self.l_star} is within the error: bottom {layers} is {margin:+.2f} ± {error:.2f} nats from the bar; "
-            "take more samples or seeds"
+            f"l* = {self.l_star} is within the error: bottom {layers} is {margin:+.2f} ± {error:.2f} nats from the "
+            "bar; take more samples or seeds"
         )
 
 
 def solid_search(ask: Callable[[list[str]], Losses], depth: int, epsilon: float, at_once: int = 1) -> Found:
     """SOLID (paper 4.2): the smallest l with DD({0..l-1}) >= (1 - epsilon) DD([L]).
 
-    `ask` scores declarations; asked for "all" and the first `at_once` prefixes together, then for as many more at a time
-    until one passes. When none does, all `depth` layers are returned. Judged on differences of the same samples and seeds.
+    `ask` scores declarations; asked for "all" and the first `at_once` prefixes together, then for as many more at a
+    time until one passes. When none does, all `depth` layers are returned. Judged on paired differences: the same
+    samples and seeds.
     """
     margins, values, ceiling = {}, {}, None
     for first in range(1, depth + 1, at_once):

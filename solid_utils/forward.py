@@ -21,8 +21,9 @@ def answer_logits(model, input_ids: Tensor, attention_mask: Tensor, keep: Tensor
     `input_ids`, `attention_mask` and the bool mask `keep` are (batch, tokens). The model's own forward runs unchanged;
     a hook hands its output head only the kept hidden states, because at all positions the head costs a fifth of the
     work of a small model and most of the memory (vocabulary >> width). Gradients flow. `inputs` go to the model as
-    they are, such as `past_key_values`. Rows are padded on the right: no token of a causal model looks there, so without
-    a cache the mask is all ones, which lets attention use its faster causal kernel; states of padding mean nothing.
+    they are, such as `past_key_values`. Rows are padded on the right: no token of a causal model looks there, so
+    without a cache the mask is all ones, which lets attention use its faster causal kernel; states of padding mean
+    nothing.
     Raises StudyError when the model has no output head.
     """
     if "past_key_values" not in inputs:

@@ -14,6 +14,7 @@ What happens at the edges, the same everywhere:
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pandas as pd
 
 from solid_utils.errors import StudyError
@@ -85,6 +86,11 @@ def recovered_share(agreement: float, start: float) -> float:
     nan when the start already agrees everywhere.
     """
     return _ratio(agreement - start, 1 - start)
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Standard error of the mean; 0 for a single value, whose spread is unknown."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
 
 
 def pearson(x: pd.Series, y: pd.Series) -> float:

@@ -10,7 +10,7 @@ from solid_utils.errors import StudyError
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
-Start = Literal["xavier", "normal_0.02"]
+Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip"]
 T = TypeVar("T")
 
 

@@ -34,7 +34,8 @@ CURVE = RUN + COST + ["split", "metric", "value"]
 # Greedy answers to the same prompts, side by side.
 ANSWERS = ["id", "victim", "replica"]
 
-# Distillation difficulty, one row a (secured set, seed); seed "mean" averages the seeds.
+# Distillation difficulty, one row a (kind, secured set, start, seed); seed "mean" averages the seeds. `calibrated`,
+# where it was measured: what is left of DD after fitting one temperature (first seed).
 DD = [
     "model",
     "revision",
@@ -50,6 +51,7 @@ DD = [
     "dd",
     "stderr",
     "n",
+    "calibrated",
 ]
 
 

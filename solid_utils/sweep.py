@@ -12,60 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from solid_utils import starts
+from solid_utils.answers import Batch, sample_losses
 from solid_utils.errors import StudyError
-from solid_utils.forward import answer_logits, length_batches, pad
 from solid_utils.layers import hidden
 from solid_utils.secured import SecuredSet, parameters_after_layers
 from solid_utils.weights import InMemory
-
-TOKENS = 2048  # padded tokens a forward
-LOGIT_ROWS = 1024  # answer positions whose float32 logits are held at once
-
-
-class Batch:
-    """A few samples of similar length, padded, with the positions that predict their answers."""
-
-    def __init__(self, samples: list[dict], indices: list[int], pad_id: int, device: torch.device):
-        self.indices = indices
-        chosen = [samples[index] for index in indices]
-        input_ids, attention_mask = pad([sample["input_ids"] for sample in chosen], pad_id)
-        keep = torch.zeros_like(input_ids, dtype=torch.bool)
-        for row, sample in enumerate(chosen):
-            keep[row, sample["answer_start"] - 1 : len(sample["input_ids"]) - 1] = True
-        self.targets = torch.roll(input_ids, -1, dims=1)[keep].to(device)  # (answer tokens,)
-        self.rows = keep.nonzero()[:, 0].numpy()  # the sample of each answer token
-        self.input_ids, self.attention_mask = input_ids.to(device), attention_mask.to(device)
-        places = keep.flatten().nonzero()[:, 0].split(LOGIT_ROWS)
-        self.keeps = [torch.zeros(keep.numel(), dtype=torch.bool).index_fill(0, some, True) for some in places]
-        self.keeps = [some.view_as(keep).to(device) for some in self.keeps]  # `keep` in pieces of LOGIT_ROWS
-
-
-def batches(samples: list[dict], pad_id: int, device: torch.device) -> list[Batch]:
-    """All samples, bucketed by length."""
-    groups = length_batches([len(sample["input_ids"]) for sample in samples], TOKENS)
-    return [Batch(samples, group, pad_id, device) for group in groups]
-
-
-def sample_losses(frame: nn.Module, batch: Batch, scales: tuple[float, ...] = (1.0,)) -> np.ndarray:
-    """Cross-entropy in nats with the logits multiplied by each scale: (samples, scales), float64.
-
-    Mean over each sample's answer tokens. Scale 1 is the loss itself.
-    """
-    tokens, first = [], 0
-    for keep in batch.keeps:
-        logits = answer_logits(frame, batch.input_ids, batch.attention_mask, keep)  # (some answer tokens, vocab)
-        target = logits.gather(1, batch.targets[first : first + len(logits), None])[:, 0]
-        first += len(logits)
-        # logsumexp(s z) - s z_target, the scaled logits never stored for the usual scale 1
-        columns = [torch.logsumexp(logits if s == 1 else logits * s, dim=1) - s * target for s in scales]
-        tokens.append(torch.stack(columns, dim=1).cpu())
-    losses = torch.cat(tokens).double().numpy()  # (answer tokens, scales)
-    counts = np.bincount(batch.rows)
-    return np.stack([np.bincount(batch.rows, weights=column) / counts for column in losses.T], axis=1)
 
 
 @dataclass(frozen=True, eq=False)  # one object for each distinct draw, so that histories hash fast
@@ -122,8 +77,8 @@ class Sweep:
             bytes_needed = batch.input_ids.numel() * width * itemsize * live_states(candidates)
             if bytes_needed > self.memory:
                 raise StudyError(
-                    f"difficulty: {len(candidates)} candidates need {bytes_needed / 1e9:.1f} GB for one batch of states, "
-                    f"{self.memory / 1e9:.1f} GB allowed; allow more, or score fewer sets at once"
+                    f"difficulty: {len(candidates)} candidates need {bytes_needed / 1e9:.1f} GB for one batch of "
+                    f"states, {self.memory / 1e9:.1f} GB allowed; allow more, or score fewer sets at once"
                 )
             if bytes_needed > room:
                 groups.append([])

@@ -75,7 +75,7 @@ class Streamed(InMemory):
     """A safetensors checkpoint of any size: embeddings, norms and head in memory, decoder layers read when asked for.
 
     `folder` is one that `save_pretrained` wrote; `dtype` is that of the parameters in memory. A layer's tensors are
-    views of the mapped file where the dtypes agree, so they live in the page cache and not in this process's own memory.
+    views of the mapped file where the dtypes agree, so they live in the page cache, not in this process's own memory.
     Raises StudyError where the checkpoint's tensors are not named as the architecture's parameters.
     """
 

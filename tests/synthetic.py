@@ -126,6 +126,7 @@ def difficulty_rows(model: str, tier: str, kind: str, secured: str, layers: int,
         "secured": secured,
     }
     row |= {"layers": layers, "parameters": parameters, "share": parameters / TOTAL, "start": "xavier"}
+    row |= {"calibrated": None}
     return [row | {"seed": seed, "dd": dd, "stderr": 0.1, "n": 48} for seed in ("20", "42", "mean")]
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from solid_utils import difficulty, starts, sweep
+from solid_utils import answers, difficulty, starts
 from solid_utils.errors import StudyError
 from solid_utils.models import clone
 from solid_utils.secured import secured_set
@@ -61,7 +61,7 @@ def test_seeds_differ_but_not_where_nothing_is_random(llama, samples):
 
 
 def test_little_memory_means_more_sweeps_and_the_same_numbers(llama, samples, monkeypatch):
-    monkeypatch.setattr(sweep, "TOKENS", 16)
+    monkeypatch.setattr(answers, "TOKENS", 16)
     asked = []
 
     def cached(name, compute):
@@ -78,7 +78,7 @@ def test_little_memory_means_more_sweeps_and_the_same_numbers(llama, samples, mo
 
 
 def test_a_killed_run_goes_on_and_ends_at_the_same_numbers(llama, samples, monkeypatch):
-    monkeypatch.setattr(sweep, "TOKENS", 16)
+    monkeypatch.setattr(answers, "TOKENS", 16)
     kept = {}
 
     def cached(name, compute):

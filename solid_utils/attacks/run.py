@@ -190,11 +190,13 @@ class AttackRun:
 
 
 def described(secured: SecuredSet) -> str:
-    """The secured layers in one word: "layers 0-3", "all", ..."""
+    """The secured layers in one word: "layers 0-3", "all", ...; a set that is no row of layers as it was declared."""
     if secured.is_whole_model:
         return "all"
     if not secured.names:
         return "none"
+    if not secured.layers or list(secured.layers) != list(range(secured.layers[0], secured.layers[-1] + 1)):
+        return secured.declaration
     first, last = secured.layers[0], secured.layers[-1]
     return f"layers {first}" if first == last else f"layers {first}-{last}"
 

@@ -81,7 +81,7 @@ class Difficulty:
 
 
 def lowest(scales: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
-    """Minimum (value, place) of a convex function known at `scales`, by the parabola through its lowest three points."""
+    """Minimum (value, place) of a convex function known at `scales`: the parabola through its lowest three points."""
     middle = int(np.clip(np.argmin(losses), 1, len(scales) - 2))
     near = slice(middle - 1, middle + 2)
     a, b, c = np.polyfit(scales[near], losses[near], 2)

@@ -7,28 +7,36 @@ palette, and no figure tells things apart by colour alone.
 import base64
 import html
 import io
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import matplotlib
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from solid_utils import metrics, verdicts
+from solid_utils.drawing import (
+    ATTACKS,
+    BLUE,
+    GREY,
+    ORANGE,
+    PALETTE,
+    STYLE,
+    Drawing,
+    Tables,
+    attack_runs,
+    canvas,
+    in_percent,
+    legend_below,
+)
+from solid_utils.figures_difficulty import (
+    difficulty_choices,
+    difficulty_prefix,
+    difficulty_recovered,
+    difficulty_single,
+)
 from solid_utils.verdicts import percent
 
 DPI = 120
-PALETTE = sns.color_palette("colorblind")
-BLUE, ORANGE, GREY = PALETTE[0], PALETTE[1], PALETTE[7]
-ATTACKS = {"ft_all": ("o", BLUE), "ft_closed": ("s", PALETTE[2]), "sem": ("^", ORANGE)}
-POINTS = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.4}  # of lines with error bars
-STYLE = {"font.family": "DejaVu Sans", "hatch.linewidth": 0.6, "grid.linewidth": 0.6, "grid.color": "#e3e3e3"}
-Tables = dict[str, pd.DataFrame]  # by name, of one model
-Drawing = tuple[Figure, str]  # with the sentence
 
 
 @dataclass(frozen=True)
@@ -68,84 +76,6 @@ def draw(name: str, made: Tables, model: str) -> Drawn | None:
         png = io.BytesIO()
         figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return Drawn(model, name, png.getvalue(), sentence)
-
-
-def canvas(width: float = 7.5, height: float = 4.0, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """An empty figure in inches, outside pyplot (no window, no global state), and its axes side by side."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, list(figure.subplots(1, columns, squeeze=False)[0])
-
-
-def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
-    handles, labels = axes.get_legend_handles_labels()
-    if axes.get_legend():
-        axes.get_legend().remove()
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, fontsize=8.5, frameon=False)
-
-
-def in_percent(*sides) -> None:
-    for side in sides:
-        side.set_major_formatter(PercentFormatter(1, decimals=0))
-
-
-def attack_runs(tables: Tables) -> pd.DataFrame:
-    """Runs scored before and after; not the victim and guessing."""
-    return tables["attacks"].dropna(subset="recovered_share").reset_index(drop=True)
-
-
-def difficulty_prefix(tables: Tables) -> Drawing | None:
-    """DD against the number of secured layers from the bottom, with ceiling, threshold and l*; a panel a start."""
-    rows, search = tables["difficulty"], tables["search"].set_index("start")
-    prefixes = rows[rows["kind"] == "prefix"].sort_values("layers")
-    if prefixes.empty:
-        return None
-    starts, top = list(prefixes["start"].unique()), (prefixes["dd"] + prefixes["stderr"]).max()
-    figure, panels = canvas(width=max(7.5, 1 + 4.2 * len(starts)), columns=len(starts))
-    for axes, start in zip(panels, starts, strict=True):
-        curve = prefixes[prefixes["start"] == start]
-        _errors(axes, [0, *curve["layers"]], [curve["victim"].iloc[0], *curve["dd"]], [0, *curve["stderr"]], "DD")
-        if start in search.index:
-            found = search.loc[start]
-            axes.axhline(found["ceiling"], color="black", linestyle="--", linewidth=1, label="ceiling: all random")
-            level = (1 - found["epsilon"]) * found["ceiling"]
-            axes.axhline(level, color=ORANGE, linestyle=":", linewidth=1.8, label="(1 - epsilon) x ceiling")
-            star = {"marker": "*", "markersize": 15, "color": ORANGE, "markeredgecolor": "black", "linestyle": "none"}
-            axes.plot(found["l_star"], found["dd"], label="l*", zorder=5, **star)
-        axes.set(title=f"start: {start}", xlabel="secured layers, from the bottom", ylim=(0, 1.05 * top))
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panels[0].set_ylabel("DD, nats")
-    legend_below(figure, panels[0])
-    found = [f"{row['l_star']} (start {start})" for start, row in search.iterrows()]
-    return figure, (
-        f"At 0 layers stands the victim's loss, {prefixes['victim'].iloc[0]:.2f}; the first point on or above the "
-        f"dotted line is where SOLID stops: l* = {' and '.join(found) or 'not searched'}."
-    )
-
-
-def _errors(axes: Axes, x, y, error, label: str) -> None:
-    axes.errorbar(x, y, yerr=error, color=BLUE, label=label, **POINTS)
-
-
-def difficulty_single(tables: Tables) -> Drawing | None:
-    """DD of each decoder layer alone; one start, that of the scan."""
-    rows = tables["difficulty"]
-    singles = rows[rows["kind"] == "single"]
-    if singles.empty:
-        return None
-    singles = singles[singles["start"] == singles["start"].iloc[0]]
-    layer = singles["secured"].str.extract(r"(\d+)", expand=False).astype(int)
-    singles = singles.assign(layer=layer).sort_values("layer")
-    figure, (axes,) = canvas(height=3.6)
-    _errors(axes, singles["layer"], singles["dd"], singles["stderr"], f"DD, start {singles['start'].iloc[0]}")
-    axes.axhline(singles["victim"].iloc[0], color="black", linestyle="--", linewidth=1, label="victim")
-    axes.set(xlabel="the one secured decoder layer", ylabel="DD, nats", ylim=(0, None))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    legend_below(figure, axes)
-    high, low = singles.loc[singles["dd"].idxmax()], singles.loc[singles["dd"].idxmin()]
-    return figure, (
-        f"One layer is not like another: layer {high['layer']} alone takes the loss to {high['dd']:.2f}, layer "
-        f"{low['layer']} to {low['dd']:.2f}, from the victim's {high['victim']:.2f}."
-    )
 
 
 def agreement(tables: Tables) -> Drawing | None:
@@ -262,36 +192,10 @@ def customization(tables: Tables) -> Drawing | None:
     return figure, f"What securing layers costs the customer is the gap between the filled bars: {', '.join(parts)}."
 
 
-def difficulty_recovered(tables: Tables) -> Drawing | None:
-    """DD of a secured set against agreement after the attack, for the runs whose set has a DD."""
-    if (points := verdicts.with_difficulty(attack_runs(tables), tables["difficulty"]).sort_values("agreement")).empty:
-        return None
-    figure, (axes,) = canvas(height=4.4)
-    for attack, (marker, colour) in ATTACKS.items():
-        if (mine := points[points["attack"] == attack]).empty:
-            continue
-        axes.scatter(mine["dd"], mine["agreement"], marker=marker, color=colour, s=70, label=attack, zorder=3)
-    reach, lowest = points["dd"].max() - points["dd"].min() + 1, -1.0
-    for point in points.itertuples():  # names in a column on the right, at a distance from one another
-        lowest = max(point.agreement, lowest + 0.06)
-        line, place = {"arrowstyle": "-", "color": GREY, "linewidth": 0.6}, (points["dd"].max() + 0.1 * reach, lowest)
-        axes.annotate(point.run, (point.dd, point.agreement), place, fontsize=8.5, va="center", arrowprops=line)
-    axes.set(xlabel="DD of the secured set, nats", ylabel="agreement after the attack", ylim=(-0.04, 1.04))
-    axes.set_xlim(points["dd"].min() - 0.1 * reach, points["dd"].max() + 0.45 * reach)
-    in_percent(axes.yaxis)
-    legend_below(figure, axes)
-    full = points[points["attack"] == "ft_all"].drop_duplicates("secured").set_index("run")
-    correlation = metrics.pearson(full["dd"].astype(float), full["agreement"].astype(float)) if len(full) else math.nan
-    found = "too few to correlate" if math.isnan(correlation) else f"Pearson {correlation:.2f}"
-    return figure, (
-        f"n is tiny: {len(points)} runs on {points['secured'].nunique()} secured sets, {len(full)} by FT-all "
-        f"({found}); where two attacks meet the same DD, the height between them is what DD does not see."
-    )
-
-
 FIGURES: dict[str, tuple[str, Callable[[Tables], Drawing | None]]] = {
     "difficulty_prefix": ("Distillation difficulty by prefix", difficulty_prefix),
     "difficulty_single": ("Distillation difficulty of single layers", difficulty_single),
+    "difficulty_choices": ("Distillation difficulty by size and by start", difficulty_choices),
     "agreement": ("What each attack recovers", agreement),
     "training": ("Agreement while training", training),
     "ratios": ("The paper's ratio and the ratio above chance", ratios),

@@ -68,6 +68,7 @@ prefix whose DD reaches (1 - epsilon) of the ceiling, the DD with every paramete
 <div class="wide">$table_search</div>
 $figure_difficulty_prefix
 $figure_difficulty_single
+$figure_difficulty_choices
 $figure_difficulty_recovered
 <details><summary>All secured sets</summary><div class="wide">$table_difficulty</div></details>
 <h2>Customization</h2>

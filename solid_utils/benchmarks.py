@@ -30,7 +30,7 @@ ORDER_SEED = 42
 SUMS_SEED = 1234
 SUMS = 100
 ELEMENTS = 100
-TRUTHFULQA = 50  # of 100: long to score, and small models are at chance
+TRUTHFULQA = 30  # of 100: long to score, and small models are at chance
 CLOZE_WORDS = (45, 75)  # about 60 to 100 tokens
 
 

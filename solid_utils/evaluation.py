@@ -168,6 +168,25 @@ def _chance(task: _BuiltOnce, limit: int | None) -> float:
     return sum(shares) / len(shares)
 
 
+class Remembered:
+    """The victim's answer logits on one list of samples, computed once as long as they take at most `room` bytes."""
+
+    def __init__(self, victim, room: float = 3e8) -> None:
+        self.victim, self.room, self.kept = victim, room, {}
+
+    def logits(self, *inputs: Tensor) -> Tensor:
+        """Float32 (answer tokens, vocab) of right-padded input_ids, mask and kept positions, see answer_logits."""
+        key = tuple(inputs[0].flatten().tolist())
+        if key in self.kept:
+            return self.kept[key].float()
+        logits = _logits(self.victim, *inputs)
+        half = logits.bfloat16()  # under autocast that is what they were, so nothing is lost
+        small = half if torch.equal(half.float(), logits) else logits
+        if small.nbytes <= self.room:
+            self.kept[key], self.room = small, self.room - small.nbytes
+        return logits
+
+
 def fidelity(replica, victim, tokenizer, samples: list[dict]) -> list[dict]:
     """How close a replica is to the victim (paper 3.1) on the answer tokens of {"input_ids", "answer_start"} samples.
 
@@ -175,15 +194,16 @@ def fidelity(replica, victim, tokenizer, samples: list[dict]) -> list[dict]:
     nats; cross_entropy: the replica's, on the samples' own tokens, in nats; perplexity: its exponential.
     Agreement pools all tokens (n tokens, standard error clustered by sample, since tokens of one answer are not
     independent). The others are means over a sample's tokens, then over samples, like DD (n samples).
-    Rows have run_benchmarks' keys. Raises StudyError when there is no sample or one without an answer token.
+    `victim` may be Remembered, where several replicas meet the same samples. Rows have run_benchmarks' keys. Raises StudyError when there is no sample or one without an answer token.
     """
     if not samples or any(not 0 < sample["answer_start"] < len(sample["input_ids"]) for sample in samples):
         raise StudyError("fidelity: needs samples, each with a prompt and an answer token; mend the evaluation set")
     scores = torch.zeros(len(samples), 4, dtype=torch.float64)  # per sample: tokens, agreeing, sum of KL, sum of CE
     batches = length_batches([len(sample["input_ids"]) for sample in samples], TOKEN_BUDGET)
-    with measuring(replica), measuring(victim):
+    remembered = victim if isinstance(victim, Remembered) else Remembered(victim, room=0)
+    with measuring(replica), measuring(remembered.victim):
         for batch in tqdm(batches, desc="fidelity", unit="batch", leave=False):
-            scores[batch] = _compare(replica, victim, tokenizer, [samples[index] for index in batch])
+            scores[batch] = _compare(replica, remembered, tokenizer, [samples[index] for index in batch])
             machine.release_memory(machine.GROWTH)
     tokens, agreeing, kl, cross_entropy = scores.unbind(1)
     loss, loss_error = _mean(cross_entropy / tokens)
@@ -196,7 +216,7 @@ def fidelity(replica, victim, tokenizer, samples: list[dict]) -> list[dict]:
     ]
 
 
-def _compare(replica, victim, tokenizer, samples: list[dict]) -> Tensor:
+def _compare(replica, remembered: Remembered, tokenizer, samples: list[dict]) -> Tensor:
     """Per sample (samples, 4): answer tokens, agreeing ones, sum of KL, sum of the replica's cross-entropy."""
     input_ids, mask = pad([sample["input_ids"] for sample in samples], tokenizer.eos_token_id)  # (samples, tokens)
     starts = torch.tensor([sample["answer_start"] for sample in samples])[:, None]
@@ -206,7 +226,7 @@ def _compare(replica, victim, tokenizer, samples: list[dict]) -> Tensor:
     sample_of = keep.nonzero()[:, 0]  # (answer tokens,)
     logits = _logits(replica, input_ids, mask, keep)  # (answer tokens, vocab)
     # The victim compared with itself needs no second forward.
-    theirs = logits if replica is victim else _logits(victim, input_ids, mask, keep).to(logits.device)
+    theirs = logits if replica is remembered.victim else remembered.logits(input_ids, mask, keep).to(logits.device)
     scores = torch.zeros(len(samples), 4, dtype=torch.float64)
     # In chunks: softmaxes over a large vocabulary take more memory than the forward.
     chunks = (tensor.split(128) for tensor in (logits, theirs, labels, sample_of))

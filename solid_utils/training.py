@@ -73,6 +73,7 @@ class StudyTrainer(Trainer):
         metrics = {f"validation_{name}": value for name, value in self.study_validate(self.model).items()}
         self.log(dict(metrics))
         machine.release_memory()  # logits of the validation set, before the next step's activations
+        self.control.should_evaluate = False  # or the end of the run would validate a second time
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:

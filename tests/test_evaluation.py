@@ -404,6 +404,17 @@ def test_fidelity_equals_its_definition(tokenizer, samples, monkeypatch, token_b
     assert [rows[metric]["n"] for metric in ("agreement", "kl", "cross_entropy", "perplexity")] == [count, 5, 5, 5]
 
 
+@pytest.mark.parametrize("room", [0, 1e6])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_remembered_victim_gives_the_same_and_runs_once(tokenizer, samples, room, dtype):
+    victim, replica, runs = build("llama").to(dtype), build("gpt2"), []
+    expected = fidelity(replica, victim, tokenizer, samples)
+    victim.register_forward_hook(lambda *_: runs.append(1))
+    remembered = evaluation.Remembered(victim, room)
+    assert all(fidelity(replica, remembered, tokenizer, samples) == expected for _ in range(3))
+    assert len(runs) == (1 if room else 3)
+
+
 def test_agreements_error_is_clustered_by_sample():
     """Four samples that agree wholly or not at all are worth four observations, however many tokens they have."""
     share, stderr = evaluation._pooled(torch.tensor([50.0, 0.0, 50.0, 0.0]), torch.tensor([50.0, 50.0, 50.0, 50.0]))

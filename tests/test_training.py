@@ -62,6 +62,13 @@ def test_only_the_named_parameters_move(llama, samples, tmp_path):
     assert all("validation_norm" in row for row in history)
 
 
+def test_each_validation_is_made_once(llama, samples, tmp_path):
+    asked = []
+    training.train(llama, {"lm_head.weight"}, samples, training.answer_loss, lambda model: asked.append(1) or {},
+                   RECIPE, 42, 0, tmp_path)  # fmt: skip
+    assert len(asked) == 1 + RECIPE.steps // RECIPE.validate_every  # before the first step, and every second one
+
+
 def test_training_lowers_the_loss(llama, samples, tmp_path):
     history = train(llama, samples, tmp_path, RECIPE.model_copy(update={"steps": 40, "validate_every": 10}))
     losses = [row["loss"] for row in history if "loss" in row]

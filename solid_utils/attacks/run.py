@@ -46,6 +46,7 @@ class AttackRun:
             )
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
+        self.remembered = evaluation.Remembered(self.victim)
         settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
         self.state = State(f"{model}/attacks/{run}", settings | {"secured": self.secured, "revision": self.revision})
 
@@ -80,7 +81,7 @@ class AttackRun:
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Agreement, KL and cross-entropy on the validation prompts."""
         with models.precision(self.spec):
-            rows = evaluation.fidelity(attacker, self.victim, self.tokenizer, self.validation)
+            rows = evaluation.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
         return {row["metric"]: row["value"] for row in rows}
 
     def start_scores(self, seed: int) -> list[dict]:
@@ -97,7 +98,7 @@ class AttackRun:
     def scores(self, replica: torch.nn.Module) -> list[dict]:
         """Fidelity on the evaluation set and all benchmarks."""
         with models.precision(self.spec):
-            rows = evaluation.fidelity(replica, self.victim, self.tokenizer, self.evaluation)
+            rows = evaluation.fidelity(replica, self.remembered, self.tokenizer, self.evaluation)
             return rows + evaluation.run_benchmarks(
                 replica, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit
             )

@@ -194,7 +194,8 @@ def fidelity(replica, victim, tokenizer, samples: list[dict]) -> list[dict]:
     nats; cross_entropy: the replica's, on the samples' own tokens, in nats; perplexity: its exponential.
     Agreement pools all tokens (n tokens, standard error clustered by sample, since tokens of one answer are not
     independent). The others are means over a sample's tokens, then over samples, like DD (n samples).
-    `victim` may be Remembered, where several replicas meet the same samples. Rows have run_benchmarks' keys. Raises StudyError when there is no sample or one without an answer token.
+    `victim` may be Remembered, where several replicas meet the same samples. Rows have run_benchmarks' keys.
+    Raises StudyError when there is no sample or one without an answer token.
     """
     if not samples or any(not 0 < sample["answer_start"] < len(sample["input_ids"]) for sample in samples):
         raise StudyError("fidelity: needs samples, each with a prompt and an answer token; mend the evaluation set")

@@ -29,6 +29,11 @@ class Batch:
         self.keeps = [some.view_as(keep).to(device) for some in self.keeps]  # `keep` in pieces of LOGIT_ROWS
 
 
+def padded_sizes(lengths: list[int]) -> list[int]:
+    """Padded tokens of each batch of samples of these lengths."""
+    return [lengths[group[0]] * len(group) for group in length_batches(lengths, TOKENS)]
+
+
 def batches(samples: list[dict], pad_id: int, device: torch.device) -> list[Batch]:
     """All samples, bucketed by length."""
     groups = length_batches([len(sample["input_ids"]) for sample in samples], TOKENS)

@@ -39,9 +39,9 @@ class Difficulty:
         cached: Callable = lambda _, compute: compute(),
     ):
         self.source = victim if isinstance(victim, InMemory) else InMemory(victim)
-        self.start, self.count, self.cached = start, len(samples), cached
+        self.start, self.count, self.memory, self.cached = start, len(samples), memory, cached
         self.batches = answers.batches(samples, pad_id, self.source.device)
-        self.sweep = sweep.Sweep(self.source, start, memory)
+        self.sweep = sweep.Sweep(self.source, start)
 
     def secured(self, declaration: str) -> SecuredSet:
         return self.source.secured(declaration)
@@ -65,9 +65,11 @@ class Difficulty:
             (name, seed): self.sweep.candidate(secured, seed) for name, secured in chosen.items() for seed in seeds
         }
         distinct = list(dict.fromkeys(candidates.values()))
-        groups = self.sweep.groups(distinct, self.batches)
+        sizes = [batch.input_ids.numel() for batch in self.batches]
+        numbers = self.sweep.groups(distinct, sizes, self.memory)
+        groups = [[self.batches[number] for number in group] for group in numbers]
         tables = {candidate: np.empty((self.count, len(scales))) for candidate in distinct}
-        what = hashlib.sha256(repr((self.start, declarations, seeds, scales)).encode()).hexdigest()[:12]
+        what = hashlib.sha256(repr((self.start, declarations, seeds, scales, numbers)).encode()).hexdigest()[:12]
         for number, group in enumerate(groups):
             title = f"{len(distinct)} models, sweep {number + 1} of {len(groups)}"
 

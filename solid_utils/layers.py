@@ -5,7 +5,7 @@ another layer's, by a given hidden state, or by nothing at all. Masks, positions
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import nn
@@ -93,6 +93,10 @@ class DecoderLayers:
         last = len(self.layers) - 1
         with self.replaced(dict.fromkeys(range(last), self.skip) | {last: self.given(state)}):
             yield
+
+    def idle(self) -> AbstractContextManager:
+        """For the duration, every layer hands its input on."""
+        return self.replaced(dict.fromkeys(range(len(self.layers)), self.skip))
 
     @contextmanager
     def replaced(self, forwards: dict[int, Callable]) -> Iterator[None]:

@@ -7,6 +7,8 @@ import importlib.metadata
 import os
 import platform
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -56,6 +58,57 @@ def release_memory(grown: float = 0) -> None:
     with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     _released[0] = process.memory_info().rss
+
+
+def matmul_rate(dtype: torch.dtype, device: torch.device, width: int = 2048) -> float:
+    """FLOP/s of the fastest of some square matrix products: its practical peak. Takes about half a second."""
+    left, right = (torch.rand(width, width, device=device).to(dtype) for _ in range(2))
+    return fastest(lambda: left @ right, device, 2 * width**3)
+
+
+def draw_rate(count: int = 10**7) -> float:
+    """Random numbers a second of one stream (torch draws on one core)."""
+    values, stream = torch.empty(count), torch.Generator()
+    return fastest(lambda: values.uniform_(-1, 1, generator=stream), torch.device("cpu"), count)
+
+
+def fastest(work: Callable[[], object], device: torch.device, units: float, least: float = 0.3) -> float:
+    """`units` a second of the fastest of several runs, `least` seconds in all."""
+    taken = []
+    while len(taken) < 3 or sum(taken) < least:
+        begun = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        taken.append(time.perf_counter() - begun)
+    return units / min(taken)
+
+
+def read_rate(path: Path, most: int = 2**28) -> float:
+    """Bytes a second from the disk: the first 256 MB of a file, which leaves the page cache for it (where it can)."""
+    with path.open("rb", buffering=0) as file:
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):  # only what is on the disk can leave
+                os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        begun, seen = time.perf_counter(), 0
+        while seen < most and (piece := file.read(2**24)):
+            seen += len(piece)
+    return seen / (time.perf_counter() - begun)
+
+
+def anonymous_memory() -> tuple[int, int] | None:
+    """Bytes of this process's own (anonymous) memory, and of the file pages it has mapped; None where not told."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    facts = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return tuple(1024 * int(facts[name].split()[0]) for name in ("RssAnon", "RssFile"))
+
+
+def total_memory() -> int:
+    """Bytes of memory of the accelerator if there is one, else of this machine."""
+    return torch.cuda.mem_get_info()[1] if device().type == "cuda" else psutil.virtual_memory().total
 
 
 def check_cpu() -> None:

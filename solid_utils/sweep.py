@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from solid_utils import starts
+from solid_utils import machine, starts
 from solid_utils.answers import Batch, sample_losses
 from solid_utils.errors import StudyError
 from solid_utils.layers import hidden
@@ -46,13 +46,12 @@ class Candidate:
 
 
 class Sweep:
-    """All candidates over all samples, with at most about `memory` bytes of hidden states held at once."""
+    """Candidates of one victim under one start."""
 
-    def __init__(self, source: InMemory, start: str, memory: float):
-        self.source, self.start, self.memory = source, start, memory
+    def __init__(self, source: InMemory, start: str):
+        self.source, self.start = source, start
         self.depth, self.draws = len(source.layers), {}
-        skipping = dict.fromkeys(range(self.depth), source.layers.skip)
-        with source.layers.replaced(skipping):
+        with source.layers.idle():
             self.after = parameters_after_layers(source.model)
 
     def candidate(self, secured: SecuredSet, seed: int) -> Candidate:
@@ -68,32 +67,39 @@ class Sweep:
         entry = outside if outside and not set(outside.names) <= self.after else None
         return Candidate(outside, entry, tuple(draws.get(index) for index in range(self.depth)))
 
-    def groups(self, candidates: list[Candidate], batches: list[Batch]) -> list[list[Batch]]:
-        """Batches that go through the layers together. Raises StudyError when the memory holds not even one."""
-        width = self.source.model.get_input_embeddings().weight.shape[1]
-        itemsize = max(self.source.model.dtype.itemsize, 4)
+    def state_bytes(self, candidates: list[Candidate], tokens: int) -> int:
+        """Hidden states of so many padded tokens that are held at once, at most."""
+        model = self.source.model
+        return tokens * model.config.get_text_config().hidden_size * model.dtype.itemsize * live_states(candidates)
+
+    def groups(self, candidates: list[Candidate], sizes: list[int], memory: float) -> list[list[int]]:
+        """Numbers of the batches that go through the layers together, holding `memory` bytes of hidden states at most.
+
+        `sizes` are the batches' padded tokens. Raises StudyError when the memory holds not even one.
+        """
         groups, room = [], 0
-        for batch in batches:
-            bytes_needed = batch.input_ids.numel() * width * itemsize * live_states(candidates)
-            if bytes_needed > self.memory:
+        for number, tokens in enumerate(sizes):
+            needed = self.state_bytes(candidates, tokens)
+            if needed > memory:
                 raise StudyError(
-                    f"difficulty: {len(candidates)} candidates need {bytes_needed / 1e9:.1f} GB for one batch of "
-                    f"states, {self.memory / 1e9:.1f} GB allowed; allow more, or score fewer sets at once"
+                    f"difficulty: {len(candidates)} candidates need {needed / 1e9:.1f} GB for one batch of "
+                    f"states, {memory / 1e9:.1f} GB allowed; allow more, or score fewer sets at once"
                 )
-            if bytes_needed > room:
+            if needed > room:
                 groups.append([])
-                room = self.memory
-            groups[-1].append(batch)
-            room -= bytes_needed
+                room = memory
+            groups[-1].append(number)
+            room -= needed
         return groups
 
     def tensors(self, draw: Draw | None) -> dict[str, Tensor]:
-        """The random tensors of one place."""
-        if draw is None:
-            return {}
-        return starts.draw(
-            self.source.model, draw.names, self.start, draw.seed, draw.secret or draw.names, self.source.read
-        )
+        """The random tensors of one place, in the model's dtype; only one at a time is held in float32."""
+        return {name: self.tensor(draw, name) for name in draw.names} if draw else {}
+
+    def tensor(self, draw: Draw, name: str) -> Tensor:
+        source, secret = self.source, draw.secret or draw.names
+        drawn = starts.draw(source.model, [name], self.start, draw.seed, secret, source.read)
+        return drawn[name].to(source.parameters[name].dtype)
 
     @torch.inference_mode()
     def run(
@@ -106,6 +112,8 @@ class Sweep:
             states, calls = self.enter(candidates, group)
             for index in range(self.depth):
                 states = self.step(index, nodes(candidates, index + 1), states, calls, bar)
+                if self.source.streamed:  # a layer's buffers go back before the next comes
+                    machine.release_memory(1)
             for outside, some in grouped(candidates, lambda candidate: candidate.outside).items():
                 frame = self.source.frame(self.tensors(outside))
                 for candidate in some:
@@ -113,6 +121,7 @@ class Sweep:
                         with self.source.layers.leaving(state):
                             yield candidate, batch, sample_losses(frame, batch, scales)
                         bar.update()
+                del frame  # before the next one is drawn
 
     def enter(self, candidates: list[Candidate], group: list[Batch]) -> tuple[dict, dict]:
         """States that enter layer 0, and the layers' other arguments, by entry and batch."""
@@ -123,6 +132,7 @@ class Sweep:
             entered = [self.source.layers.calls(frame, batch.input_ids, batch.attention_mask) for batch in group]
             states[(entry,)] = [state for state, _ in entered]
             calls[entry] = [arguments for _, arguments in entered]
+            del frame
         return states, calls
 
     def step(self, index: int, children: list[tuple], states: dict, calls: dict, bar: tqdm) -> dict:
@@ -141,6 +151,7 @@ class Sweep:
                     if not uses[parent]:
                         entering[number] = None
                     bar.update()
+            del layer
         return leaving
 
 

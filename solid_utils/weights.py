@@ -8,7 +8,7 @@ import torch
 from accelerate import init_empty_weights
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightRenaming, rename_source_key
 
@@ -37,10 +37,18 @@ def with_tensors(
     return twin
 
 
+def without_values(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    """The model of a configuration, parameters on the meta device, buffers real."""
+    with init_empty_weights(include_buffers=False):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False).eval()
+    model.tie_weights()  # emptying the weights untied them
+    return model
+
+
 class InMemory:
     """A model whose weights are all in memory."""
 
-    pass_bytes = 0  # read from disk for one sweep over the layers
+    streamed = False  # are the decoder layers read from disk, once a sweep?
 
     def __init__(self, model: PreTrainedModel):
         self.model, self.layers = model, DecoderLayers(model)
@@ -67,8 +75,26 @@ class InMemory:
         return with_tensors(self.model, tensors, self.device, keep=[self.layers.layers]) if tensors else self.model
 
     def secured(self, declaration: str, l_star: int | None = None) -> SecuredSet:
-        with self.layers.replaced(dict.fromkeys(range(len(self.layers)), self.layers.skip)):
+        with self.layers.idle():
             return secured_set(self.model, declaration, l_star)
+
+
+class Skeleton(InMemory):
+    """A model by its configuration alone, for plans and costs: every parameter has its shape and dtype, but no memory.
+
+    All scalars of a parameter are one zero, so the model's own forward runs, with idle layers and head. Layer 0 alone
+    runs once, with zeros of its own, to see what a layer returns.
+    """
+
+    def __init__(self, config: PreTrainedConfig, dtype: torch.dtype):
+        self.device, empty = torch.device("cpu"), without_values(config, dtype)
+        zeros = {name: torch.zeros((), dtype=p.dtype).expand(p.shape) for name, p in empty.named_parameters()}
+        self.model = with_tensors(empty, zeros, self.device)
+        self.model.get_output_embeddings().forward = lambda state: state
+        layer = decoder_layers(self.model)[1][0]
+        whole = {name: torch.zeros(p.shape, dtype=p.dtype) for name, p in layer.named_parameters()}
+        self.layers = DecoderLayers(self.model, first=with_tensors(layer, whole, self.device))
+        self.path, self.parameters = self.layers.path, dict(self.model.named_parameters())
 
 
 class Streamed(InMemory):
@@ -79,17 +105,15 @@ class Streamed(InMemory):
     Raises StudyError where the checkpoint's tensors are not named as the architecture's parameters.
     """
 
+    streamed = True
+
     def __init__(self, folder: Path | str, dtype: torch.dtype, device: torch.device):
         self.folder, self.device = Path(folder), device
-        config = AutoConfig.from_pretrained(self.folder, trust_remote_code=False)
-        with init_empty_weights(include_buffers=False):
-            skeleton = AutoModelForCausalLM.from_config(config, dtype=dtype).eval()
-        skeleton.tie_weights()  # emptying the weights untied them
+        skeleton = without_values(AutoConfig.from_pretrained(self.folder, trust_remote_code=False), dtype)
         self.path, _ = decoder_layers(skeleton)
         inside = f"{self.path}."
         self.parameters = dict(skeleton.named_parameters())
         outside = [name for name in self.parameters if not name.startswith(inside)]
-        self.pass_bytes = sum(p.nbytes for name, p in self.parameters.items() if name.startswith(inside))
         self.files = stored(self.folder, skeleton, device)
         self.model = with_tensors(skeleton, {name: self.read(name) for name in outside}, device)
         for part in self.model.modules():  # buffers are real from the start

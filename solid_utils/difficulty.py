@@ -3,9 +3,11 @@
     DD(I) = E[ L(theta_0(I)) ],   L = cross-entropy on answer tokens, theta_0(I) = the victim with I drawn afresh
 
 Mean over a sample's answer tokens, then over samples, then over seeds. The work is shared and streamed by sweep.py.
+A recommendation for a model of your own: `python -m solid_utils.difficulty --model PATH_OR_ID` (recommend.py).
 """
 
 import hashlib
+import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,6 +15,7 @@ import numpy as np
 from transformers import PreTrainedModel
 
 from solid_utils import answers, sweep
+from solid_utils.errors import one_line
 from solid_utils.metrics import standard_error
 from solid_utils.secured import SecuredSet
 from solid_utils.weights import InMemory
@@ -160,3 +163,8 @@ def solid_search(ask: Callable[[list[str]], Losses], depth: int, epsilon: float,
     certain = all(abs(margin) > 2 * error for margin, error in judged.values())
     top = float(np.mean(list(ceiling.values())))
     return Found(l_star, values[l_star], top, epsilon, len(margins), judged, certain)
+
+
+if __name__ == "__main__":  # by its name, so that no stage of the study depends on the command
+    with one_line():
+        importlib.import_module("solid_utils.recommend").main()

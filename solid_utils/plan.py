@@ -224,7 +224,8 @@ def amount(value: float) -> str:
     """12,345,678,900 as "12.3 G"; a unit may follow."""
     for power, letter in ((15, "P"), (12, "T"), (9, "G"), (6, "M"), (3, "k")):
         if value >= 10**power:
-            return f"{value / 10**power:.3g} {letter}"
+            value = value / 10**power
+            return f"{value:.0f} {letter}" if value >= 100 else f"{value:.3g} {letter}"
     return f"{value:.3g} "
 
 

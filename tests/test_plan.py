@@ -141,5 +141,5 @@ def test_rates_of_this_machine(tmp_path):
 
 
 def test_amounts_are_readable():
-    assert amount(0) + amount(999) + amount(1234567) + amount(2.5e12) == "0 999 1.23 M2.5 T"
+    assert amount(0) + amount(999) + amount(1234567) + amount(2.5e12) + amount(999.9e9) == "0 999 1.23 M2.5 T1000 G"
     assert [duration(seconds) for seconds in (1.26, 90, 7200)] == ["1.3 s", "1.5 min", "2.0 h"]

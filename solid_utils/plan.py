@@ -95,7 +95,7 @@ class Plan:
             parts = ", ".join(f"{duration(seconds)} {what}" for what, seconds in self.times.items() if seconds)
             rates = f"{amount(self.rates.multiply)}FLOP/s, {amount(self.rates.draw)} numbers/s"
             rates += f", {amount(self.rates.read)}B/s" if self.streamed else ""
-            lines.append(f"  time    {duration(self.seconds)} ({parts}) at {rates}")
+            lines.append(f"  time    at least {duration(self.seconds)} ({parts}) at {rates}")
         return "\n".join(lines)
 
 

@@ -78,7 +78,7 @@ def test_every_import_is_a_declared_dependency():
         set(sys.stdlib_module_names)
         | {"solid_utils", "tests"}
         | PARTS
-        | {path.stem for path in ROOT.glob("tests/*.py")}
+        | {path.stem for folder in ("tests", "benchmarks") for path in ROOT.glob(f"{folder}/*.py")}
     )
     providers = metadata.packages_distributions()
     undeclared = {

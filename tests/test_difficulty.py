@@ -11,6 +11,7 @@ from solid_utils.secured import secured_set
 from solid_utils.weights import Streamed
 
 SETS = ["none", "all", "bottom 1", "bottom 2", "bottom 4", "layers 0", "layers 1", "layers 3", "layers 1-2", "top 1"]
+MORE = ["first 30%", "first 45%", "embeddings + bottom 1"]  # these end inside a layer, or begin before the first
 
 
 def plain_losses(model, samples, declaration, start, seed):
@@ -27,10 +28,32 @@ def plain_losses(model, samples, declaration, start, seed):
 
 
 def test_every_set_equals_the_plain_loop_on_every_architecture(model, samples):
-    losses = difficulty.Difficulty(model, samples, "xavier", pad_id=0).losses(SETS, [20, 42])
+    losses = difficulty.Difficulty(model, samples, "xavier", pad_id=0).losses(SETS + MORE, [20, 42])
     for declaration, by_seed in losses.items():
         for seed, values in by_seed.items():
             np.testing.assert_allclose(values, plain_losses(model, samples, declaration, "xavier", seed), rtol=1e-5)
+
+
+@pytest.mark.parametrize("start", ["normal_0.02", "scale_matched", "neighbour_copy", "skip"])
+def test_every_start_equals_the_plain_loop(llama, samples, start):
+    sets = ["bottom 2", "layers 1", "layer 2 q,down", "all"]
+    losses = difficulty.Difficulty(llama, samples, start, pad_id=0).losses(sets, [20])
+    for declaration in sets:
+        plain = plain_losses(llama, samples, declaration, start, 20)
+        np.testing.assert_allclose(losses[declaration][20], plain, rtol=1e-5)
+
+
+def test_in_bfloat16_it_is_no_farther_from_float32_than_the_plain_loop(llama, samples):
+    exact = difficulty.Difficulty(llama, samples, "xavier", pad_id=0).losses(SETS, [20, 42])
+    half = clone(llama).to(torch.bfloat16)
+    ours = difficulty.Difficulty(half, samples, "xavier", pad_id=0).losses(SETS, [20, 42])
+    off = {"ours": [], "plain": []}
+    for declaration in SETS:
+        for seed in (20, 42):
+            plain = plain_losses(half, samples, declaration, "xavier", seed)
+            off["ours"].append(abs(ours[declaration][seed].mean() - exact[declaration][seed].mean()))
+            off["plain"].append(abs(plain.mean() - exact[declaration][seed].mean()))
+    assert np.mean(off["ours"]) <= 1.5 * np.mean(off["plain"]) < 0.1  # rounding is luck; it must be the same luck
 
 
 def test_streamed_from_disk_equals_in_memory(model, samples, tmp_path):

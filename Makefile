@@ -8,8 +8,8 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 # See solid_utils/__init__.py: cores left to others, buffers kept for reuse.
 export GOMP_SPINCOUNT := 10000
-export MALLOC_MMAP_THRESHOLD_ := 134217728
-export MALLOC_TRIM_THRESHOLD_ := 268435456
+export MALLOC_MMAP_THRESHOLD_ := 67108864
+export MALLOC_TRIM_THRESHOLD_ := 134217728
 
 .PHONY: help setup study test tables compare bench lab clean
 .DEFAULT_GOAL := help

@@ -11,9 +11,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # Idle OpenMP threads soon sleep: spinning on, they take the other core from a second program and both crawl.
 os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # glibc hands large freed buffers back to the kernel, and torch asks for them again in every layer: keeping those below
-# 64 MB makes forwards and training steps about a tenth faster (128 MB: 3 % more speed, but 0.3 GB more at the peak; 16 MB:
-# 0.3 GB less, a tenth slower). Read when a process starts, so this reaches notebook kernels; the Makefile sets it for the
-# other stages.
+# 64 MB makes forwards and training steps about a tenth faster (128 MB: 3 % more speed, but 0.3 GB more at the peak;
+# 16 MB: 0.3 GB less, a tenth slower). Read when a process starts, so this reaches notebook kernels; the Makefile sets
+# it for the other stages.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**26))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**27))
 

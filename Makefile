@@ -43,7 +43,7 @@ compare: setup ## the shipped run against yours: shipped, re-run, allowed range,
 	@python -m solid_utils.compare
 
 bench: setup ## speed and memory, as ratios of one run; one of them: make bench B=NAME
-	@for file in benchmarks/$(if $(B),$(B),*).py; do python "$$file" || exit; done
+	@for file in $$(grep -l __main__ benchmarks/$(if $(B),$(B),*).py); do python "$$file" || exit; done
 
 lab: setup ## JupyterLab on the notebooks; what it saves carries no outputs
 	jupyter lab --config=scripts/jupyter_server_config.py

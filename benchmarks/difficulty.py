@@ -19,25 +19,16 @@ import matplotlib.pyplot as plt
 import streamed
 import torch
 from plain import PlainLoop, bar, padded
-from transformers import LlamaConfig
 
 from solid_utils import data, machine, models, params
 from solid_utils.difficulty import Difficulty, solid_search
-from solid_utils.plan import Planner, Rates, duration, wave
+from solid_utils.plan import LLAMA2_70B, Planner, Rates, duration, wave
 from solid_utils.weights import Skeleton
 
 MODEL, SEEDS, SAMPLES, LENGTH, ORDER = "smollm2-135m", [20, 42, 1234], 48, 512, 0
 PLAIN = ["bottom 1", "bottom 10", "bottom 20", "bottom 30", "all"]  # timed, first seed
 EQUAL = ["all", "bottom 1", "bottom 15", "layers 7", "layers 3 q,gate", "top 2 + embeddings"]
 PLOT = Path("build/difficulty_cost.png")
-LLAMA2_70B = LlamaConfig(
-    hidden_size=8192,
-    intermediate_size=28672,
-    num_hidden_layers=80,
-    num_attention_heads=64,
-    num_key_value_heads=8,
-    vocab_size=32000,
-)
 GPU_24_GB = {"multiply": 1e14, "read": 3e9}  # assumed: FLOP/s in bfloat16, bytes/s of a local disk
 
 

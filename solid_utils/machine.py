@@ -17,7 +17,7 @@ import torch
 from solid_utils.errors import StudyError
 
 GROWTH = 0.75e9  # bytes a loop may keep before it hands them back
-_released = [0]  # resident bytes after the last release
+_released = [float("inf")]  # fewest resident bytes since the last release
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "lm_eval", "numpy", "pandas")
 
 
@@ -46,14 +46,18 @@ def device() -> torch.device:
 
 
 def release_memory(grown: float = 0) -> None:
-    """Hand freed buffers back to the system, if this process has grown by `grown` bytes since the last time.
+    """Hand freed buffers back to the system, if this process has grown by `grown` bytes since it was least.
+
+    Without `grown` always, reference cycles included.
 
     Kept buffers make a forward faster (see __init__.py), but they pile up: 1 GB of tensors once held 5 GB.
     """
     process = psutil.Process()
-    if process.memory_info().rss < _released[0] + grown:
+    resident = process.memory_info().rss
+    _released[0] = min(_released[0], resident)  # it may have shrunk since
+    if grown and resident < _released[0] + grown:
         return
-    if not grown:  # between phases: reference cycles as well
+    if not grown:  # between phases: always, and reference cycles as well
         gc.collect()
     with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
@@ -123,9 +127,7 @@ def check_cpu() -> None:
     """Warn, never stop: without bfloat16 units the default study takes longer."""
     units = describe(0)["units"]
     if device().type == "cpu" and "avx512_bf16" not in units:
-        print(
-            "warning: this CPU has no avx512_bf16; the default study takes about 2 to 3 hours instead of half an hour"
-        )
+        print("warning: this CPU has no avx512_bf16; the default study takes about 2 to 3 hours instead of 40 minutes")
     if device().type == "cpu" and (os.cpu_count() or 1) < 2:
         print("warning: one CPU core; expect twice the time")
 

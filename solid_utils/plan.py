@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from transformers import LlamaConfig
 
 from solid_utils import machine
 from solid_utils.answers import LOGIT_ROWS, padded_sizes
@@ -21,6 +22,14 @@ from solid_utils.secured import build, layer_parameters
 from solid_utils.sweep import Candidate, Sweep, nodes
 from solid_utils.weights import InMemory
 
+LLAMA2_70B = LlamaConfig(  # the paper's largest model, to plan for
+    hidden_size=8192,
+    intermediate_size=28672,
+    num_hidden_layers=80,
+    num_attention_heads=64,
+    num_key_value_heads=8,
+    vocab_size=32000,
+)
 PROGRAM = 0.5e9  # bytes of the interpreter and its libraries, before any tensor
 AT_ONCE = 4  # prefixes of a streamed search scored together at most: reading costs more than a prefix too many
 

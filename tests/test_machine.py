@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from solid_utils import machine
@@ -20,3 +22,20 @@ def test_a_disk_too_small_gets_one_line(tmp_path):
 def test_what_equal_digits_depend_on():
     facts = machine.describe(2)
     assert {"cpu", "units", "threads", "torch", "transformers", "numpy"} <= set(facts) and facts["threads"] == "2"
+
+
+def test_memory_is_handed_back_once_it_has_grown_and_always_between_phases(monkeypatch):
+    resident, trims = [0.0], []
+    process = SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=resident[0]))
+    monkeypatch.setattr(machine.psutil, "Process", lambda: process)
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda _: SimpleNamespace(malloc_trim=trims.append))
+    monkeypatch.setattr(machine, "_released", [5e9])
+
+    def trimmed(size, grown=0.0):
+        before, resident[0] = len(trims), size
+        machine.release_memory(grown)
+        return len(trims) > before
+
+    assert trimmed(3e9)  # between phases, although there was more before
+    assert not trimmed(3.5e9, grown=1e9) and trimmed(4.5e9, grown=1e9)
+    assert not trimmed(2e9, grown=1e9) and trimmed(3.1e9, grown=1e9)  # growth counts from the least since

@@ -8,7 +8,7 @@ from transformers import LlamaConfig
 from solid_utils import answers, cost, machine, sweep
 from solid_utils.difficulty import Difficulty
 from solid_utils.errors import StudyError
-from solid_utils.plan import PROGRAM, Planner, Rates, amount, duration, wave
+from solid_utils.plan import LLAMA2_70B, PROGRAM, Planner, Rates, amount, duration, wave
 from solid_utils.secured import is_tied, parameters_after_layers, secured_set
 from solid_utils.weights import Skeleton, Streamed
 
@@ -107,17 +107,9 @@ def test_prefixes_at_once_are_those_that_fit_one_pass(llama, samples, monkeypatc
 
 
 def test_a_70b_model_is_planned_by_its_configuration():
-    config = LlamaConfig(
-        hidden_size=8192,
-        intermediate_size=28672,
-        num_hidden_layers=80,
-        num_attention_heads=64,
-        num_key_value_heads=8,
-        vocab_size=32000,
-    )
     samples = [{"input_ids": [0] * 256, "answer_start": 128}] * 48
     rates = Rates(multiply=1e14, draw=2e8, read=3e9)
-    planner = Planner(Skeleton(config, torch.bfloat16), samples, "xavier", 24e9, True, rates)
+    planner = Planner(Skeleton(LLAMA2_70B, torch.bfloat16), samples, "xavier", 24e9, True, rates)
     planned = planner.plan(wave(1, planner.at_once([20]), ["all"]), [20])
     assert planned.passes == 1 and planned.peak < 24e9
     assert planned.pass_bytes == pytest.approx(137e9, rel=0.01)

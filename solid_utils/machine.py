@@ -55,7 +55,7 @@ def release_memory(grown: float = 0) -> None:
     process = psutil.Process()
     resident = process.memory_info().rss
     _released[0] = min(_released[0], resident)  # it may have shrunk since
-    if grown and resident < _released[0] + grown:
+    if resident < _released[0] + grown:
         return
     if not grown:  # between phases: always, and reference cycles as well
         gc.collect()

@@ -76,13 +76,16 @@ class Evaluation(Section):
 
 
 class Recipe(Section):
-    """One training run. `steps` wins over `epochs`; `batch` is the effective batch, whatever the hardware."""
+    """One training run. `steps` wins over `epochs`; `batch` is the effective batch, whatever the hardware.
+
+    `device_tokens`: padded tokens of one forward and backward at most; a batch beyond that is worked through in pieces.
+    """
 
     queries: Positive = 1
     steps: Annotated[int, Field(ge=0)] | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
     batch: Positive
-    device_batch: Positive | None = None
+    device_tokens: Positive | None = None
     length: Positive | None = None
     learning_rate: Rate
     weight_decay: Rate
@@ -96,8 +99,6 @@ class Recipe(Section):
     def complete(self) -> "Recipe":
         if self.steps is None and self.epochs is None:
             raise ValueError("needs steps or epochs")
-        if self.device_batch and self.batch % self.device_batch:
-            raise ValueError(f"batch {self.batch} is not a multiple of device_batch {self.device_batch}")
         return self
 
     def total_steps(self, samples: int) -> int:

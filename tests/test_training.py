@@ -52,6 +52,27 @@ def test_answer_loss_is_transformers_own(llama, samples):
     assert training.answer_loss(llama, batch).item() == pytest.approx(plain.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("tokens", [None, 12, 24, 1000])
+def test_pieces_of_a_batch_give_the_gradient_of_the_whole(llama, samples, tokens):
+    batch = training.Collator(0)(samples)
+    training.answer_loss(llama, batch).backward()
+    whole = {name: parameter.grad.clone() for name, parameter in llama.named_parameters()}
+    llama.zero_grad()
+    parts = list(training.pieces(batch, tokens))
+    for piece, share in parts:
+        assert piece["input_ids"].numel() <= (tokens or 1000) and piece["attention_mask"].any(0).all()
+        (share * training.answer_loss(llama, piece)).backward()
+    assert len(parts) == {None: 1, 12: 5, 24: 3, 1000: 1}[tokens]
+    for name, parameter in llama.named_parameters():
+        assert torch.allclose(parameter.grad, whole[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_pieces_of_texts_without_answers_count_all_tokens(samples):
+    texts = [sample | {"answer_start": len(sample["input_ids"])} for sample in samples]
+    shares = [share for _, share in training.pieces(training.Collator(0)(texts), 24)]
+    assert shares == pytest.approx([22 / 43, 16 / 43, 5 / 43])
+
+
 def test_only_the_named_parameters_move(llama, samples, tmp_path):
     before = {name: tensor.clone() for name, tensor in llama.state_dict().items()}
     chosen = {"model.layers.0.mlp.up_proj.weight"}

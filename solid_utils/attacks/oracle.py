@@ -13,7 +13,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from solid_utils import data, errors, models, params
 from solid_utils.errors import StudyError
-from solid_utils.forward import length_batches
+from solid_utils.forward import BATCH_COST, length_batches
 from solid_utils.layers import DecoderLayers
 from solid_utils.secured import LAPLACE_SCALE, SecuredSet
 
@@ -53,10 +53,9 @@ class Oracle:
     def answers(self, prompts: list[list[int]], new_tokens: int, batch: int) -> list[list[int]]:
         """Greedy answers as token ids, the end-of-sequence token included; noisy under sap_dp."""
         scale, answers = noise_scale(self.secured.declaration), [[]] * len(prompts)
-        longest = max(map(len, prompts))
-        for group in tqdm(
-            length_batches(list(map(len, prompts)), batch * longest), desc="victim answers", mininterval=5
-        ):
+        lengths = list(map(len, prompts))
+        groups = length_batches(lengths, batch * max(lengths), fixed=BATCH_COST * new_tokens)  # a forward a new token
+        for group in tqdm(groups, desc="victim answers", mininterval=5):
             chosen = [prompts[index] for index in group]
             noise = [LaplaceNoise(chosen, scale)] if scale else []
             generated = generate(self._victim, chosen, new_tokens, self.pad_id, LogitsProcessorList(noise))

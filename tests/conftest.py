@@ -50,6 +50,11 @@ CONFIGS = {
 }  # fmt: skip
 
 
+def pytest_collection_modifyitems(items):
+    """The whole study on the tiny model takes as long as all other tests: one core begins with it."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
 @pytest.fixture(params=CONFIGS)
 def model(request):
     """A tiny random causal language model of each architecture, float32, in evaluation mode."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from solid_utils import data, evaluation, models, params, schema, training
+from solid_utils import data, evaluation, fidelity, models, params, schema, training
 from solid_utils.answers import batches, sample_losses
 from solid_utils.attacks.run import deployment_set, described, recipe_text
 from solid_utils.errors import StudyError
@@ -112,7 +112,7 @@ class CustomizationRun:
         """Exact match on the test problems, by kind; fidelity to the victim and benchmarks show what was forgotten."""
         with models.precision(self.spec):
             rows = self._domain_scores(model)
-            rows += evaluation.fidelity(model, self.victim, self.tokenizer, self.evaluation)
+            rows += fidelity.fidelity(model, self.victim, self.tokenizer, self.evaluation)
             return rows + evaluation.run_benchmarks(
                 model, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit
             )

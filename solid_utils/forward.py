@@ -12,6 +12,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from solid_utils.errors import StudyError
 
+TOKEN_BUDGET = 2048  # tokens of a batch, padding and shared prefixes included
 KEYS_AND_VALUES = (DynamicLayer, DynamicSlidingWindowLayer)  # cache layers without a recurrent state
 
 

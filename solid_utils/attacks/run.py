@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import torch
 
-from solid_utils import data, evaluation, models, params, schema, starts, training
+from solid_utils import data, evaluation, fidelity, models, params, schema, starts, training
 from solid_utils.attacks import Plan, ft, oracle, sem
 from solid_utils.errors import StudyError
 from solid_utils.schema import RESULTS
@@ -46,7 +46,7 @@ class AttackRun:
             )
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
-        self.remembered = evaluation.Remembered(self.victim)
+        self.remembered = fidelity.Remembered(self.victim)
         settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
         self.state = State(f"{model}/attacks/{run}", settings | {"secured": self.secured, "revision": self.revision})
 
@@ -81,7 +81,7 @@ class AttackRun:
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Agreement, KL and cross-entropy on the validation prompts."""
         with models.precision(self.spec):
-            rows = evaluation.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
+            rows = fidelity.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
         return {row["metric"]: row["value"] for row in rows}
 
     def start_scores(self, seed: int) -> list[dict]:
@@ -98,7 +98,7 @@ class AttackRun:
     def scores(self, replica: torch.nn.Module) -> list[dict]:
         """Fidelity on the evaluation set and all benchmarks."""
         with models.precision(self.spec):
-            rows = evaluation.fidelity(replica, self.remembered, self.tokenizer, self.evaluation)
+            rows = fidelity.fidelity(replica, self.remembered, self.tokenizer, self.evaluation)
             return rows + evaluation.run_benchmarks(
                 replica, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit
             )

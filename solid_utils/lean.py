@@ -4,13 +4,24 @@ from collections import defaultdict
 
 import torch
 from lm_eval.api.model import TemplateLM
-from lm_eval.models.utils import resolve_max_length
+from lm_eval.models.utils import (
+    handle_stop_sequences,
+    normalize_gen_kwargs,
+    postprocess_generated_text,
+    resolve_max_length,
+)
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import Tensor
 from tqdm import tqdm
+from transformers import StoppingCriteriaList
 
 from solid_utils import machine
-from solid_utils.forward import TOKEN_BUDGET, LastLogits, measuring
+from solid_utils.errors import StudyError
+from solid_utils.forward import TOKEN_BUDGET, LastLogits, length_batches, measuring
+from solid_utils.generation import RowStops, generate
 
+NEW_TOKENS = 256  # of an answer whose task names no limit, as in HFLM
+GENERATED = 4  # token budgets a generated batch may fill: a step takes about as long for many rows as for one
 NAN = float("nan")
 
 
@@ -19,6 +30,7 @@ class LeanLM(TemplateLM):
 
     Requests with the same model input run once (the four letters of an MMLU question), requests with a common prefix
     share its keys and values (the endings of a HellaSwag context), and the output head sees answer positions only.
+    Texts are generated in batches of like length, where each row ends on its own.
     """
 
     def __init__(self, model, tokenizer, token_budget: int = TOKEN_BUDGET) -> None:
@@ -37,6 +49,8 @@ class LeanLM(TemplateLM):
         return self.eot_token_id if bos is None else bos
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs) -> list[int]:
+        if add_special_tokens is None and string.startswith(self.tokenizer.decode(self.prefix_token_id)):
+            add_special_tokens = False  # a text that begins with its first token gets no second one, as in HFLM
         special = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
         return self.tokenizer.encode(string, **special)
 
@@ -45,10 +59,54 @@ class LeanLM(TemplateLM):
         return super().loglikelihood(requests, disable_tqdm=True)
 
     def loglikelihood_rolling(self, requests: list, disable_tqdm: bool = False) -> list[float]:
-        raise NotImplementedError("no benchmark of the offline suite measures the perplexity of whole documents")
+        """Log-probability of each whole text, given the first token only; long texts in windows, as in HFLM."""
+        windows, owners = [], []
+        for number, request in enumerate(requests):
+            tokens = self.tok_encode(request.args[0])
+            for window in get_rolling_token_windows(tokens, self.prefix_token_id, self.max_length, context_len=1):
+                windows.append((None, *make_disjoint_window(window)))
+                owners.append(number)
+        totals = [0.0] * len(requests)
+        for owner, (value, _) in zip(owners, self._loglikelihood_tokens(windows), strict=True):
+            totals[owner] += value
+        return totals
 
     def generate_until(self, requests: list, disable_tqdm: bool = False) -> list[str]:
-        raise NotImplementedError("no benchmark of the offline suite generates text; they compare likelihoods")
+        """Greedy continuation of each request, up to its own stop string, end token or number of tokens.
+
+        What HFLM gives for a batch of one. Raises StudyError where sampling is asked for, or no room for a prompt left.
+        """
+        asked = [self._asked(*request.args) for request in requests]
+        sizes = [len(context) + limit for context, _, limit in asked]
+        texts = [""] * len(requests)
+        with measuring(self.model), tqdm(total=len(requests), desc="answers", unit="answer", leave=False) as progress:
+            for batch in length_batches(sizes, GENERATED * self.token_budget):
+                for index, text in zip(batch, self._generate([asked[index] for index in batch]), strict=True):
+                    texts[index] = text
+                progress.update(len(batch))
+                machine.release_memory(machine.GROWTH)
+        return texts
+
+    def _asked(self, context: str, settings: dict) -> tuple[list[int], list[str], int]:
+        """(tokens of the context, cut on the left so that the answer fits; stop strings; new tokens at most)."""
+        settings = normalize_gen_kwargs(settings, NEW_TOKENS)
+        limit = settings["max_gen_toks"]
+        if settings["do_sample"]:
+            raise StudyError("benchmarks: a task asks for sampling; set do_sample: false in its generation_kwargs")
+        if limit >= self.max_length:
+            raise StudyError(
+                f"benchmarks: answers of {limit} tokens leave no room for a prompt in the model's {self.max_length}; "
+                "choose a model with a longer context or leave the task out"
+            )
+        stops = handle_stop_sequences(settings["until"], eos=self.tokenizer.decode(self.eot_token_id))
+        return self.tok_encode(context)[-(self.max_length - limit) :], stops, limit
+
+    def _generate(self, asked: list[tuple[list[int], list[str], int]]) -> list[str]:
+        contexts, stops, limits = zip(*asked, strict=True)
+        ends = RowStops(self.tokenizer, stops, limits, max(map(len, contexts)))
+        rows = generate(self.model, contexts, max(limits), self.eot_token_id, stopping=StoppingCriteriaList([ends]))
+        texts = [self.tokenizer.decode(row, skip_special_tokens=True) for row in rows]
+        return [postprocess_generated_text(text, stop, None) for text, stop in zip(texts, stops, strict=True)]
 
     def _loglikelihood_tokens(self, requests: list, disable_tqdm: bool = False, **kwargs) -> list[tuple[float, bool]]:
         asked = defaultdict(list)  # model input -> numbers of the requests it answers

@@ -1,48 +1,137 @@
-"""Scores of a model in memory: the offline benchmark suite through lm-eval.
+"""Scores of a model in memory on benchmarks, through lm-eval; the offline suite.
 
-lm-eval supplies tasks, prompts and metrics; only its model class is ours (lean.LeanLM). Nothing here looks anything up
-on a hub.
+lm-eval supplies tasks, prompts and metrics; only its model class is ours (lean.LeanLM). It stands in for the paper's
+bigcode harness and for the official finance and law code as well (paper B.5). Nothing here looks anything up on a hub.
 """
 
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import datasets
 import lm_eval
+from lm_eval.api.metrics import aggregate_subtask_metrics, pooled_sample_stderr, unweighted_mean_stderr
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
 from solid_utils.benchmarks import BENCHMARKS, TASKS
 from solid_utils.errors import StudyError
+from solid_utils.forward import TOKEN_BUDGET
 from solid_utils.lean import LeanLM
+from solid_utils.scored import Scored, libraries
 
 NAN = float("nan")
+FEWSHOT_SEED = 1234  # lm-eval's own default, so that its command draws the same worked examples
 
 
-class _BuiltOnce(ConfigurableTask):
+class BuiltOnce(ConfigurableTask):
     """A task whose requests are built for the first model and shared by the next ones."""
 
     _instances = None
 
     def build_all_requests(self, **settings) -> None:
         if self._instances is None:
+            self.set_fewshot_seed(FEWSHOT_SEED)
             super().build_all_requests(**settings)
         for instance in self._instances:
             instance.resps, instance.filtered_resps = [], {}  # else the first model's answers would count for all
 
 
-def run_benchmarks(model, tokenizer, items: Path, limit: int | None = None) -> list[dict]:
-    """Score a model on every benchmark whose items lie in `items` (see benchmarks.write_benchmarks).
+@dataclass(frozen=True)
+class Benchmark:
+    """A row of the results: lm-eval tasks, by name, and the metric that counts ("acc", filter "none").
 
-    One row a benchmark: benchmark, domain, shots, metric, value and chance in [0, 1], stderr over items, n items,
-    floor (nan: not measured), task_version. `limit` takes the first items of each. Runs in the caller's dtype; under
-    autocast, parameters that require gradients are cast once, frozen ones again in every batch.
+    Several tasks are weighed by their items (MMLU, BBH), or all alike where `weighed` is off (LegalBench).
+    """
+
+    name: str
+    domain: str
+    metric: str
+    tasks: dict[str, BuiltOnce]
+    filter: str = "none"
+    weighed: bool = True
+
+
+def score(model, tokenizer, suite: Sequence[Benchmark], limit: int | None = None) -> Scored:
+    """Score a model on a suite in one lm-eval call. One row a benchmark, with the items behind it.
+
+    A row: benchmark, domain, shots, metric, value and chance in [0, 1], stderr over items, n items, floor (nan: not
+    measured), task_version, batch (tokens), libraries. `limit` takes the first items of each task. Runs in the
+    caller's dtype; under autocast, parameters that require gradients are cast once, frozen ones again in every batch.
+    """
+    tasks = {name: task for benchmark in suite for name, task in benchmark.tasks.items()}
+    outcome = lm_eval.evaluate(LeanLM(model, tokenizer), {"tasks": tasks}, limit=limit, confirm_run_unsafe_code=True)
+    rows = [_row(benchmark, outcome["results"], limit) for benchmark in suite]
+    items = [item for benchmark in suite for item in _items(benchmark, outcome["samples"])]
+    return Scored(rows, items)
+
+
+def _row(benchmark: Benchmark, results: dict, limit: int | None) -> dict:
+    metric, tasks = f"{benchmark.metric},{benchmark.filter}", list(benchmark.tasks.values())
+    found = [results[name] for name in benchmark.tasks]
+    sizes = [result["sample_len"] for result in found]
+    stderrs = [result[f"{benchmark.metric}_stderr,{benchmark.filter}"] for result in found]
+    return {
+        "benchmark": benchmark.name,
+        "domain": benchmark.domain,
+        "shots": tasks[0].config.num_fewshot,
+        "metric": benchmark.metric,
+        "value": _mean(benchmark, [float(result[metric]) for result in found], sizes),
+        "stderr": NAN if "N/A" in stderrs else _stderr(benchmark, [float(error) for error in stderrs], sizes),
+        "n": sum(sizes),
+        "chance": _mean(benchmark, [_chance(task, limit) for task in tasks], sizes),
+        "floor": NAN,
+        "task_version": str(tasks[0].VERSION),
+        "batch": TOKEN_BUDGET,
+        "libraries": libraries(),
+    }
+
+
+def _mean(benchmark: Benchmark, values: list[float], sizes: list[int]) -> float:
+    """Of a benchmark's tasks, as lm-eval's groups have it; one task's value stays as it is, to the last digit."""
+    return values[0] if len(values) == 1 else aggregate_subtask_metrics(values, sizes, benchmark.weighed)
+
+
+def _stderr(benchmark: Benchmark, errors: list[float], sizes: list[int]) -> float:
+    if len(errors) == 1:
+        return errors[0]
+    return float(pooled_sample_stderr(errors, sizes) if benchmark.weighed else unweighted_mean_stderr(errors))
+
+
+def _items(benchmark: Benchmark, samples: dict[str, list[dict]]) -> list[dict]:
+    """{benchmark, item, value, weight} of every item. Where a score is no mean of items (F1), value: was it right?
+
+    Weights are 1; where tasks weigh alike, an item of a task with few items weighs more.
+    """
+    kept = {name: [one for one in samples[name] if one["filter"] == benchmark.filter] for name in benchmark.tasks}
+    mean_size = sum(map(len, kept.values())) / len(kept)
+    items = []
+    for name, answers in kept.items():
+        weight = 1.0 if benchmark.weighed else mean_size / len(answers)
+        for answer in answers:
+            value = answer[benchmark.metric]
+            right = float(value[0] == value[1]) if isinstance(value, tuple) else float(value)
+            place = str(answer["doc_id"]) if len(kept) == 1 else f"{name}/{answer['doc_id']}"
+            items.append({"benchmark": benchmark.name, "item": place, "value": weight * right, "weight": weight})
+    return items
+
+
+def _chance(task: BuiltOnce, limit: int | None) -> float:
+    """Accuracy of guessing: the mean of one over the number of choices; 0 where the answer is a free text."""
+    if task.OUTPUT_TYPE != "multiple_choice":
+        return 0.0
+    shares = [1 / len(task.doc_to_choice(document)) for _, document in task.doc_iterator(limit=limit)]
+    return sum(shares) / len(shares)
+
+
+def run_benchmarks(model, tokenizer, items: Path, limit: int | None = None) -> Scored:
+    """`score` on every benchmark of the offline suite, whose items lie in `items` (see benchmarks.write_benchmarks).
+
     Raises StudyError when an item file is missing.
     """
-    tasks = _tasks(items.resolve(), limit, _stamps(items))
-    outcome = lm_eval.evaluate(LeanLM(model, tokenizer), {"tasks": tasks}, limit=limit, log_samples=False)
-    return [_row(task, outcome["results"][name], limit) for name, task in tasks.items()]
+    return score(model, tokenizer, _suite(items.resolve(), limit, _stamps(items)), limit)
 
 
 def _stamps(items: Path) -> tuple[int, ...]:
@@ -54,43 +143,24 @@ def _stamps(items: Path) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=4)
-def _tasks(items: Path, limit: int | None, stamps: tuple[int, ...]) -> dict[str, _BuiltOnce]:
-    """The suite's lm-eval tasks; their requests are built once per process, items and limit."""
-    return {name: _task(name, items) for name in BENCHMARKS}
+def _suite(items: Path, limit: int | None, stamps: tuple[int, ...]) -> list[Benchmark]:
+    """The offline suite; requests are built once per process, items and limit. Each of its tasks has one metric."""
+    tasks = [_task(name, items) for name in BENCHMARKS]
+    return [
+        Benchmark(task.task_name, task.config.metadata["domain"], task.config.metric_list[0]["metric"], {name: task})
+        for name, task in zip(BENCHMARKS, tasks, strict=True)
+    ]
 
 
-def _task(name: str, items: Path) -> _BuiltOnce:
-    """The task of TASKS/name.yaml over items/name.jsonl, held in memory: no cache of datasets is used or left."""
+def _task(name: str, items: Path) -> BuiltOnce:
+    """The task of TASKS/name.yaml over items/name.jsonl."""
+    config = load_yaml(TASKS / f"{name}.yaml")
+    return in_memory(config, {"data_files": {"test": str(items / f"{name}.jsonl")}})
+
+
+def in_memory(config: dict, source: dict, kind: type[BuiltOnce] = BuiltOnce) -> BuiltOnce:
+    """A task whose data are local files, held in memory: no cache of datasets is used or left."""
     datasets.disable_progress_bars()
     datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # it would report even local files to a server
-    config = load_yaml(TASKS / f"{name}.yaml")
     with tempfile.TemporaryDirectory() as cache:
-        source = {"data_files": {"test": str(items / f"{name}.jsonl")}}
-        config["dataset_kwargs"] = source | {"cache_dir": cache, "keep_in_memory": True}
-        return _BuiltOnce(config=config)
-
-
-def _row(task: _BuiltOnce, result: dict, limit: int | None) -> dict:
-    """A result row; each task has one metric."""
-    metric = task.config.metric_list[0]["metric"]
-    stderr = result[f"{metric}_stderr,none"]
-    return {
-        "benchmark": task.task_name,
-        "domain": task.config.metadata["domain"],
-        "shots": task.config.num_fewshot,
-        "metric": metric,
-        "value": float(result[f"{metric},none"]),
-        "stderr": NAN if stderr == "N/A" else float(stderr),
-        "n": result["sample_len"],
-        "chance": _chance(task, limit),
-        "floor": NAN,
-        "task_version": str(task.VERSION),
-    }
-
-
-def _chance(task: _BuiltOnce, limit: int | None) -> float:
-    """Accuracy of guessing: the mean of one over the number of choices; 0 where the answer is a free text."""
-    if task.OUTPUT_TYPE != "multiple_choice":
-        return 0.0
-    shares = [1 / len(task.doc_to_choice(document)) for _, document in task.doc_iterator(limit=limit)]
-    return sum(shares) / len(shares)
+        return kind(config=config | {"dataset_kwargs": source | {"cache_dir": cache, "keep_in_memory": True}})

@@ -9,6 +9,7 @@ from tqdm import tqdm
 from solid_utils import machine
 from solid_utils.errors import StudyError
 from solid_utils.forward import TOKEN_BUDGET, answer_logits, length_batches, measuring, pad
+from solid_utils.scored import Scored, libraries
 
 FIDELITY_VERSION = "1.0"
 NAN = float("nan")
@@ -33,14 +34,15 @@ class Remembered:
         return logits
 
 
-def fidelity(replica, victim, tokenizer, samples: list[dict]) -> list[dict]:
+def fidelity(replica, victim, tokenizer, samples: list[dict]) -> Scored:
     """How close a replica is to the victim (paper 3.1) on the answer tokens of {"input_ids", "answer_start"} samples.
 
     agreement: share of answer tokens where both models' most likely token is the same; kl: KL(victim || replica) in
     nats; cross_entropy: the replica's, on the samples' own tokens, in nats; perplexity: its exponential.
     Agreement pools all tokens (n tokens, standard error clustered by sample, since tokens of one answer are not
     independent). The others are means over a sample's tokens, then over samples, like DD (n samples).
-    `victim` may be Remembered, where several replicas meet the same samples. Rows have run_benchmarks' keys.
+    `victim` may be Remembered, where several replicas meet the same samples. Rows have schema.OUTCOME's columns; an
+    item is a sample (by its id): value its agreeing tokens, weight its answer tokens.
     Raises StudyError when there is no sample or one without an answer token.
     """
     if not samples or any(not 0 < sample["answer_start"] < len(sample["input_ids"]) for sample in samples):
@@ -55,12 +57,15 @@ def fidelity(replica, victim, tokenizer, samples: list[dict]) -> list[dict]:
     tokens, agreeing, kl, cross_entropy = scores.unbind(1)
     loss, loss_error = _mean(cross_entropy / tokens)
     perplexity = torch.tensor(loss, dtype=torch.float64).exp().item()  # infinite, not an error, for a diverged replica
-    return [
+    rows = [
         _fidelity_row("agreement", *_pooled(agreeing, tokens), int(tokens.sum())),
         _fidelity_row("kl", *_mean(kl / tokens), len(samples)),
         _fidelity_row("cross_entropy", loss, loss_error, len(samples)),
         _fidelity_row("perplexity", perplexity, perplexity * loss_error, len(samples)),
     ]
+    counts = zip(samples, agreeing.tolist(), tokens.tolist(), strict=True)
+    same = {"benchmark": "evaluation"}
+    return Scored(rows, [same | {"item": one["id"], "value": hits, "weight": size} for one, hits, size in counts])
 
 
 def _compare(replica, remembered: Remembered, tokenizer, samples: list[dict]) -> Tensor:
@@ -107,4 +112,5 @@ def _pooled(counts: Tensor, tokens: Tensor) -> tuple[float, float]:
 
 def _fidelity_row(metric: str, value: float, stderr: float, n: int) -> dict:
     score = {"metric": metric, "value": value, "stderr": stderr, "n": n, "chance": NAN, "floor": NAN}
-    return {"benchmark": "evaluation", "domain": "fidelity", "shots": 0} | score | {"task_version": FIDELITY_VERSION}
+    how = {"task_version": FIDELITY_VERSION, "batch": TOKEN_BUDGET, "libraries": libraries()}
+    return {"benchmark": "evaluation", "domain": "fidelity", "shots": 0} | score | how

@@ -201,7 +201,7 @@ def test_prompts(items, name, context, continuation):
 
 
 def test_rows(items, tokenizer):
-    rows = {row["benchmark"]: row for row in run_benchmarks(byte_llama(0), tokenizer, items)}
+    rows = {row["benchmark"]: row for row in run_benchmarks(byte_llama(0), tokenizer, items).rows}
     assert tuple(rows) == benchmarks.BENCHMARKS
     assert all(list(row) == schema.OUTCOME for row in rows.values())
     assert rows["truthfulqa_mc1"]["chance"] == pytest.approx((1 / 2 + 1 / 3) / 2)
@@ -211,12 +211,12 @@ def test_rows(items, tokenizer):
     assert [rows[name]["metric"] for name in ("hellaswag", "mmlu_letter")] == ["acc_norm", "acc"]
     assert rows["capitals"]["n"] == 244
     assert all(0 <= row["value"] <= 1 and math.isnan(row["floor"]) for row in rows.values())
-    assert {row["n"] for row in run_benchmarks(byte_llama(0), tokenizer, items, limit=2)} == {2}
+    assert {row["n"] for row in run_benchmarks(byte_llama(0), tokenizer, items, limit=2).rows} == {2}
 
 
 def test_scores_equal_lm_evals_own(items, tokenizer):
     model = byte_llama(1)
-    rows = run_benchmarks(model, tokenizer, items, limit=5)
+    rows = run_benchmarks(model, tokenizer, items, limit=5).rows
     tasks = {name: evaluation._task(name, items) for name in benchmarks.BENCHMARKS}
     theirs = lm_eval.evaluate(HFLM(pretrained=model, tokenizer=tokenizer, device="cpu"), {"tasks": tasks}, limit=5)
     for row in rows:
@@ -225,12 +225,42 @@ def test_scores_equal_lm_evals_own(items, tokenizer):
         assert row["stderr"] == result[f"{row['metric']}_stderr,none"]
 
 
+def test_items_give_the_scores(items, tokenizer):
+    """Also where a benchmark has several tasks, weighed by size or not, and for a metric over pairs of classes."""
+    tasks = {name: evaluation._task(name, items) for name in ("truthfulqa_mc1", "mmlu_letter")}
+    suite = [
+        *evaluation._suite(items, None, ()),
+        evaluation.Benchmark("by size", "Gen", "acc", tasks),
+        evaluation.Benchmark("alike", "Gen", "acc", tasks, weighed=False),
+    ]
+    scored = evaluation.score(byte_llama(0), tokenizer, suite, limit=99)
+    for row in scored.rows:
+        own = [item for item in scored.items if item["benchmark"] == row["benchmark"]]
+        mean = sum(item["value"] for item in own) / sum(item["weight"] for item in own)
+        assert mean == pytest.approx(row["value"], abs=1e-12)
+        assert row["n"] == len(own) == len({item["item"] for item in own})
+    values = {row["benchmark"]: row["value"] for row in scored.rows}
+    assert values["by size"] == pytest.approx((6 * values["truthfulqa_mc1"] + 5 * values["mmlu_letter"]) / 11)
+    assert values["alike"] == pytest.approx((values["truthfulqa_mc1"] + values["mmlu_letter"]) / 2)
+    assert values["alike"] != values["by size"]
+    weights = {item["item"]: item["weight"] for item in scored.items if item["benchmark"] == "alike"}
+    assert [weights["truthfulqa_mc1/5"], weights["mmlu_letter/4"]] == pytest.approx([11 / 2 / 6, 11 / 2 / 5])
+
+
+def test_scores_and_items_are_written_side_by_side(items, tokenizer, tmp_path):
+    run = dict.fromkeys([*schema.RUN, *schema.COST], 0)
+    scored = run_benchmarks(byte_llama(0), tokenizer, items, limit=1)
+    (scored.of(run | {"seed": 1}) + scored.of(run | {"seed": 2})).write(tmp_path)
+    assert len(schema.read(tmp_path / "scores.csv", schema.SCORES)) == 2 * len(benchmarks.BENCHMARKS)
+    assert list(schema.read(tmp_path / "items.csv", schema.ITEMS).seed.unique()) == [1, 2]
+
+
 def test_a_replica_does_not_inherit_the_victims_answers(items, tokenizer, monkeypatch):
     for greedy in (True, False):
         monkeypatch.setattr(
             LeanLM, "_loglikelihood_tokens", lambda _, asked, g=greedy, **kwargs: [(0.0, g)] * len(asked)
         )
-        rows = {row["benchmark"]: row["value"] for row in run_benchmarks(byte_llama(0), tokenizer, items)}
+        rows = {row["benchmark"]: row["value"] for row in run_benchmarks(byte_llama(0), tokenizer, items).rows}
         assert rows["capitals"] == rows["sums_1digit"] == float(greedy)
 
 

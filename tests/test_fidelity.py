@@ -19,7 +19,7 @@ def by_metric(rows: list[dict]) -> dict[str, dict]:
 
 def test_the_victim_agrees_with_itself(model, tokenizer, samples):
     for twin in (model, build_again(model)):
-        rows = by_metric(fidelity(twin, model, tokenizer, samples))
+        rows = by_metric(fidelity(twin, model, tokenizer, samples).rows)
         assert rows["agreement"]["value"] == 1
         assert rows["agreement"]["stderr"] == 0
         assert rows["kl"]["value"] == pytest.approx(0, abs=1e-6)
@@ -35,7 +35,7 @@ def build_again(model):
 def test_fidelity_equals_its_definition(tokenizer, samples, monkeypatch, token_budget):
     monkeypatch.setattr(module, "TOKEN_BUDGET", token_budget)
     victim, replica = build("llama"), build("gpt2")
-    rows = by_metric(fidelity(replica, victim, tokenizer, samples))
+    rows = by_metric(fidelity(replica, victim, tokenizer, samples).rows)
     agreeing, kl, loss = [], [], []
     for sample in samples:
         ids, start = torch.tensor([sample["input_ids"]]), sample["answer_start"]
@@ -52,6 +52,14 @@ def test_fidelity_equals_its_definition(tokenizer, samples, monkeypatch, token_b
     assert rows["cross_entropy"]["value"] == pytest.approx(loss.mean().item(), rel=1e-5)
     assert rows["perplexity"]["value"] == pytest.approx(math.exp(loss.mean().item()), rel=1e-5)
     assert [rows[metric]["n"] for metric in ("agreement", "kl", "cross_entropy", "perplexity")] == [count, 5, 5, 5]
+
+
+def test_items_give_the_agreement(tokenizer, samples):
+    scored = fidelity(build("gpt2"), build("llama"), tokenizer, samples)
+    assert [item["item"] for item in scored.items] == [sample["id"] for sample in samples]
+    assert [item["weight"] for item in scored.items] == [len(s["input_ids"]) - s["answer_start"] for s in samples]
+    agreement = sum(item["value"] for item in scored.items) / sum(item["weight"] for item in scored.items)
+    assert agreement == pytest.approx(scored.rows[0]["value"])
 
 
 @pytest.mark.parametrize("room", [0, 1e6])
@@ -74,7 +82,7 @@ def test_agreements_error_is_clustered_by_sample():
 def test_dropout_is_off_while_measuring(tokenizer, samples):
     model = build("gpt2").train()
     first, second = (fidelity(model, model, tokenizer, samples) for _ in range(2))
-    assert [row["value"] for row in first] == [row["value"] for row in second]
+    assert first == second
     assert model.training
 
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import pandas as pd
 import torch
@@ -10,6 +11,7 @@ from solid_utils import data, evaluation, fidelity, models, params, schema, star
 from solid_utils.attacks import Plan, ft, oracle, sem
 from solid_utils.errors import StudyError
 from solid_utils.schema import RESULTS
+from solid_utils.scored import Scored
 from solid_utils.secured import SecuredSet, secured_set
 from solid_utils.state import State
 
@@ -81,10 +83,10 @@ class AttackRun:
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Agreement, KL and cross-entropy on the validation prompts."""
         with models.precision(self.spec):
-            rows = fidelity.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
-        return {row["metric"]: row["value"] for row in rows}
+            scored = fidelity.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
+        return {row["metric"]: row["value"] for row in scored.rows}
 
-    def start_scores(self, seed: int) -> list[dict]:
+    def start_scores(self, seed: int) -> Scored:
         """Scores of the start, before any query; runs that share secured set, start and seed share them too."""
         shared = {
             "model": self.spec,
@@ -93,13 +95,17 @@ class AttackRun:
             "names": self.secured.names,
         }
         work = State(f"{self.model}/starts/{described(self.secured)}-{self.budget.attack.start}-{seed}", shared)
-        return work.cached("scores", lambda: self.scores(self.start(seed)))
+        return Scored(**work.cached("scores", lambda: asdict(self.scores(self.start(seed)))))
 
-    def scores(self, replica: torch.nn.Module) -> list[dict]:
+    def end_scores(self, seed: int) -> Scored:
+        """Scores of the trained replica."""
+        return Scored(**self.state.cached(f"end-{seed}", lambda: asdict(self.scores(self.replica(seed)))))
+
+    def scores(self, replica: torch.nn.Module) -> Scored:
         """Fidelity on the evaluation set and all benchmarks."""
         with models.precision(self.spec):
-            rows = fidelity.fidelity(replica, self.remembered, self.tokenizer, self.evaluation)
-            return rows + evaluation.run_benchmarks(
+            scored = fidelity.fidelity(replica, self.remembered, self.tokenizer, self.evaluation)
+            return scored + evaluation.run_benchmarks(
                 replica, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit
             )
 
@@ -140,10 +146,10 @@ class AttackRun:
         models.load_delta(replica, self.state.folder / f"seed-{seed}.safetensors")
         return replica
 
-    def finish(self, scores: list[dict], curve: pd.DataFrame, answers: pd.DataFrame) -> None:
+    def finish(self, scores: Scored, curve: pd.DataFrame, answers: pd.DataFrame) -> None:
         """Write scores, curve, answers and replicas, whole, then forget the state."""
         folder = RESULTS / self.model / "attacks" / self.run
-        schema.write(scores, schema.SCORES, folder / "scores.csv")
+        scores.write(folder)
         schema.write(curve, schema.CURVE, folder / "curve.csv")
         schema.write(answers, schema.ANSWERS, folder / "answers.csv")
         target = models.CHECKPOINTS / self.model / "attacks" / self.run

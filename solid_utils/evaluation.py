@@ -27,14 +27,15 @@ FEWSHOT_SEED = 1234  # lm-eval's own default, so that its command draws the same
 
 
 class BuiltOnce(ConfigurableTask):
-    """A task whose requests are built for the first model and shared by the next ones."""
+    """A task whose requests are built for the first model and shared by the next ones, unless the limit changes."""
 
     _instances = None
 
-    def build_all_requests(self, **settings) -> None:
-        if self._instances is None:
+    def build_all_requests(self, limit: int | None = None, **settings) -> None:
+        if self._instances is None or self._limit != limit:
+            self._limit = limit
             self.set_fewshot_seed(FEWSHOT_SEED)
-            super().build_all_requests(**settings)
+            super().build_all_requests(limit=limit, **settings)
         for instance in self._instances:
             instance.resps, instance.filtered_resps = [], {}  # else the first model's answers would count for all
 
@@ -131,7 +132,7 @@ def run_benchmarks(model, tokenizer, items: Path, limit: int | None = None) -> S
 
     Raises StudyError when an item file is missing.
     """
-    return score(model, tokenizer, _suite(items.resolve(), limit, _stamps(items)), limit)
+    return score(model, tokenizer, _suite(items.resolve(), _stamps(items)), limit)
 
 
 def _stamps(items: Path) -> tuple[int, ...]:
@@ -143,8 +144,8 @@ def _stamps(items: Path) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=4)
-def _suite(items: Path, limit: int | None, stamps: tuple[int, ...]) -> list[Benchmark]:
-    """The offline suite; requests are built once per process, items and limit. Each of its tasks has one metric."""
+def _suite(items: Path, stamps: tuple[int, ...]) -> list[Benchmark]:
+    """The offline suite; requests are built once per process and items. Each of its tasks has one metric."""
     tasks = [_task(name, items) for name in BENCHMARKS]
     return [
         Benchmark(task.task_name, task.config.metadata["domain"], task.config.metric_list[0]["metric"], {name: task})

@@ -73,6 +73,7 @@ class Difficulty(Section):
 class Evaluation(Section):
     samples: Positive
     limit: Positive | None
+    suite: Literal["offline", "published"] = "offline"
 
 
 class Recipe(Section):
@@ -178,13 +179,30 @@ class Data(Section):
     customization: CustomizationSets
 
 
+class Revisions(Section):
+    """Of the hub's data sets that could not be pinned in published_tasks.py."""
+
+    squad_v2: str
+    financial_phrasebank: str
+
+
+class Published(Section):
+    """Where the paper's own benchmarks come from, and who rates MT-Bench."""
+
+    mirror: str | None
+    revisions: Revisions
+    judge: str | None
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
     tier: str
     threads: Positive
+    allow_code: bool = False
     study: Study
     data: Data
+    published: Published
     attacks: dict[str, AttackRun]
     customizations: dict[str, CustomizationRun]
     models: dict[str, Model]

@@ -99,10 +99,10 @@ def tokenizer():
     return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", pad_token="<end>")
 
 
-def byte_llama(seed: int) -> LlamaForCausalLM:
+def byte_llama(seed: int, positions: int = 1024) -> LlamaForCausalLM:
     """A tiny random Llama over bytes."""
     torch.manual_seed(seed)
     shape = {"vocab_size": 257, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
     ends = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
-    return LlamaForCausalLM(LlamaConfig(**shape, **heads, **ends, max_position_embeddings=1024)).eval()
+    return LlamaForCausalLM(LlamaConfig(**shape, **heads, **ends, max_position_embeddings=positions)).eval()

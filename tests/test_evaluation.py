@@ -234,7 +234,7 @@ def test_items_give_the_scores(items, tokenizer, monkeypatch):
     monkeypatch.setattr(LeanLM, "_loglikelihood_tokens", guesses)  # a tiny random model is right nowhere
     tasks = {name: evaluation._task(name, items) for name in ("truthfulqa_mc1", "mmlu_letter")}
     suite = [
-        *evaluation._suite(items, None, ()),
+        *evaluation._suite(items, ()),
         evaluation.Benchmark("by size", "Gen", "acc", tasks),
         evaluation.Benchmark("alike", "Gen", "acc", tasks, weighed=False),
     ]

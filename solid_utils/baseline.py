@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from solid_utils import data, errors, evaluation, fidelity, models, params, schema
+from solid_utils import data, errors, fidelity, models, params, published_tasks, schema
 from solid_utils.schema import RESULTS
 
 
@@ -21,7 +21,7 @@ def measure(name: str) -> Path:
     samples = data.samples("evaluation", tokenizer, budget.length, budget.evaluation.samples)
     with models.precision(spec):
         scored = fidelity.fidelity(victim, victim, tokenizer, samples)
-        scored += evaluation.run_benchmarks(victim, tokenizer, data.BENCHMARKS, budget.evaluation.limit)
+        scored += published_tasks.run_suite(victim, tokenizer, study, budget.evaluation)
     identity = {"model": name, "revision": revision, "tier": study.tier, "dtype": spec.dtype, "seed": "none"}
     blank = {key: "none" for key in schema.RUN if key not in identity} | {key: 0 for key in schema.COST}
     scored.of(identity | blank).write(RESULTS / name / "victim")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from solid_utils import data, evaluation, fidelity, models, params, schema, training
+from solid_utils import data, fidelity, models, params, published_tasks, schema, training
 from solid_utils.answers import TOKENS, batches, sample_losses
 from solid_utils.attacks.run import deployment_set, described, recipe_text
 from solid_utils.errors import StudyError
@@ -142,9 +142,7 @@ class CustomizationRun:
         with models.precision(self.spec):
             scored = self._domain_scores(model)
             scored += fidelity.fidelity(model, self.victim, self.tokenizer, self.evaluation)
-            return scored + evaluation.run_benchmarks(
-                model, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit
-            )
+            return scored + published_tasks.run_suite(model, self.tokenizer, self.study, self.budget.evaluation)
 
     def _domain_scores(self, model: nn.Module) -> Scored:
         samples = self.sets["test"]

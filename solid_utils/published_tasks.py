@@ -7,6 +7,7 @@ PIQA (Mistral-7B, Table 28) are accuracies by length-normalised likelihood, 50.2
 MT-Bench, which needs a judge, is in mt_bench.py.
 """
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -24,10 +25,11 @@ from lm_eval.tasks.qasper.metrics import f1_abstractive, normalize_answer
 from lm_eval.tasks.squadv2.task import SQuAD2
 from sklearn.metrics import f1_score
 
-from solid_utils import params
+from solid_utils import data, params
 from solid_utils.benchmarks import TASKS
 from solid_utils.errors import StudyError
-from solid_utils.evaluation import Benchmark, BuiltOnce, in_memory
+from solid_utils.evaluation import Benchmark, BuiltOnce, in_memory, run_benchmarks, score
+from solid_utils.scored import Scored
 
 HARNESS = Path(lm_eval.__file__).parent / "tasks"
 OWN = TASKS / "published"
@@ -104,9 +106,18 @@ CUSTOMIZATION = (  # Table 6, without MT-Bench
 )
 
 
-def suite(rows: tuple[Published, ...], settings: params.Published, allow_code: bool) -> list[Benchmark]:
-    """The benchmarks of a table. HumanEval and MBPP only with `allow_code`, else one line says that they are left out.
+def run_suite(model, tokenizer, study: params.Params, wanted: params.Evaluation) -> Scored:
+    """Score a model on the suite that a tier asks for: the offline one, or Table 7. Raises what they raise."""
+    if wanted.suite == "offline":
+        return run_benchmarks(model, tokenizer, data.BENCHMARKS, wanted.limit)
+    return score(model, tokenizer, suite(SECURITY, study.published, study.allow_code), wanted.limit)
 
+
+@cache
+def suite(rows: tuple[Published, ...], settings: params.Published, allow_code: bool) -> list[Benchmark]:
+    """The benchmarks of a table, once per process.
+
+    HumanEval and MBPP are among them only with `allow_code`; else one line says that they are left out.
     Raises StudyError where a data set is not to be had, and where generated code is allowed but cannot be isolated.
     """
     kept = [row for row in rows if allow_code or not row.code]
@@ -142,10 +153,29 @@ def _task(path: Path, shots: int, answer_filter: str, settings: params.Published
 
 def _loaded(config: dict, kind: type[BuiltOnce], repo: str, settings: params.Published) -> BuiltOnce:
     """The task with its data, from the mirror, where one is set, else from the hub."""
-    try:
+    with _to_be_had(repo, settings):
         if settings.mirror:
-            return in_memory(config | {"dataset_path": str(Path(settings.mirror).resolve() / repo)}, {}, kind)
+            return in_memory(config | {"dataset_path": _copy(repo, settings)}, {}, kind)
         return kind(config=config | {"dataset_path": repo, "dataset_kwargs": {"revision": _revision(repo, settings)}})
+
+
+def load_data(repo: str, revision: str, settings: params.Published) -> datasets.DatasetDict:
+    """A data set of the hub for which there is no task. Raises StudyError where it is not to be had."""
+    with _to_be_had(repo, settings), tempfile.TemporaryDirectory() as cache:
+        if settings.mirror:
+            return datasets.load_dataset(_copy(repo, settings), cache_dir=cache, keep_in_memory=True)
+        return datasets.load_dataset(repo, revision=revision)
+
+
+def _copy(repo: str, settings: params.Published) -> str:
+    return str(Path(settings.mirror).resolve() / repo)
+
+
+@contextmanager
+def _to_be_had(repo: str, settings: params.Published) -> Iterator[None]:
+    """Failures to load it as one line."""
+    try:
+        yield
     except (OSError, ValueError) as error:
         place = f"the mirror {settings.mirror}" if settings.mirror else "the hub"
         raise StudyError(

@@ -1,6 +1,7 @@
 """Copies of the hub's data sets with a few hand-made rows in their schema: what is right says so."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import yaml
@@ -102,10 +103,10 @@ MAKERS = {  # hub repository -> configurations (None: it has none), a row
 SPLITS = {"cais/mmlu": ("dev", "test"), "SaylorTwift/bbh": ("test",), "nguha/legalbench": ("test",)}
 
 
-def write(folder: Path) -> Path:
-    """All of them, under `folder`, as published.mirror wants them."""
-    for repo, (configurations, row) in MAKERS.items():
-        place, configs = folder / repo, []
+def write(folder: Path, repos: Iterable[str] = MAKERS) -> Path:
+    """Those repositories under `folder`, as published.mirror wants them."""
+    for repo in repos:
+        (configurations, row), place, configs = MAKERS[repo], folder / repo, []
         for name in configurations:
             canada = {"answer": "allowed"} if name == "canada_tax_court_outcomes" else {}
             lines = [json.dumps(row(number) | canada) for number in range(ROWS)]

@@ -170,6 +170,7 @@ def test_f1_weighs_classes_by_their_share():
 
 def test_code_is_left_out_unless_allowed(settings, sandbox, capsys):
     sandbox.asked.clear()
+    suite.cache_clear()
     names = [benchmark.name for benchmark in suite(SECURITY, settings, allow_code=False)]
     assert names == [row.name for row in SECURITY if not row.code]
     assert capsys.readouterr().out.startswith("HumanEval, MBPP: left out, because they run generated code")

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pandas as pd
 import torch
 
-from solid_utils import data, evaluation, fidelity, models, params, schema, starts, training
+from solid_utils import data, fidelity, models, params, published_tasks, schema, starts, training
 from solid_utils.attacks import Plan, ft, oracle, sem
 from solid_utils.errors import StudyError
 from solid_utils.schema import RESULTS
@@ -105,9 +105,7 @@ class AttackRun:
         """Fidelity on the evaluation set and all benchmarks."""
         with models.precision(self.spec):
             scored = fidelity.fidelity(replica, self.remembered, self.tokenizer, self.evaluation)
-            return scored + evaluation.run_benchmarks(
-                replica, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit
-            )
+            return scored + published_tasks.run_suite(replica, self.tokenizer, self.study, self.budget.evaluation)
 
     def train(self, seed: int) -> list[dict]:
         """Train from the start and keep the replica as the tensors that differ from the victim; returns the history.

@@ -1,22 +1,25 @@
-"""Scores of a model in memory on benchmarks, through lm-eval; the offline suite.
+"""Scores of a model in memory on benchmarks, through lm-eval; the offline suites.
 
 lm-eval supplies tasks, prompts and metrics; only its model class is ours (lean.LeanLM). It stands in for the paper's
 bigcode harness and for the official finance and law code as well (paper B.5). Nothing here looks anything up on a hub.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import datasets
+import evaluate
 import lm_eval
 from lm_eval.api.metrics import aggregate_subtask_metrics, pooled_sample_stderr, unweighted_mean_stderr
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from solid_utils.benchmarks import BENCHMARKS, TASKS
+from solid_utils import sandbox
+from solid_utils.benchmarks import BENCHMARKS, RUNS_CODE, TASKS
 from solid_utils.errors import StudyError
 from solid_utils.forward import TOKEN_BUDGET
 from solid_utils.lean import LeanLM
@@ -127,35 +130,71 @@ def _chance(task: BuiltOnce, limit: int | None) -> float:
     return sum(shares) / len(shares)
 
 
-def run_benchmarks(model, tokenizer, items: Path, limit: int | None = None) -> Scored:
-    """`score` on every benchmark of the offline suite, whose items lie in `items` (see benchmarks.write_benchmarks).
+def run_benchmarks(
+    model,
+    tokenizer,
+    items: Path,
+    names: tuple[str, ...] = BENCHMARKS,
+    limit: int | None = None,
+    allow_code: bool = False,
+) -> Scored:
+    """`score` on the named benchmarks of the offline suites, whose items lie in `items` (see items.write_benchmarks).
 
-    Raises StudyError when an item file is missing.
+    Those that run generated code only with `allow_code`. Raises StudyError when an item file is missing.
     """
-    return score(model, tokenizer, _suite(items.resolve(), _stamps(items)), limit)
+    names = without_code(names, RUNS_CODE, allow_code)
+    return score(model, tokenizer, _suite(items.resolve(), names, _stamps(items, names)), limit)
 
 
-def _stamps(items: Path) -> tuple[int, ...]:
+def without_code(names: tuple[str, ...], code: Collection[str], allow_code: bool) -> tuple[str, ...]:
+    """The names without those in `code`, and a line that says so; with `allow_code` all, if the sandbox works.
+
+    Raises StudyError when generated code is allowed but cannot be isolated.
+    """
+    found = [name for name in names if name in code]
+    if found and allow_code:
+        sandbox.check(allow_code)
+    elif found:
+        print(f"{', '.join(found)}: left out, because generated code is run; allow_code: true in params.yaml runs it")
+    return names if allow_code else tuple(name for name in names if name not in code)
+
+
+@contextmanager
+def own_code_eval() -> Iterator[None]:
+    """lm-eval's code tasks load their metric from the hub while they load; here it is the sandbox."""
+    original = evaluate.load
+    evaluate.load = lambda *_, **__: sandbox.CodeEval()
+    try:
+        yield
+    finally:
+        evaluate.load = original
+
+
+def _stamps(items: Path, names: tuple[str, ...]) -> tuple[int, ...]:
     """Times of last change, so that rewritten items are read again."""
-    for name in BENCHMARKS:
+    for name in names:
         if not (items / f"{name}.jsonl").exists():
             raise StudyError(f"{items / name}.jsonl: missing; run `dvc repro sets`")
-    return tuple((items / f"{name}.jsonl").stat().st_mtime_ns for name in BENCHMARKS)
+    return tuple((items / f"{name}.jsonl").stat().st_mtime_ns for name in names)
 
 
 @lru_cache(maxsize=4)
-def _suite(items: Path, stamps: tuple[int, ...]) -> list[Benchmark]:
-    """The offline suite; requests are built once per process and items. Each of its tasks has one metric."""
-    tasks = [_task(name, items) for name in BENCHMARKS]
-    return [
-        Benchmark(task.task_name, task.config.metadata["domain"], task.config.metric_list[0]["metric"], {name: task})
-        for name, task in zip(BENCHMARKS, tasks, strict=True)
-    ]
+def _suite(items: Path, names: tuple[str, ...], stamps: tuple[int, ...]) -> list[Benchmark]:
+    """The named benchmarks; requests are built once per process and items."""
+    return [_benchmark(_task(name, items)) for name in names]
+
+
+def _benchmark(task: BuiltOnce) -> Benchmark:
+    """A task of TASKS by itself: each has one metric, and the first of its filters counts."""
+    metric, filters = task.config.metric_list[0]["metric"], task.config.filter_list or [{"name": "none"}]
+    name = metric if isinstance(metric, str) else "pass@1"
+    return Benchmark(task.task_name, task.config.metadata["domain"], name, {task.task_name: task}, filters[0]["name"])
 
 
 def _task(name: str, items: Path) -> BuiltOnce:
     """The task of TASKS/name.yaml over items/name.jsonl."""
-    config = load_yaml(TASKS / f"{name}.yaml")
+    with own_code_eval():
+        config = load_yaml(TASKS / f"{name}.yaml")
     return in_memory(config, {"data_files": {"test": str(items / f"{name}.jsonl")}})
 
 

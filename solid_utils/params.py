@@ -71,9 +71,9 @@ class Difficulty(Section):
 
 
 class Evaluation(Section):
+    suite: Literal["small", "full", "published"]
     samples: Positive
     limit: Positive | None
-    suite: Literal["offline", "published"] = "offline"
 
 
 class Recipe(Section):
@@ -161,7 +161,11 @@ class Halves(Section):
 
 
 class Benchmark(Section):
+    """`mmlu` and `c4` are rows in all; `mmlu_more` (questions) and `mmlu_examples` are rows a subject."""
+
     mmlu: Positive
+    mmlu_more: Positive
+    mmlu_examples: Positive
     c4: Positive
 
 

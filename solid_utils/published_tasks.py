@@ -9,13 +9,12 @@ MT-Bench, which needs a judge, is in mt_bench.py.
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import datasets
-import evaluate
 import lm_eval
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
@@ -26,9 +25,9 @@ from lm_eval.tasks.squadv2.task import SQuAD2
 from sklearn.metrics import f1_score
 
 from solid_utils import data, params
-from solid_utils.benchmarks import TASKS
+from solid_utils.benchmarks import SUITES, TASKS
 from solid_utils.errors import StudyError
-from solid_utils.evaluation import Benchmark, BuiltOnce, in_memory, run_benchmarks, score
+from solid_utils.evaluation import Benchmark, BuiltOnce, in_memory, own_code_eval, run_benchmarks, score, without_code
 from solid_utils.scored import Scored
 
 HARNESS = Path(lm_eval.__file__).parent / "tasks"
@@ -107,10 +106,10 @@ CUSTOMIZATION = (  # Table 6, without MT-Bench
 
 
 def run_suite(model, tokenizer, study: params.Params, wanted: params.Evaluation) -> Scored:
-    """Score a model on the suite that a tier asks for: the offline one, or Table 7. Raises what they raise."""
-    if wanted.suite == "offline":
-        return run_benchmarks(model, tokenizer, data.BENCHMARKS, wanted.limit)
-    return score(model, tokenizer, suite(SECURITY, study.published, study.allow_code), wanted.limit)
+    """Score a model on the suite that a tier asks for: an offline one, or Table 7. Raises what they raise."""
+    if wanted.suite == "published":
+        return score(model, tokenizer, suite(SECURITY, study.published, study.allow_code), wanted.limit)
+    return run_benchmarks(model, tokenizer, data.BENCHMARKS, SUITES[wanted.suite], wanted.limit, study.allow_code)
 
 
 @cache
@@ -120,27 +119,22 @@ def suite(rows: tuple[Published, ...], settings: params.Published, allow_code: b
     HumanEval and MBPP are among them only with `allow_code`; else one line says that they are left out.
     Raises StudyError where a data set is not to be had, and where generated code is allowed but cannot be isolated.
     """
-    kept = [row for row in rows if allow_code or not row.code]
-    if allow_code:
-        from solid_utils import sandbox  # only where code is to run
-
-        sandbox.check(allow_code)
-    elif out := [row.name for row in rows if row.code]:
-        print(f"{', '.join(out)}: left out, because they run generated code; allow_code: true in params.yaml runs it")
-    return [_benchmark(row, settings) for row in kept]
+    code = {row.name for row in rows if row.code}
+    kept = without_code(tuple(row.name for row in rows), code, allow_code)
+    return [_benchmark(row, settings) for row in rows if row.name in kept]
 
 
 def _benchmark(row: Published, settings: params.Published) -> Benchmark:
     files = [path for pattern in row.files for path in sorted(row.folder.glob(pattern))]
-    with _own_code_eval() if row.code else nullcontext():
-        tasks = [_task(path, row.shots, row.filter, settings) for path in files]
+    tasks = [_task(path, row.shots, row.filter, settings) for path in files]
     return Benchmark(row.name, row.domain, row.metric, {t.task_name: t for t in tasks}, row.filter, row.weighed)
 
 
 @cache
 def _task(path: Path, shots: int, answer_filter: str, settings: params.Published) -> BuiltOnce:
     """One lm-eval task; its requests are built once per process."""
-    config = load_yaml(path) | {"num_fewshot": shots}
+    with own_code_eval():
+        config = load_yaml(path) | {"num_fewshot": shots}
     kind = HasAnswer if "class" in config else BuiltOnce
     for key in ("class", "tag"):
         config.pop(key, None)
@@ -187,19 +181,6 @@ def _to_be_had(repo: str, settings: params.Published) -> Iterator[None]:
 def _revision(repo: str, settings: params.Published) -> str:
     named = settings.revisions
     return REVISIONS.get(repo) or {SQUAD: named.squad_v2, FPB: named.financial_phrasebank}[repo]
-
-
-@contextmanager
-def _own_code_eval() -> Iterator[None]:
-    """lm-eval's code tasks load their metric from the hub while they load; here it is the sandbox."""
-    from solid_utils import sandbox
-
-    original = evaluate.load
-    evaluate.load = lambda *_, **__: sandbox.CodeEval()
-    try:
-        yield
-    finally:
-        evaluate.load = original
 
 
 class HasAnswer(BuiltOnce, SQuAD2):

@@ -13,6 +13,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from solid_utils.errors import StudyError
 
+TOKEN_BUDGET = 2048  # tokens of a batch, padding and shared prefixes included
 BATCH_COST = 64  # tokens: what a forward costs besides its tokens (a 135M model on 2 CPU cores)
 KEYS_AND_VALUES = (DynamicLayer, DynamicSlidingWindowLayer)  # cache layers without a recurrent state
 

@@ -71,6 +71,7 @@ class Difficulty(Section):
 
 
 class Evaluation(Section):
+    suite: Literal["small", "full", "published"]
     samples: Positive
     limit: Positive | None
 
@@ -161,7 +162,11 @@ class Halves(Section):
 
 
 class Benchmark(Section):
+    """`mmlu` and `c4` are rows in all; `mmlu_more` (questions) and `mmlu_examples` are rows a subject."""
+
     mmlu: Positive
+    mmlu_more: Positive
+    mmlu_examples: Positive
     c4: Positive
 
 
@@ -179,13 +184,30 @@ class Data(Section):
     customization: CustomizationSets
 
 
+class Revisions(Section):
+    """Of the hub's data sets that could not be pinned in published_tasks.py."""
+
+    squad_v2: str
+    financial_phrasebank: str
+
+
+class Published(Section):
+    """Where the paper's own benchmarks come from, and who rates MT-Bench."""
+
+    mirror: str | None
+    revisions: Revisions
+    judge: str | None
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
     tier: str
     threads: Positive
+    allow_code: bool = False
     study: Study
     data: Data
+    published: Published
     attacks: dict[str, AttackRun]
     customizations: dict[str, CustomizationRun]
     models: dict[str, Model]

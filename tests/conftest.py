@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     FalconConfig,
@@ -10,10 +11,12 @@ from transformers import (
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    LlamaForCausalLM,
     MistralConfig,
     MixtralConfig,
     OPTConfig,
     PhiConfig,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
 )
@@ -90,3 +93,21 @@ def samples():
         }
         for number, length in enumerate(lengths)
     ]
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """Bytes as tokens: any text, no download."""
+    vocabulary = {"<end>": 0} | {byte: n + 1 for n, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    plain = Tokenizer(models.BPE(vocabulary, []))
+    plain.pre_tokenizer, plain.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", pad_token="<end>")
+
+
+def byte_llama(seed: int, positions: int = 1024) -> LlamaForCausalLM:
+    """A tiny random Llama over bytes."""
+    torch.manual_seed(seed)
+    shape = {"vocab_size": 257, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
+    ends = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+    return LlamaForCausalLM(LlamaConfig(**shape, **heads, **ends, max_position_embeddings=positions)).eval()

@@ -55,7 +55,7 @@ def run_columns(model: str, deployment: str, secured: str, attack: str, batch: i
 def outcome(
     benchmark: str, domain: str, metric: str, value: float, stderr: float, n: int, chance: float | None
 ) -> dict:
-    blank = {"shots": 0, "floor": None, "task_version": "1.0"}
+    blank = {"shots": 0, "floor": None, "task_version": "1.0", "batch": 2048, "libraries": "torch 2.13.0"}
     found = {"benchmark": benchmark, "domain": domain, "metric": metric, "value": value, "stderr": stderr, "n": n}
     return found | {"chance": chance} | blank
 

@@ -14,6 +14,7 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 from solid_utils import data, errors, models, params
 from solid_utils.errors import StudyError
 from solid_utils.forward import BATCH_COST, length_batches
+from solid_utils.generation import generate
 from solid_utils.layers import DecoderLayers
 from solid_utils.secured import LAPLACE_SCALE, SecuredSet
 
@@ -79,33 +80,6 @@ class Oracle:
     def _count(self, sequences: int, tokens: int) -> None:
         self.sequences += sequences
         self.tokens += tokens
-
-
-@torch.inference_mode()
-def generate(
-    model: PreTrainedModel, prompts: list[list[int]], new_tokens: int, pad_id: int, processors: LogitsProcessorList
-) -> list[list[int]]:
-    """Greedy continuations of a batch of prompts, left-padded, each cut after its end-of-sequence token."""
-    longest, device = max(map(len, prompts)), next(model.parameters()).device
-    input_ids = torch.tensor([[pad_id] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    output = model.generate(
-        input_ids,
-        attention_mask=mask,
-        max_new_tokens=new_tokens,
-        do_sample=False,
-        pad_token_id=pad_id,
-        logits_processor=processors,
-    )
-    ends = model.generation_config.eos_token_id
-    ends = set(ends if isinstance(ends, list) else [ends])
-    return [until_end(row, ends) for row in output[:, longest:].tolist()]
-
-
-def until_end(tokens: list[int], ends: set[int]) -> list[int]:
-    """Tokens up to and with the first end-of-sequence token."""
-    stops = [position for position, token in enumerate(tokens) if token in ends]
-    return tokens[: stops[0] + 1] if stops else tokens
 
 
 def relabelled(samples: list[dict], answers: dict[str, list[int]], length: int) -> list[dict]:

@@ -2,14 +2,16 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import pandas as pd
 import torch
 
-from solid_utils import data, evaluation, models, params, schema, starts, training
+from solid_utils import data, fidelity, models, params, published_tasks, schema, starts, training
 from solid_utils.attacks import Plan, ft, oracle, sem
 from solid_utils.errors import StudyError
 from solid_utils.schema import RESULTS
+from solid_utils.scored import Scored
 from solid_utils.secured import SecuredSet, secured_set
 from solid_utils.state import State
 
@@ -46,7 +48,7 @@ class AttackRun:
             )
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
-        self.remembered = evaluation.Remembered(self.victim)
+        self.remembered = fidelity.Remembered(self.victim)
         settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
         self.state = State(f"{model}/attacks/{run}", settings | {"secured": self.secured, "revision": self.revision})
 
@@ -81,10 +83,10 @@ class AttackRun:
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Agreement, KL and cross-entropy on the validation prompts."""
         with models.precision(self.spec):
-            rows = evaluation.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
-        return {row["metric"]: row["value"] for row in rows}
+            scored = fidelity.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
+        return {row["metric"]: row["value"] for row in scored.rows}
 
-    def start_scores(self, seed: int) -> list[dict]:
+    def start_scores(self, seed: int) -> Scored:
         """Scores of the start, before any query; runs that share secured set, start and seed share them too."""
         shared = {
             "model": self.spec,
@@ -93,15 +95,17 @@ class AttackRun:
             "names": self.secured.names,
         }
         work = State(f"{self.model}/starts/{described(self.secured)}-{self.budget.attack.start}-{seed}", shared)
-        return work.cached("scores", lambda: self.scores(self.start(seed)))
+        return Scored(**work.cached("scores", lambda: asdict(self.scores(self.start(seed)))))
 
-    def scores(self, replica: torch.nn.Module) -> list[dict]:
+    def end_scores(self, seed: int) -> Scored:
+        """Scores of the trained replica."""
+        return Scored(**self.state.cached(f"end-{seed}", lambda: asdict(self.scores(self.replica(seed)))))
+
+    def scores(self, replica: torch.nn.Module) -> Scored:
         """Fidelity on the evaluation set and all benchmarks."""
         with models.precision(self.spec):
-            rows = evaluation.fidelity(replica, self.remembered, self.tokenizer, self.evaluation)
-            return rows + evaluation.run_benchmarks(
-                replica, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit
-            )
+            scored = fidelity.fidelity(replica, self.remembered, self.tokenizer, self.evaluation)
+            return scored + published_tasks.run_suite(replica, self.tokenizer, self.study, self.budget.evaluation)
 
     def train(self, seed: int) -> list[dict]:
         """Train from the start and keep the replica as the tensors that differ from the victim; returns the history.
@@ -140,10 +144,10 @@ class AttackRun:
         models.load_delta(replica, self.state.folder / f"seed-{seed}.safetensors")
         return replica
 
-    def finish(self, scores: list[dict], curve: pd.DataFrame, answers: pd.DataFrame) -> None:
+    def finish(self, scores: Scored, curve: pd.DataFrame, answers: pd.DataFrame) -> None:
         """Write scores, curve, answers and replicas, whole, then forget the state."""
         folder = RESULTS / self.model / "attacks" / self.run
-        schema.write(scores, schema.SCORES, folder / "scores.csv")
+        scores.write(folder)
         schema.write(curve, schema.CURVE, folder / "curve.csv")
         schema.write(answers, schema.ANSWERS, folder / "answers.csv")
         target = models.CHECKPOINTS / self.model / "attacks" / self.run

@@ -38,7 +38,10 @@ def order(lengths: list[int], batch: int, steps: int, seed: int) -> list[int]:
 
 
 class Collator:
-    """Samples -> a padded batch: input_ids, attention_mask and keep (positions that predict an answer token)."""
+    """Samples -> a padded batch: input_ids, attention_mask and keep (positions that predict an answer token).
+
+    `number`, (batch,), tells which sample each row is: its place in the training set.
+    """
 
     def __init__(self, pad_id: int):
         self.pad_id = pad_id
@@ -48,7 +51,8 @@ class Collator:
         keep = torch.zeros_like(input_ids, dtype=torch.bool)
         for row, sample in enumerate(samples):
             keep[row, sample["answer_start"] - 1 : len(sample["input_ids"]) - 1] = True
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "keep": keep}
+        number = torch.tensor([sample.get("number", row) for row, sample in enumerate(samples)])
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "keep": keep, "number": number}
 
 
 def answer_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -150,6 +154,7 @@ def train(
     if steps == 0:
         return [{"step": 0} | {f"validation_{name}": value for name, value in validate(model).items()}]
     device_batch = recipe.device_batch or recipe.batch
+    numbered = [sample | {"number": number} for number, sample in enumerate(samples)]
     arguments = TrainingArguments(
         output_dir=str(state),
         max_steps=steps,
@@ -179,7 +184,7 @@ def train(
         model,
         arguments,
         data_collator=Collator(pad_id),
-        train_dataset=[samples[index] for index in indices],
+        train_dataset=[numbered[index] for index in indices],
         eval_dataset=[],
         loss=loss,
         validate=validate,

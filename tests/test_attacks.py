@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig
 
 from solid_utils import starts, training
 from solid_utils.attacks import ft, oracle, part, recorded, sem, view

@@ -77,7 +77,7 @@ def test_too_small_a_disk_stops_before_the_run(llama, samples, tmp_path, monkeyp
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(StudyError, match="answers of 5 sequences needs 0.0 GB, 0.0 GB free"):
         recording(llama, secured_set(llama, "layers 0"), samples, tmp_path)
-    assert "disk: answers of 5 sequences" in capsys.readouterr().out
+    assert "disk: answers of 5 sequences needs about 0.0 GB, 0.0 GB free" in capsys.readouterr().out
 
 
 def test_a_folder_that_cannot_be_written_is_one_line(llama, samples, tmp_path):

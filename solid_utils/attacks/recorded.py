@@ -11,6 +11,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from solid_utils import machine
 from solid_utils.attacks.oracle import Oracle
@@ -45,12 +46,10 @@ def record(
     Raises StudyError when the disk does not hold them or they cannot be written.
     """
     tokens, numbers = [len(sample["input_ids"]) for sample in samples.values()], list(samples)
-    size = sum(tokens) * width * dtype.itemsize
-    print(f"disk: {folder.name} of {len(numbers)} sequences, {size / 1e9:.1f} GB in {folder}", flush=True)
-    machine.check_disk(size, folder, f"{folder.name} of {len(numbers)} sequences")
+    machine.check_disk(sum(tokens) * width * dtype.itemsize, folder, f"{folder.name} of {len(numbers)} sequences")
     batches = [[numbers[place] for place in batch] for batch in length_batches(tokens, TOKENS)]
     together, paths = max(1, FILE_BYTES // (TOKENS * width * dtype.itemsize)), []
-    for first in range(0, len(batches), together):
+    for first in tqdm(range(0, len(batches), together), desc=folder.name, unit="file", mininterval=5):
         paths.append(folder / f"{first:06}.safetensors")
         if not paths[-1].exists():
             computed = in_batches(samples, batches[first : first + together], compute, pad_id)

@@ -183,7 +183,7 @@ class AttackRun:
             "start": self.budget.attack.start,
             "attack": self.attack.attack,
             "recipe": recipe_text(self.recipe),
-            "view": self.seen.pair if self.attack.attack == "sem" else self.seen.answers,
+            "view": self.view,
             "labels": self.labels,
             "seed": seed,
             "steps": steps,
@@ -191,6 +191,14 @@ class AttackRun:
             "tokens": sum(len(sample["input_ids"]) for sample in asked),
             "flops": self.flops(steps),
         }
+
+    @property
+    def view(self) -> str:
+        """What this attack trains on, of all that is seen."""
+        if self.attack.attack != "sem":
+            return self.seen.answers
+        noise = f", {self.attack.noise} noise, {self.attack.repeats} askings a query" if self.seen.noisy else ""
+        return self.seen.pair + noise
 
     def order(self, seed: int, steps: int) -> list[int]:
         """Sample numbers in the order of `steps` steps."""

@@ -83,7 +83,7 @@ def counted(samples: list[dict], recipe: Recipe) -> tuple[int, int, int]:
 def ft_all(bench: Bench) -> None:
     """FT-all against the paper's set-up, and against a Trainer that pads as little as the engine does."""
     samples = data.samples("attack", bench.tokenizer, PAPER_LENGTH, SAMPLES)
-    recipe = Recipe(steps=4, batch=8, device_batch=4, **RATES)
+    recipe = Recipe(steps=3, batch=8, device_batch=4, **RATES)
     secured = secured_set(bench.victim, "layers 0")
     model = bench.attacker(secured)
     plan = ft.ft_all(model, secured, view.view(model, secured), samples)
@@ -150,7 +150,7 @@ def ft_closed(bench: Bench) -> None:
         sample | {"input_ids": sample["input_ids"][: sample["answer_start"] + ANSWER]}
         for sample in data.samples("attack", bench.tokenizer, LENGTH, SAMPLES)
     ]
-    recipe = Recipe(steps=8, batch=8, **RATES)
+    recipe = Recipe(steps=5, batch=8, **RATES)
     secured = secured_set(bench.victim, "top 1")
     model = bench.attacker(secured)
     seen = view.view(model, secured)

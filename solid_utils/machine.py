@@ -161,6 +161,7 @@ def check_disk(needed: int, folder: Path, what: str) -> None:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
+    print(f"disk: {what} needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free", flush=True)
     if needed > free:
         raise StudyError(
             f"{folder}: {what} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free; free some, e.g. by `dvc gc -w`"

@@ -142,7 +142,17 @@ class Tier(Section):
 class AttackRun(Section):
     secured: str
     attack: Literal["ft_all", "ft_closed", "sem"]
+    noise: Literal["fixed", "fresh"] = "fixed"  # of sap_dp: by the query, or new at each asking (answers: one)
+    repeats: Positive = 1  # how often SEM asks each query; it trains on the mean answer
     recipe: dict[str, dict] = {}  # tier -> what this run overrides in the tier's recipe
+
+    @model_validator(mode="after")
+    def noise_is_there(self) -> "AttackRun":
+        if (self.noise, self.repeats) != ("fixed", 1) and self.secured != "sap_dp":
+            raise ValueError(f"noise and repeats are of sap_dp, '{self.secured}' answers without noise; leave them out")
+        if self.repeats > 1 and self.attack != "sem":
+            raise ValueError(f"repeats: {self.attack} trains on answers, which have no mean; use attack: sem")
+        return self
 
 
 class CustomizationRun(Section):

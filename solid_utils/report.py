@@ -13,7 +13,7 @@ from string import Template
 
 import pandas as pd
 
-from solid_utils import display, errors, results, tables, verdicts
+from solid_utils import display, errors, ratios, results, tables, verdicts
 from solid_utils.errors import StudyError
 
 RESULTS, REFERENCE, REDRAWN = Path("results"), Path("reference"), Path("build/report")
@@ -175,7 +175,7 @@ class Report:
         missing = f"<h2>Not there</h2><ul>{notes}</ul>" if notes else ""
         facts = " · ".join(f"{html.escape(key)} {html.escape(value)}" for key, value in self.machine().items())
         models = html.escape(", ".join(self.results.models))
-        return PAGE.substitute(parts, models=models, missing=missing, machine=facts, signal=tables.SIGNAL_RULE)
+        return PAGE.substitute(parts, models=models, missing=missing, machine=facts, signal=ratios.SIGNAL_RULE)
 
     def machine(self) -> dict[str, str]:
         """The machine of a shipped run, as recorded with it; else this one."""

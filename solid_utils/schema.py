@@ -28,6 +28,10 @@ COST = ["steps", "queries", "tokens", "flops"]
 OUTCOME = ["benchmark", "domain", "shots", "metric", "value", "stderr", "n", "chance", "floor", "task_version"]
 SCORES = RUN + COST + OUTCOME
 
+# The items behind the scores, beside scores.csv: a score is sum of `value` / sum of `weight`. For fidelity an item is a
+# sample, `value` its agreeing tokens and `weight` its answer tokens; elsewhere `value` is the item's score, `weight` 1.
+ITEMS = ["model", "deployment", "attack", "seed", "steps", "benchmark", "item", "value", "weight"]
+
 # Training curves: validation after `step` optimizer steps. Rows with step 0 come before any training.
 CURVE = RUN + COST + ["split", "metric", "value"]
 

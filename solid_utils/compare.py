@@ -32,9 +32,8 @@ def headline(found: results.Results) -> pd.DataFrame:
     budgets = (budgets["tier"] + ", " + budgets["recipe"] + ", steps " + budgets["steps"].astype(str)).rename("budget")
     scores = ratios.outcomes(runs).query("state == 'end' and metric != 'perplexity'")
     scores = scores.join(budgets, on=["model", "run"])
-    scores["figure"] = scores["metric"].where(
-        scores["domain"] == "fidelity", scores["benchmark"] + ", " + scores["metric"]
-    )
+    plain = (scores["domain"] == "fidelity") & (scores["benchmark"] == ratios.EVALUATION)
+    scores["figure"] = scores["metric"].where(plain, scores["benchmark"] + ", " + scores["metric"])
     difficulty = found.difficulty[found.difficulty["seed"] == "mean"].rename(columns={"kind": "run", "dd": "value"})
     difficulty["figure"] = "DD, " + difficulty["secured"] + ", " + difficulty["start"]
     difficulty["budget"] = difficulty["tier"] + ", samples " + difficulty["n"].astype(str)

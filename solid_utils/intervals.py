@@ -30,6 +30,11 @@ from solid_utils.errors import StudyError
 
 LEVEL = 0.95
 DRAWS = 2000
+RULE = (
+    f"Brackets hold 95 % intervals: {DRAWS:,} paired bootstrap draws of items, the same for victim, start and replica, "
+    'and of attack seeds where there are several. With one seed they cover "items only": what other items would have '
+    "changed, not what another seed would. Scores without items of their own (items.csv) have none."
+)
 SEED = 20240301
 ROOM = 2_000_000  # items drawn at a time: a benchmark of 14,000 items would take 225 MB at once
 NAN = math.nan
@@ -136,7 +141,8 @@ def _means(benchmark: str, rows: pd.DataFrame, draws: int) -> dict[tuple[str, st
     """{(run, state): (1 + draws,) scores on one benchmark, seeds averaged}."""
     if rows.duplicated(["run", "state", "seed", "item"]).any() or not (rows["weight"] > 0).all():
         raise StudyError(f"intervals: {benchmark}: an item twice, or without a weight above 0; mend its items.csv")
-    wide = rows.pivot(index="item", columns=["run", "state", "seed"], values=["value", "weight"]).sort_index()
+    wide = rows.pivot(index="item", columns=["run", "state", "seed"], values=["value", "weight"])
+    wide = wide.sort_index().sort_index(axis=1)  # draws go by place: items and seeds in the same order everywhere
     if wide.isna().any(axis=None):
         runs = ", ".join(sorted(set(wide.columns[wide.isna().any()].get_level_values("run"))))
         raise StudyError(f"intervals: {benchmark}: {runs} lacks items that other runs have; score all on the same ones")

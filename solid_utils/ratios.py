@@ -11,6 +11,7 @@ from solid_utils.intervals import Draws
 from solid_utils.results import Results
 
 NOT_BENCHMARKS = ("fidelity", "customization")  # domains whose rows are other measures
+EVALUATION = "evaluation"  # fidelity on held-out prompts of the attack's kind: what "agreement" alone means
 SIGNAL_RULE = "A benchmark counts where the victim's score exceeds chance by more than two standard errors."
 OVER_BENCHMARKS = ("adr_mean_of_ratios", "adr_ratio_of_means", "chance_corrected_ratio")
 OVER_DOMAINS = ("adr_domains_mean_of_ratios", "adr_domains_ratio_of_means")  # definitions C and D
@@ -29,7 +30,7 @@ class Yardstick:
     counted: pd.DataFrame
     victim: Draws | None
 
-    def of(self, benchmarks: pd.Series | list[str]) -> "Yardstick":
+    def of(self, benchmarks: list[str]) -> "Yardstick":
         """The same for some of the benchmarks."""
         return replace(self, counted=self.counted.loc[benchmarks])
 

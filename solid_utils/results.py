@@ -78,7 +78,8 @@ def _items(folder: Path, models: list[str], scores: pd.DataFrame, missing: list[
         found = [run for run in runs if (run / "items.csv").exists()]
         tables += [schema.read(run / "items.csv", schema.ITEMS).assign(run=run.name) for run in found]
         if lacking := [run.name for run in runs if run not in found]:
-            missing.append(f"{model}: no items.csv beside the scores of {', '.join(lacking)}; no intervals there")
+            whose = f"the scores of {', '.join(lacking)}" if found else "any scores"
+            missing.append(f"{model}: no items.csv beside {whose}; no intervals there")
     items = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     return _that_give_scores(items.astype({"item": str, "seed": str}), scores, missing)
 

@@ -8,6 +8,7 @@ import pandas as pd
 from solid_utils import metrics
 from solid_utils.intervals import Draws, covers
 from solid_utils.ratios import (
+    EVALUATION,
     NOT_BENCHMARKS,
     OVER_BENCHMARKS,
     Resampled,
@@ -23,7 +24,6 @@ from solid_utils.results import Results, layers_of
 from solid_utils.tables_customization import customization_table
 
 NAN = float("nan")
-EVALUATION = "evaluation"  # held-out prompts of the attack's kind: what agreement and recovered share are about
 
 
 def make(results: Results) -> dict[str, pd.DataFrame]:
@@ -32,8 +32,8 @@ def make(results: Results) -> dict[str, pd.DataFrame]:
     return {
         "attacks": attack_table(results, rule, draws),
         "fidelity": fidelity_table(results, draws),
-        "benchmarks": benchmark_table(results, rule, draws),
-        "domains": domain_table(results, rule, draws),
+        "benchmarks": benchmark_table(results, rule),
+        "ratios": ratio_table(results, rule, draws),
         "difficulty": difficulty_table(results),
         "search": results.searches,
         "customization": customization_table(results, draws),
@@ -144,41 +144,29 @@ def share(results: Results, model: str, secured: str) -> float:
     return shares.get(layers[-1] + 1, NAN) - shares.get(layers[0], NAN) if layers else NAN
 
 
-def benchmark_table(results: Results, rule: pd.DataFrame, draws: Resampled) -> pd.DataFrame:
-    """Every run's score on every benchmark, at the start and at the end, beside victim, chance and floor.
-
-    `ratio` is the distillation ratio at the end, on benchmarks that count.
-    """
+def benchmark_table(results: Results, rule: pd.DataFrame) -> pd.DataFrame:
+    """Every run's score on every benchmark, at the start and at the end, beside victim, chance and floor."""
     runs = pd.concat([results.attacks, results.customizations], ignore_index=True)
     scores = outcomes(runs)
     scores = scores[~scores["domain"].isin(NOT_BENCHMARKS)][["model", "run", "state", "benchmark", "value", "stderr"]]
     victims = rule.rename(columns={"victim": "value", "victim_stderr": "stderr"}).assign(run="victim", state="end")
     scores = pd.concat([victims[scores.columns], scores], ignore_index=True)
-    table = rule.merge(scores, on=["model", "benchmark"], how="left")
-    return table.join(
-        pd.DataFrame([_ratio(row, rule, draws) for row in table.itertuples()], columns=with_ends("ratio"))
-    )
+    return rule.merge(scores, on=["model", "benchmark"], how="left")
 
 
-def _ratio(row, rule: pd.DataFrame, draws: Resampled) -> dict[str, float]:
-    """The distillation ratio of one row of benchmark_table: an ADR over a single benchmark."""
-    if not row.counts or row.state != "end" or row.run == "victim":
-        return {}
-    measure, name = yardstick(row.model, rule, draws).of([row.benchmark]), "adr_mean_of_ratios"
-    own = draws.get((row.model, row.run, row.state))
-    found = measure.ratios(pd.Series({row.benchmark: row.value}), own, (name,))
-    return {key.replace(name, "ratio"): value for key, value in found.items()}
+def ratio_table(results: Results, rule: pd.DataFrame, draws: Resampled) -> pd.DataFrame:
+    """How much of the victim each attack keeps: by domain (benchmark "all") and by benchmark, of those that count.
 
-
-def domain_table(results: Results, rule: pd.DataFrame, draws: Resampled) -> pd.DataFrame:
-    """How much of the victim each attack keeps in each capability domain, over the benchmarks that count."""
+    Over a single benchmark both ADRs are its distillation ratio.
+    """
     rows, scores = [], outcomes(results.attacks)
     for (model, run), of_run in scores[scores["state"] == "end"].groupby(["model", "run"], sort=False):
-        measure, own = yardstick(model, rule, draws), draws.get((model, run, "end"))
+        measure, own, replica = yardstick(model, rule, draws), draws.get((model, run, "end")), _benchmarks(of_run)
         for domain, names in measure.counted.groupby("domain", sort=False).groups.items():
-            found = measure.of(names).ratios(_benchmarks(of_run), own, OVER_BENCHMARKS)
-            rows.append({"model": model, "run": run, "domain": domain, "benchmarks": len(names)} | found)
-    return pd.DataFrame(rows, columns=["model", "run", "domain", "benchmarks", *with_ends(*OVER_BENCHMARKS)])
+            for label, part in [("all", list(names))] + [(name, [name]) for name in names]:
+                facts = {"model": model, "run": run, "domain": domain, "benchmark": label}
+                rows.append(facts | measure.of(part).ratios(replica, own, OVER_BENCHMARKS))
+    return pd.DataFrame(rows, columns=["model", "run", "domain", "benchmark", *with_ends(*OVER_BENCHMARKS)])
 
 
 def fidelity_table(results: Results, draws: Resampled) -> pd.DataFrame:

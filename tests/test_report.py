@@ -10,7 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from solid_utils import display, paper, report, results, tables, verdicts
+from solid_utils import display, paper, ratios, report, results, tables, verdicts
 from solid_utils.errors import StudyError
 from solid_utils.report import Report
 from solid_utils.verdicts import CONTRADICTED, NOT_TESTED, SUPPORTED
@@ -49,7 +49,7 @@ def verdict(found: Report, key: str) -> tuple[str, str]:
 
 
 def test_a_benchmark_counts_only_above_two_standard_errors(study):
-    rule = tables.benchmark_rule(study.results).set_index("benchmark")
+    rule = ratios.benchmark_rule(study.results).set_index("benchmark")
     assert rule["counts"].to_dict() == {name: name in COUNTED for name in BENCHMARKS}
     assert rule.loc["truthfulqa", "reason"] == "victim 0.270, chance 0.200, two standard errors 0.080"
     assert rule.loc["sums", "reason"] == ""
@@ -88,7 +88,7 @@ def test_share_of_a_set_that_is_no_prefix(study):
 def test_seeds_are_averaged_and_their_spread_enters_the_error(study):
     one = study.results.attacks[study.results.attacks["run"] == "solid-ft_all"]
     other = one.assign(seed=7, value=one["value"] + 0.02)
-    found = tables.outcomes(pd.concat([one, other]))
+    found = ratios.outcomes(pd.concat([one, other]))
     agreement = row(found, state="end", metric="agreement")
     assert agreement["value"] == pytest.approx(0.08)
     # items 0.01, shared by the seeds; the mean of 0.07 and 0.09 has the standard error 0.01
@@ -143,7 +143,7 @@ def altered(folder: Path, run: str, **changes) -> Report:
 def test_sem_verdict(study, tmp_path):
     found, measured = verdict(study, "sem_at_chance")
     assert found == CONTRADICTED
-    assert "2.0 % -> 80.0 %, 79.6 % recovered, chance-corrected ratio 80.0 %" in measured
+    assert "2.0 % -> 80.0 %, 79.6 % [60.0, 95.0] recovered, chance-corrected ratio 80.0 % [71.7, 87.5]" in measured
     narrow = altered(tmp_path / "narrow", "layer0-sem", kept=0.24)  # a copy on the attack's prompts, not elsewhere
     assert verdict(narrow, "sem_at_chance")[0] == NOT_TESTED
     assert "disagree" in verdict(narrow, "sem_at_chance")[1]
@@ -194,9 +194,9 @@ def test_placement_verdict(study, tmp_path):
 @pytest.mark.parametrize(
     "solid, expected",
     [
-        ({"sums": (0.30, 0.86), "words": (0.0, 0.27)}, SUPPORTED),  # 3.5 points below
-        ({"sums": (0.30, 0.85), "words": (0.0, 0.25)}, NOT_TESTED),  # 5 points below: 1 past the margin, error 2
-        ({"sums": (0.30, 0.70), "words": (0.0, 0.20)}, CONTRADICTED),  # 15 points below
+        ({"chain_sum": (0.30, 0.86), "words": (0.0, 0.27)}, SUPPORTED),  # 3.5 points below
+        ({"chain_sum": (0.30, 0.85), "words": (0.0, 0.25)}, NOT_TESTED),  # 5 points below: 1 past the margin, error 2
+        ({"chain_sum": (0.30, 0.70), "words": (0.0, 0.20)}, CONTRADICTED),  # 15 points below
     ],
 )
 def test_customization_verdict(tmp_path, solid, expected):
@@ -205,7 +205,7 @@ def test_customization_verdict(tmp_path, solid, expected):
 
 
 def test_customization_verdict_needs_a_gain_of_the_fully_open_model(tmp_path):
-    still = {"sums": (0.30, 0.31), "words": (0.0, 0.0)}
+    still = {"chain_sum": (0.30, 0.31), "words": (0.0, 0.0)}
     runs = {name: (deployment, secured, still) for name, (deployment, secured, _) in CUSTOMIZATIONS.items()}
     found, measured = verdict(Report(write_study(tmp_path, customizations=runs)), "solid_customization")
     assert found == NOT_TESTED and "gained too little" in measured
@@ -256,7 +256,7 @@ def test_the_page_stands_alone_and_says_everything(built):
     assert page.count("data:image/png;base64,") == 7
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert not re.search(r"\b20\d\d-\d\d|\$[a-z]", page)  # no date, no field left unfilled
-    for text in (tables.SIGNAL_RULE, "truthfulqa*", CONTRADICTED, "Made on: cpu"):
+    for text in (ratios.SIGNAL_RULE, "truthfulqa*", CONTRADICTED, "Made on: cpu"):
         assert text in page
 
 

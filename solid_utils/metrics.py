@@ -213,9 +213,10 @@ def _aligned(*scores: Scores) -> list[Scores]:
         if not other.index.is_unique:
             repeated = sorted(map(str, other.index[other.index.duplicated()].unique()))
             raise StudyError(f"metrics: {', '.join(repeated)} scored twice; keep one metric a benchmark")
-        unscored = other.index[np.isnan(other.to_numpy(float)).reshape(len(other), -1).any(axis=1)]
-        lonely = sorted(map(str, [*index.symmetric_difference(other.index), *unscored]))
-        if lonely:
+        lonely = [] if index.equals(other.index) else [*index.symmetric_difference(other.index)]
+        unscored = np.isnan(other.to_numpy(float)).reshape(len(other), -1).any(axis=1)
+        if lonely or unscored.any():
+            lonely = sorted(map(str, [*lonely, *other.index[unscored]]))
             raise StudyError(f"metrics: {', '.join(lonely)} not scored on both sides; score them or drop them first")
     resamples = next((other.columns for other in scores if other.ndim == 2), None)
     return [_across(other.reindex(index), resamples) for other in scores]

@@ -34,10 +34,6 @@ LATER = ["batch", "libraries"]  # columns that scores from before their introduc
 # sample, `value` its agreeing tokens and `weight` its answer tokens; elsewhere `value` is the item's score, `weight` 1.
 ITEMS = ["model", "deployment", "attack", "seed", "steps", "benchmark", "item", "value", "weight"]
 
-# The items behind the scores, beside scores.csv: a score is sum of `value` / sum of `weight`. For fidelity an item is a
-# sample, `value` its agreeing tokens and `weight` its answer tokens; elsewhere `value` is the item's score, `weight` 1.
-ITEMS = ["model", "deployment", "attack", "seed", "steps", "benchmark", "item", "value", "weight"]
-
 # Training curves: validation after `step` optimizer steps. Rows with step 0 come before any training.
 CURVE = RUN + COST + ["split", "metric", "value"]
 

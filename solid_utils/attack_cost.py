@@ -87,6 +87,9 @@ def cost_table(found: pd.DataFrame) -> pd.DataFrame:
     cheapest. `cost` is the most that one of them spent where none reached the level (`censored`). `of_legitimate`, of
     queries only: cost over the queries of the smallest legitimate customization in one epoch (paper Table 8).
     """
+    columns = [*SET, "level", "measure", "attack", "recipe", "seeds", "cost", "censored", "of_legitimate"]
+    if found.empty:
+        return pd.DataFrame(columns=columns)
     tables = []
     for measure in MEASURES:
         ranked = found.sort_values(["censored", measure], kind="stable")
@@ -96,7 +99,7 @@ def cost_table(found: pd.DataFrame) -> pd.DataFrame:
         tables.append(best.assign(measure=measure, cost=best[measure]))
     table = pd.concat(tables).sort_values([*ORDER, "level"], kind="stable", ignore_index=True)
     table["of_legitimate"] = (table["cost"] / legitimate_queries().min()).where(table["measure"] == "queries")
-    return table[[*SET, "level", "measure", "attack", "recipe", "seeds", "cost", "censored", "of_legitimate"]]
+    return table[columns]
 
 
 def at_budgets(points: pd.DataFrame, measure: str, budgets: Sequence[float]) -> pd.DataFrame:

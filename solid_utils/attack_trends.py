@@ -57,7 +57,8 @@ def difficulty_ranks(table: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataFr
         raise StudyError("difficulty: a secured set occurs twice; pass the rows of one start")
     rows = []
     for key, group in table.groupby(["model", "level", "measure"], sort=False):
-        sets = cheapest(group, "cost", ["secured"]).merge(difficulty, on=["model", "secured"])
+        spent = group[group["cost"] > 0]  # a cost of 0: a cell that was never run
+        sets = cheapest(spent, "cost", ["secured"]).merge(difficulty, on=["model", "secured"])
         for score in ("dd", "calibrated"):
             scored = sets.dropna(subset=score)
             rows.append([*key, score, len(scored), int(scored["censored"].sum()), *_correlations(scored, score)])

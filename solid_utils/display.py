@@ -5,7 +5,7 @@ import textwrap
 
 import pandas as pd
 
-from solid_utils import verdicts
+from solid_utils import attack_cost, verdicts
 from solid_utils.wording import interval_note, percent, points
 
 WIDTH = 120  # columns of a terminal
@@ -15,6 +15,7 @@ WRITTEN = {
     "percent": lambda value: f"{100 * value:.1f}",
     "text": str,
     "flag": lambda value: "yes" if value else "",
+    "figures": lambda value: f"{value:.3g}",
 }
 
 # Column -> heading and how a cell is written. Columns after "|" appear on the page but not in the terminal.
@@ -59,6 +60,28 @@ SHOWN = {
         "adr_mean_of_ratios": ("ADR A %", "percent"),
         "adr_ratio_of_means": ("ADR B %", "percent"),
         "chance_corrected_ratio": ("corr. %", "percent"),
+    },
+    "attack_cost": {
+        "deployment": ("deployment", "text"),
+        "secured": ("secured", "text"),
+        "level": ("recovered %", "percent"),
+        "measure": ("cost in", "text"),
+        "attack": ("best attack", "text"),
+        "cost": ("cost", "figures"),
+        "censored": ("not reached with", "flag"),
+        "of_legitimate": ("of a legitimate epoch %", "percent"),
+        "|": None,
+        "recipe": ("recipe", "text"),
+        "seeds": ("seeds", "count"),
+    },
+    "difficulty_ranks": {
+        "level": ("recovered %", "percent"),
+        "measure": ("cost in", "text"),
+        "score": ("ranked by", "text"),
+        "sets": ("sets", "count"),
+        "censored": ("not reached", "count"),
+        "spearman": ("Spearman", "number"),
+        "pearson": ("Pearson", "number"),
     },
     "difficulty": {
         "kind": ("kind", "text"),
@@ -196,6 +219,27 @@ def _read_benchmarks(rows: pd.DataFrame) -> str:
     )
 
 
+def _read_attack_cost(rows: pd.DataFrame) -> str:
+    queries = rows[(rows["measure"] == "queries") & (rows["level"] == rows["level"].min())]
+    if queries.empty:
+        return "no attack has run."
+    reached = queries[~queries["censored"]]
+    level, most = percent(queries["level"].iloc[0]), queries["cost"].max()
+    lead = (
+        f"{level} of what was missing was recovered, twice in a row, from {len(reached)} of {len(queries)} deployments"
+    )
+    return f"{lead}. {attack_cost.cap_sentence(reached['cost'].min() if len(reached) else most, reached.empty)}"
+
+
+def _read_difficulty_ranks(rows: pd.DataFrame) -> str:
+    known = rows.dropna(subset="spearman")
+    if known.empty:
+        return f"no correlation: {rows['censored'].max()} of at most {rows['sets'].max()} sets never reached the level."
+    best = known.loc[known["spearman"].abs().idxmax()]
+    found = f"{best['spearman']:.2f} over {best['sets']} secured sets"
+    return f"{best['score']} ranks the cost in {best['measure']} best: {found}."
+
+
 def _read_search(rows: pd.DataFrame) -> str:
     found = [
         f"start {row.start}: l* = {row.l_star}, DD {row.dd:.2f} against {(1 - row.epsilon) * row.ceiling:.2f} asked"
@@ -229,6 +273,8 @@ READINGS = {
     "fidelity": _read_fidelity,
     "benchmarks": _read_benchmarks,
     "ratios": _read_ratios,
+    "attack_cost": _read_attack_cost,
+    "difficulty_ranks": _read_difficulty_ranks,
     "search": _read_search,
     "difficulty": _read_difficulty,
     "customization": _read_customization,

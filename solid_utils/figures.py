@@ -31,6 +31,7 @@ from solid_utils.drawing import (
     legend_below,
     reach,
 )
+from solid_utils.figures_attacks import cost_by_depth, recovered_by_queries
 from solid_utils.figures_difficulty import (
     difficulty_choices,
     difficulty_prefix,
@@ -211,6 +212,8 @@ FIGURES: dict[str, tuple[str, Callable[[Tables], Drawing | None]]] = {
     "difficulty_choices": ("Distillation difficulty by size and by start", difficulty_choices),
     "agreement": ("What each attack recovers", agreement),
     "training": ("Agreement while training", training),
+    "recovered_by_queries": ("What queries buy", recovered_by_queries),
+    "cost_by_depth": ("What depth costs the attacker", cost_by_depth),
     "ratios": ("The paper's ratio and the ratio above chance", ratios),
     "customization": ("Customization", customization),
     "difficulty_recovered": ("Does difficulty foretell what an attack gets?", difficulty_recovered),

@@ -17,7 +17,10 @@ from solid_utils import display, errors, intervals, ratios, results, tables, ver
 from solid_utils.errors import StudyError
 
 RESULTS, REFERENCE, REDRAWN = Path("results"), Path("reference"), Path("build/report")
-TABLES = ("claims", "attacks", "fidelity", "benchmarks", "ratios", "search", "difficulty", "customization")
+TABLES = (
+    *("claims", "attacks", "fidelity", "attack_cost", "difficulty_ranks"),
+    *("benchmarks", "ratios", "search", "difficulty", "customization"),
+)
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -61,6 +64,15 @@ were measured. KL and CE (cross-entropy) are in nats.</p>
 $figure_agreement
 $figure_training
 $figure_ratios
+<h2>What theft costs</h2>
+<p>The cost of recovering a share of what was missing: that of the first of two consecutive points of a curve past it,
+where every point ends its own schedule. Not reached: the most that was spent is a lower bound. A run of the small tier
+has one such point, so all its levels are lower bounds, however far it came.</p>
+<div class="wide">$table_attack_cost</div>
+$figure_recovered_by_queries
+$figure_cost_by_depth
+<details><summary>Does distillation difficulty rank the cost?</summary>
+<div class="wide">$table_difficulty_ranks</div></details>
 <h2>Benchmarks</h2>
 <p>$signal Those with a star do not, and are left out of every ratio. Scores in percent, with standard errors over
 items.</p>

@@ -6,6 +6,7 @@ from functools import partial
 import pandas as pd
 
 from solid_utils import metrics
+from solid_utils.attack_cost import cost_table, costs
 from solid_utils.intervals import Draws, covers
 from solid_utils.ratios import (
     EVALUATION,
@@ -21,6 +22,7 @@ from solid_utils.ratios import (
     yardstick,
 )
 from solid_utils.results import Results, layers_of
+from solid_utils.tables_cost import point_table, rank_table
 from solid_utils.tables_customization import customization_table
 
 NAN = float("nan")
@@ -29,12 +31,17 @@ NAN = float("nan")
 def make(results: Results) -> dict[str, pd.DataFrame]:
     """Every table by name, as it is written to tables/NAME.csv (the claims are added by `verdicts`)."""
     rule, draws = benchmark_rule(results), resampled(results)
+    difficulty, points = difficulty_table(results), point_table(results)
+    cost = cost_table(costs(points))
     return {
         "attacks": attack_table(results, rule, draws),
         "fidelity": fidelity_table(results, draws),
         "benchmarks": benchmark_table(results, rule),
         "ratios": ratio_table(results, rule, draws),
-        "difficulty": difficulty_table(results),
+        "attack_points": points,
+        "attack_cost": cost,
+        "difficulty_ranks": rank_table(cost, difficulty),
+        "difficulty": difficulty,
         "search": results.searches,
         "customization": customization_table(results, draws),
         "training": training_table(results),

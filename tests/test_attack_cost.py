@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from solid_utils import attack_cost, attack_trends, censored, figures_attacks, grid, metrics
+from solid_utils import attack_cost, attack_trends, censored, figures_attacks, metrics
 from solid_utils.attack_cost import LEVELS
 from solid_utils.errors import StudyError
 
@@ -393,33 +393,3 @@ def test_figures_say_what_they_cannot_show():
     assert "no line: 0 of 18 points uncensored" in figures_attacks.cost_by_depth(hopeless)[1]
     hopeless["attack_points"] = hopeless["attack_points"].query("deployment != 'darknetz'")
     assert "from 0 of 7 deployments. Not reached with 12.8k" in figures_attacks.recovered_by_queries(hopeless)[1]
-
-
-# --- the plan of a grid
-
-
-def cells(*seconds: float) -> pd.DataFrame:
-    rows = [["layers 0", "sem", 100, (total - 10) / 100, 10] for total in seconds]
-    return pd.DataFrame(rows, columns=grid.CELLS)
-
-
-def test_plan_by_hand():
-    found = grid.plan(cells(600, 3000, 900, 1200, 300), cell_limit=2400, total_limit=2000)
-    assert found["seconds"].tolist() == pytest.approx([600, 3000, 900, 1200, 300])
-    assert found["ends_at"].dropna().tolist() == pytest.approx([600, 1500, 1800])
-    expected = ["runs", "not run: 50.0 min of 40.0 min a cell", "runs", "not run: 20.0 min of 8.3 min left", "runs"]
-    assert found["verdict"].tolist() == expected
-    lines = grid.printed(found).splitlines()
-    assert len(lines) == 1 + 5 + 1
-    assert lines[-1] == "3 of 5 cells run, 30.0 min; the others are censored at nothing spent"
-
-
-@examples
-@given(seconds=st.lists(st.floats(20, 5000), min_size=1, max_size=12), total=st.floats(100, 10_000))
-def test_plan_keeps_its_limits_and_leaves_out_only_what_does_not_fit(seconds, total):
-    found = grid.plan(cells(*seconds), 2400, total)
-    runs = found["verdict"] == grid.RUNS
-    assert found.loc[runs, "seconds"].sum() <= total + 1e-6 and (found.loc[runs, "seconds"] <= 2400).all()
-    before = found["seconds"].where(runs, 0).cumsum().shift(fill_value=0)
-    fits = (found["seconds"] <= 2400) & (before + found["seconds"] <= total)
-    assert (fits == runs).all()

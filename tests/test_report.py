@@ -362,7 +362,7 @@ def test_two_builds_are_byte_identical_and_leave_nothing_stale(built, folder, tm
     Report(folder).write(tmp_path)
     files = sorted(path.relative_to(built) for path in built.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
-    assert len([path for path in files if path.suffix == ".png"]) == 7
+    assert len([path for path in files if path.suffix == ".png"]) == 9
     assert {path.name for path in files} >= {"report.html", "metrics.json", "claims.csv", "attacks.csv"}
     for path in files:
         assert (built / path).read_bytes() == (tmp_path / path).read_bytes(), path
@@ -370,7 +370,7 @@ def test_two_builds_are_byte_identical_and_leave_nothing_stale(built, folder, tm
 
 def test_the_page_stands_alone_and_says_everything(built):
     page = (built / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == 7
+    assert page.count("data:image/png;base64,") == 9
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert not re.search(r"\b20\d\d-\d\d|\$[a-z]", page)  # no date, no field left unfilled
     for text in (ratios.SIGNAL_RULE, "truthfulqa*", CONTRADICTED, "Made on: cpu"):
@@ -409,7 +409,7 @@ def test_two_models_get_a_figure_each_and_a_column(folder, tmp_path):
     write_study(tmp_path / "results", model="other", attacks={"solid-ft_all": ATTACKS["solid-ft_all"]})
     found = Report(tmp_path / "results")
     found.write(tmp_path / "out")
-    assert len(list((tmp_path / "out" / "figures").glob("other-*.png"))) == 7
+    assert len(list((tmp_path / "out" / "figures").glob("other-*.png"))) == 9
     assert "model" in display.compact("attacks", found.tables["attacks"]).columns
     assert len(found.tables["claims"]) == 2 * len(paper.CLAIMS)
 

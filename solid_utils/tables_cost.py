@@ -1,0 +1,43 @@
+"""The attacker's cost from a results folder: points of attack curves, the cost table, and how DD ranks it."""
+
+import pandas as pd
+
+from solid_utils import attack_cost, attack_trends
+from solid_utils.ratios import EVALUATION, states
+from solid_utils.results import Results, layers_of
+
+KEYS = ["model", "deployment", "secured", "attack", "recipe", "seed", "steps", *attack_cost.MEASURES]
+
+
+def point_table(results: Results) -> pd.DataFrame:
+    """Every attack run before any query and at its end, columns attack_cost.POINTS: only an end ends its schedule.
+
+    Start and view stand in `recipe`, so that attacks that differ in them are different attacks.
+    """
+    scores = states(results.attacks)
+    rows = scores[(scores["metric"] == "agreement") & (scores["benchmark"] == EVALUATION)].copy()
+    rows["agreement"] = rows["value"].astype(float)
+    rows["recipe"] = (
+        rows["recipe"] + ", start " + rows["start"] + ", sees " + rows["view"].groupby(rows["run"]).transform("last")
+    )
+    first = rows[rows["steps"] == 0].set_index(["model", "run", "seed"])["agreement"].rename("start_agreement")
+    rows = rows.join(first, on=first.index.names)
+    rows["depth"] = [
+        depth(results, model, secured) for model, secured in rows[["model", "secured"]].itertuples(index=False)
+    ]
+    points = rows.drop_duplicates(["model", "run", "seed", "steps"])
+    return points[attack_cost.POINTS].reset_index(drop=True)
+
+
+def depth(results: Results, model: str, secured: str) -> int:
+    """How many decoder layers a secured set holds whole."""
+    if secured == "all":
+        prefixes = results.difficulty[(results.difficulty["model"] == model) & (results.difficulty["kind"] == "prefix")]
+        return int(prefixes["layers"].max()) if len(prefixes) else 0
+    return len(layers_of(secured))
+
+
+def rank_table(costs: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataFrame:
+    """attack_trends.difficulty_ranks, under the first start that was scored for most sets."""
+    scored = difficulty[difficulty["start"] == difficulty["start"].mode().get(0)]
+    return attack_trends.difficulty_ranks(costs, scored.drop_duplicates(["model", "secured"]))

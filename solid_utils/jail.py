@@ -24,10 +24,10 @@ import sys
 MIB = 2**20
 NOBODY = 65534  # the uid and gid of the program, as it sees them; as root also those that the kernel checks
 TOKEN = 32  # bytes
-# Per process. At most 8 processes or threads, so these also bound their sum. A core limit of 1, unlike 0, also keeps
-# the kernel from piping a dump to the machine's crash reporter, see core(5).
+# Per process, and at most 8 processes or threads (an ordinary user's two outer ones count), so their sum is bounded,
+# too. A core limit of 1, unlike 0, keeps the kernel from piping a dump to the machine's crash reporter, see core(5).
 LIMITS = {
-    resource.RLIMIT_AS: 1024 * MIB,
+    resource.RLIMIT_AS: 512 * MIB,
     resource.RLIMIT_FSIZE: 4 * MIB,
     resource.RLIMIT_NOFILE: 32,
     resource.RLIMIT_NPROC: 8,

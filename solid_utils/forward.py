@@ -134,7 +134,7 @@ class LastLogits:
             if cache:
                 # Shorter prefixes leave a masked gap before the rest; positions go on as if it were not there.
                 position_ids = (torch.tensor(starts)[:, None] + positions).to(self.model.device)
-                inputs = {"past_key_values": _selected(cache, family), "use_cache": True, "position_ids": position_ids}
+                inputs = {"past_key_values": selected(cache, family), "use_cache": True, "position_ids": position_ids}
             logits = self._logits(input_ids, torch.cat([prefix_mask[list(family)], mask], dim=1), keep, **inputs)
             yield from zip(indices, logits.split(counts), strict=True)
 
@@ -151,7 +151,7 @@ def shares_prefixes(model, longest: int) -> bool:
     return takes_positions and longest <= window and all(type(layer) in KEYS_AND_VALUES for layer in layers)
 
 
-def _selected(cache: DynamicCache, families: tuple[int, ...]) -> DynamicCache:
+def selected(cache: DynamicCache, families: Sequence[int]) -> DynamicCache:
     """A cache with one row for each entry of `families`; the given one stays as it is."""
     chosen = copy.copy(cache)
     chosen.layers = [copy.copy(layer) for layer in cache.layers]  # selecting and appending make new tensors

@@ -2,7 +2,9 @@
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+
+from solid_utils.forward import answer_logits, selected
 
 LOOK_BACK = 2  # tokens more than a stop string's own: the model may spell it otherwise, as in lm-eval
 
@@ -15,11 +17,23 @@ def generate(
     pad_id: int,
     processors: LogitsProcessorList | None = None,
     stopping: StoppingCriteriaList | None = None,
+    prefix: DynamicCache | None = None,
 ) -> list[list[int]]:
-    """Greedy continuations of a batch of prompts, left-padded, each cut after its end-of-sequence token."""
-    longest, device = max(map(len, prompts)), next(model.parameters()).device
-    input_ids = torch.tensor([[pad_id] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    """Greedy continuations of a batch of prompts, each cut after its end-of-sequence token.
+
+    Prompts are padded on the left, after `prefix`, the keys and values of what they begin with, where they share that.
+    """
+    shared, device = prefix.get_seq_length() if prefix else 0, next(model.parameters()).device
+    longest = max(map(len, prompts))
+    gaps = [longest - len(prompt) for prompt in prompts]
+    rows = zip(prompts, gaps, strict=True)
+    input_ids = torch.tensor(
+        [prompt[:shared] + [pad_id] * gap + prompt[shared:] for prompt, gap in rows], device=device
+    )
+    mask = torch.ones_like(input_ids)
+    for row, gap in enumerate(gaps):
+        mask[row, shared : shared + gap] = 0
+    known = {"past_key_values": selected(prefix, [0] * len(prompts))} if prefix else {}
     output = model.generate(
         input_ids,
         attention_mask=mask,
@@ -28,10 +42,19 @@ def generate(
         pad_token_id=pad_id,
         logits_processor=processors,
         stopping_criteria=stopping,
+        **known,
     )
     ends = model.generation_config.eos_token_id
     ends = set(ends if isinstance(ends, list) else [ends])
     return [until_end(row, ends) for row in output[:, longest:].tolist()]
+
+
+def prefix_cache(model: PreTrainedModel, tokens: list[int]) -> DynamicCache:
+    """Keys and values of one row of tokens."""
+    input_ids = torch.tensor([tokens], device=next(model.parameters()).device)
+    cache, nothing = DynamicCache(config=model.config), torch.zeros_like(input_ids, dtype=torch.bool)
+    answer_logits(model, input_ids, torch.ones_like(input_ids), nothing, past_key_values=cache, use_cache=True)
+    return cache
 
 
 def until_end(tokens: list[int], ends: set[int]) -> list[int]:

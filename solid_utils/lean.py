@@ -13,12 +13,20 @@ from lm_eval.models.utils import (
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import Tensor
 from tqdm import tqdm
-from transformers import StoppingCriteriaList
+from transformers import DynamicCache, StoppingCriteriaList
 
 from solid_utils import machine
 from solid_utils.errors import StudyError
-from solid_utils.forward import BATCH_COST, TOKEN_BUDGET, LastLogits, length_batches, measuring
-from solid_utils.generation import RowStops, generate
+from solid_utils.forward import (
+    BATCH_COST,
+    TOKEN_BUDGET,
+    LastLogits,
+    length_batches,
+    measuring,
+    shared_prefixes,
+    shares_prefixes,
+)
+from solid_utils.generation import RowStops, generate, prefix_cache
 
 NEW_TOKENS = 256  # of an answer whose task names no limit, as in HFLM
 GENERATED = 4  # token budgets a generated batch may fill: a step takes about as long for many rows as for one
@@ -30,7 +38,7 @@ class LeanLM(TemplateLM):
 
     Requests with the same model input run once (the four letters of an MMLU question), requests with a common prefix
     share its keys and values (the endings of a HellaSwag context), and the output head sees answer positions only.
-    Texts are generated in batches of like length, where each row ends on its own.
+    Texts are generated likewise, in batches of like length where each row ends on its own.
     """
 
     def __init__(self, model, tokenizer, token_budget: int = TOKEN_BUDGET) -> None:
@@ -77,16 +85,28 @@ class LeanLM(TemplateLM):
         What HFLM gives for a batch of one. Raises StudyError where sampling is asked for, or no room for a prompt left.
         """
         asked = [self._asked(*request.args) for request in requests]
-        sizes = [len(context) + limit for context, _, limit in asked]
         texts = [""] * len(requests)
         with measuring(self.model), tqdm(total=len(requests), desc="answers", unit="answer", leave=False) as progress:
-            fixed = BATCH_COST * max(limit for _, _, limit in asked)  # a forward a new token
-            for batch in length_batches(sizes, GENERATED * self.token_budget, fixed):
-                for index, text in zip(batch, self._generate([asked[index] for index in batch]), strict=True):
-                    texts[index] = text
-                progress.update(len(batch))
-                machine.release_memory(machine.GROWTH)
+            for shared, family in self._families(asked):
+                prefix = prefix_cache(self.model, asked[family[0]][0][:shared]) if shared else None
+                sizes = [len(asked[index][0]) - shared + asked[index][2] for index in family]
+                fixed = BATCH_COST * max(asked[index][2] for index in family)  # a forward a new token
+                for batch in length_batches(sizes, GENERATED * self.token_budget, fixed, held=shared):
+                    indices = [family[place] for place in batch]
+                    for index, text in zip(indices, self._generate([asked[n] for n in indices], prefix), strict=True):
+                        texts[index] = text
+                    progress.update(len(batch))
+                    machine.release_memory(machine.GROWTH)
         return texts
+
+    def _families(self, asked: list[tuple[list[int], list[str], int]]) -> list[tuple[int, list[int]]]:
+        """(shared tokens, requests) of contexts that begin alike, such as with the same worked examples."""
+        order = sorted(range(len(asked)), key=lambda index: asked[index][0])
+        longest = max((len(context) + limit for context, _, limit in asked), default=0)
+        if not order or not shares_prefixes(self.model, longest):
+            return [(0, order)] if order else []
+        families = shared_prefixes([tuple(asked[index][0]) for index in order], [1] * len(order))
+        return [(shared, [order[place] for place in members]) for shared, members in families]
 
     def _asked(self, context: str, settings: dict) -> tuple[list[int], list[str], int]:
         """(tokens of the context, cut on the left so that the answer fits; stop strings; new tokens at most)."""
@@ -102,10 +122,12 @@ class LeanLM(TemplateLM):
         stops = handle_stop_sequences(settings["until"], eos=self.tokenizer.decode(self.eot_token_id))
         return self.tok_encode(context)[-(self.max_length - limit) :], stops, limit
 
-    def _generate(self, asked: list[tuple[list[int], list[str], int]]) -> list[str]:
+    def _generate(self, asked: list[tuple[list[int], list[str], int]], prefix: DynamicCache | None) -> list[str]:
         contexts, stops, limits = zip(*asked, strict=True)
         ends = RowStops(self.tokenizer, stops, limits, max(map(len, contexts)))
-        rows = generate(self.model, contexts, max(limits), self.eot_token_id, stopping=StoppingCriteriaList([ends]))
+        rows = generate(
+            self.model, contexts, max(limits), self.eot_token_id, stopping=StoppingCriteriaList([ends]), prefix=prefix
+        )
         texts = [self.tokenizer.decode(row, skip_special_tokens=True) for row in rows]
         return [postprocess_generated_text(text, stop, None) for text, stop in zip(texts, stops, strict=True)]
 

@@ -117,6 +117,23 @@ def test_generated_texts_equal_lm_evals_own(tokenizer, speaker, token_budget):
     assert LeanLM(speaker, tokenizer, token_budget).generate_until(asked) == theirs
 
 
+def test_a_shared_beginning_is_read_once(tokenizer, speaker):
+    """Three families: the same worked examples before questions of several lengths, others, and a prompt alone."""
+    first, second = "Question: one? Answer: two. " * 5, "Context: the end. " * 8
+    texts = [
+        *(first + rest for rest in ("And now?", "So", "Which one is it now?")),
+        second + "a",
+        second + "or b",
+        "No.",
+    ]
+    asked, shapes = answers(texts, ["never said"], limit=3), []
+    speaker.get_input_embeddings().register_forward_pre_hook(lambda _, arguments: shapes.append(arguments[0].shape))
+    said = LeanLM(speaker, tokenizer).generate_until(asked)
+    assert (1, len(first)) in shapes and (1, len(second)) in shapes
+    assert max(rows * width for rows, width in shapes) == len(second)
+    assert said == alone(speaker, tokenizer, asked)
+
+
 def test_generation_ends_with_its_last_row(tokenizer, speaker):
     """The first row says its stop later than the second, and neither goes on to the limit."""
     first, second = alone(speaker, tokenizer, answers(TEXTS[:2], ["never said"]))

@@ -1,0 +1,121 @@
+"""Speed and equality of the evaluation, beside the plain `lm_eval` command on the same tasks and model.
+
+    make bench B=evaluation          about 3 minutes on 2 CPU cores; needs `dvc repro victim@smollm2-135m`
+
+The first LIMIT items of each benchmark, the study's victim. In float32 the command itself runs and every number and
+every item must be equal. In bfloat16, where rounding depends on which requests share a batch, items that flipped are
+listed, and both are timed: the plain one as the command runs it (simple_evaluate), its start and the model's loading
+not counted, with BATCH requests a batch, which serves it better than its default of one. Ours is timed as for a
+replica: its requests are built already, for the victim.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import lm_eval
+import torch
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from plain import bar
+
+from solid_utils import data, machine, models, params
+from solid_utils.benchmarks import SUITES, TASKS
+from solid_utils.evaluation import run_benchmarks
+from solid_utils.scored import Scored
+
+MODEL, LIMIT, BATCH = "smollm2-135m", 4, 16
+NAMES = (*SUITES["small"], "gsm8k_cot")  # by likelihood, and one that generates
+COUNTS = {"gsm8k_cot": "strict-match"}  # the filter that counts, where a task has several
+Values = dict[tuple[str, int], float]  # (benchmark, item) -> value
+
+
+def command() -> tuple[dict, Values]:
+    """What the plain command says in float32: its results by task, and its items."""
+    folder = models.CHECKPOINTS / MODEL / "victim"
+    with tempfile.TemporaryDirectory() as out:
+        call = ["-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={folder},dtype=float32"]
+        call += ["--tasks", ",".join(NAMES), "--include_path", str(TASKS), "--limit", str(LIMIT), "--log_samples"]
+        call += ["--batch_size", str(BATCH), "--device", str(machine.device()), "--output_path", out]
+        subprocess.run([sys.executable, *call], check=True, capture_output=True)
+        results = json.loads(next(Path(out).rglob("results_*.json")).read_text())["results"]
+        samples = {
+            name: [json.loads(line) for path in Path(out).rglob(f"samples_{name}_*.jsonl") for line in path.open()]
+            for name in NAMES
+        }
+    return results, by_item(samples, results)
+
+
+def by_item(samples: dict[str, list[dict]], results: dict) -> Values:
+    """lm-eval's logged samples -> values of what counts."""
+    values = {}
+    for name, answers in samples.items():
+        kept = COUNTS.get(name, "none")
+        metric = next(key.split(",")[0] for key in results[name] if key.endswith(f",{kept}"))
+        values |= {(name, one["doc_id"]): float(one[metric]) for one in answers if one["filter"] == kept}
+    return values
+
+
+def ours(model, tokenizer) -> tuple[Scored, Values, float]:
+    begun = time.perf_counter()
+    scored = run_benchmarks(model, tokenizer, data.BENCHMARKS, NAMES, LIMIT)
+    seconds = time.perf_counter() - begun
+    return scored, {(item["benchmark"], int(item["item"])): item["value"] for item in scored.items}, seconds
+
+
+def plain(model, tokenizer) -> tuple[Values, int, float]:
+    """As the command runs it, on a model in memory: values, requests and seconds."""
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH, device=str(machine.device()))
+    manager, begun = TaskManager(include_path=str(TASKS)), time.perf_counter()
+    found = lm_eval.simple_evaluate(lm, tasks=list(NAMES), task_manager=manager, limit=LIMIT, log_samples=True)
+    seconds = time.perf_counter() - begun
+    requests = sum(len(one["arguments"]) for name in NAMES for one in found["samples"][name] if counted(name, one))
+    return by_item(found["samples"], found["results"]), requests, seconds
+
+
+def counted(name: str, sample: dict) -> bool:
+    return sample["filter"] == COUNTS.get(name, "none")
+
+
+def flipped(first: Values, second: Values) -> list[str]:
+    return [f"{name} {item}" for (name, item), value in sorted(first.items()) if value != second[name, item]]
+
+
+def equal(victim, tokenizer) -> None:
+    """Float32 against the command."""
+    results, theirs = command()
+    scored, values, _ = ours(victim, tokenizer)
+    worst = 0.0
+    for row in scored.rows:
+        metric = f"{row['metric']},{COUNTS.get(row['benchmark'], 'none')}"
+        worst = max(worst, abs(row["value"] - results[row["benchmark"]][metric]))
+    differ = flipped(values, theirs)
+    print(f"float32, {len(values)} items: numbers differ by {worst:g} at most; items that differ: {differ or 'none'}")
+    bar("evaluation_equal", len(differ) + worst, 0, below=True)
+
+
+def speed(victim, tokenizer) -> None:
+    """Bfloat16 against what the command runs: plain before and after ours, so that a busy machine shows."""
+    model = victim.to(torch.bfloat16)
+    theirs, requests, before = plain(model, tokenizer)
+    _, values, seconds = ours(model, tokenizer)
+    _, _, after = plain(model, tokenizer)
+    rates = ", ".join(f"{requests / taken:.1f}" for taken in (before, after))
+    print(f"bfloat16, {requests} requests: plain {rates} a second, ours {requests / seconds:.1f}")
+    print(f"items that flipped: {', '.join(flipped(values, theirs)) or 'none'}")
+    bar("evaluation_speed", min(before, after) / seconds, 1)
+
+
+def main() -> None:
+    study = params.load()
+    torch.set_num_threads(study.threads)
+    victim, tokenizer, _ = models.load_victim(MODEL, study.model(MODEL))
+    equal(victim, tokenizer)
+    speed(victim, tokenizer)
+
+
+if __name__ == "__main__":
+    main()

@@ -16,16 +16,15 @@ MMLU = [mmlu_row(number) | {"examples": EXAMPLES} for number in range(5)]
 MORE_MMLU = [mmlu_row(number) | {"examples": EXAMPLES} for number in range(10, 12)]
 SENTENCE = "The quick brown fox jumps over the lazy dog and then it sleeps"  # 13 words
 C4 = [{"text": f"Story {number}. " + f"{SENTENCE} quietly. " * 6} for number in range(4)]
-SOLUTIONS = {"total": ["c = a + b", "return c"], "larger": ["c = max(a, b)", "return c"], "text": ["return str()"]}
 PROBLEMS = [
     {
         "task_id": f"HumanEval/{number}",
         "prompt": f'def {name}(a, b):\n    """{name.title()} of two numbers."""\n',
         "entry_point": name,
-        "canonical_solution": "".join(f"    {line}\n" for line in lines),
+        "canonical_solution": f"    return {solution}\n",
         "test": "def check(candidate):\n    assert candidate(2, 3) is not None\n",
     }
-    for number, (name, lines) in enumerate(SOLUTIONS.items())
+    for number, (name, solution) in enumerate({"total": "a + b", "larger": "max(a, b)", "text": "str()"}.items())
 ]
 
 

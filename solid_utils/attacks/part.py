@@ -36,6 +36,9 @@ class SecuredPart:
     def __init__(self, model: PreTrainedModel, seen: View, states: Recorded | None):
         self.model, self.seen, self.states = model, seen, states
         self.layers = DecoderLayers(model)
+        if model.device.type == "cpu":
+            # Forward and backward of 16 x 128 tokens in bfloat16: 15 ms a layer, with PyTorch's fused attention 50 ms.
+            model.set_attn_implementation("eager")
 
     def begun(self, batch: Batch) -> AbstractContextManager:
         """For the duration, a forward of this batch begins at the recorded states."""

@@ -61,8 +61,8 @@ def expected_agreement(logits: Tensor, scale: float, repeats: int) -> float:
     """
     top = logits.double().topk(min(NEAR, logits.shape[1])).values  # (positions, near)
     margins = (top[:, :1] - top[:, 1:]) / (scale * math.sqrt(2 / repeats))
-    noise = torch.linspace(-6, 6, 121, dtype=torch.float64, device=logits.device)
-    density = torch.softmax(-noise.square() / 2, 0)  # (121,)
+    noise = torch.linspace(-6, 6, 41, dtype=torch.float64, device=logits.device)
+    density = torch.softmax(-noise.square() / 2, 0)  # (41,)
     kept = sum(
         share * torch.special.log_ndtr(margins + z).sum(1).exp() for z, share in zip(noise, density, strict=True)
     )
@@ -74,8 +74,8 @@ def repeats_needed(logits: Tensor, scale: float, agreement: float) -> int:
 
     Raises StudyError where a million times is not enough.
     """
-    counts = range(1, MOST + 1)
-    place = bisect.bisect_left(counts, agreement, key=lambda repeats: expected_agreement(logits, scale, repeats))
+    counts, near = range(1, MOST + 1), logits.topk(min(NEAR, logits.shape[1])).values
+    place = bisect.bisect_left(counts, agreement, key=lambda repeats: expected_agreement(near, scale, repeats))
     if place == MOST:
         raise StudyError(f"noise averaging: {agreement:.1%} agreement needs over {MOST:,} repeats; ask for less")
     return counts[place]

@@ -23,7 +23,8 @@ def test_a_secured_head_gives_its_width_away(architecture):
     model, width = build(architecture), WIDTHS[architecture]
     found, gap = leaks.estimated_width(leaks.spectrum(answers(model, 8)))
     assert found == width and gap > 1000
-    assert leaks.estimated_width(leaks.spectrum(answers(model, 8)[: width - 1]))[1] < 10  # too few positions
+    too_few = answers(model, 8)[: width - 1]
+    assert leaks.estimated_width(leaks.spectrum(too_few.repeat(9, 1)))[1] < 10  # asking the same again adds nothing
 
 
 def test_a_secured_head_gives_its_span_away(llama):

@@ -19,14 +19,17 @@ MOST = 10**6  # repeats of one query
 
 
 def spectrum(logits: Tensor) -> Tensor:
-    """Singular values, largest first, float64 (min(positions, vocab),), of stacked logits (positions, vocab)."""
-    return torch.linalg.svdvals(logits.double())
+    """Singular values, largest first, float64, of stacked logits (positions, vocab).
+
+    Equal rows count once: texts that begin alike have the same logits there, and look like an end of the spectrum.
+    """
+    return torch.linalg.svdvals(logits.unique(dim=0).double())
 
 
 def estimated_width(values: Tensor) -> tuple[int, float]:
     """Width of the states that enter the head, and the ratio of singular values there: the widest gap of a spectrum.
 
-    It takes more positions than the width; with fewer there is no gap and the ratio is near 1. A final LayerNorm leaves
+    It takes more distinct positions than the width; with fewer there is no gap and the ratio is near 1. A final LayerNorm leaves
     one dimension less, a bias adds one; logits that are capped (Gemma 2) have to be uncapped first.
     """
     gaps = values.clamp(min=torch.finfo(values.dtype).tiny).log().diff().neg()

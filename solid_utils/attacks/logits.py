@@ -16,6 +16,7 @@ from solid_utils.errors import StudyError
 
 NEAR = 64  # most likely tokens that may take the first place from the first one
 MOST = 10**6  # repeats of one query
+LEAST = 4  # width that is looked for
 
 
 def spectrum(logits: Tensor) -> Tensor:
@@ -29,11 +30,12 @@ def spectrum(logits: Tensor) -> Tensor:
 def estimated_width(values: Tensor) -> tuple[int, float]:
     """Width of the states that enter the head, and the ratio of singular values there: the widest gap of a spectrum.
 
-    It takes more distinct positions than the width; with fewer there is no gap and the ratio is near 1. A final LayerNorm leaves
-    one dimension less, a bias adds one; logits that are capped (Gemma 2) have to be uncapped first.
+    It takes more distinct positions than the width; with fewer there is no gap and the ratio is near 1. A final
+    LayerNorm leaves one dimension less, a bias adds one; logits that are capped (Gemma 2) have to be uncapped first.
+    The first values, far apart in any model, are passed over.
     """
-    gaps = values.clamp(min=torch.finfo(values.dtype).tiny).log().diff().neg()
-    return gaps.argmax().item() + 1, gaps.max().exp().item()
+    gaps = values.clamp(min=torch.finfo(values.dtype).tiny).log().diff().neg()[LEAST - 1 :]
+    return gaps.argmax().item() + LEAST, gaps.max().exp().item()
 
 
 def head_span(logits: Tensor, width: int) -> Tensor:

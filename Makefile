@@ -34,7 +34,7 @@ test: setup ## set-up, lint, format, notebooks without outputs, all tests
 	ruff check
 	ruff format --check
 	nbstripout --verify notebooks/*.ipynb
-	python -m pytest -v --durations=10
+	python -m pytest -v -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 tables: setup ## redraw tables, figures and report from results/, else from reference/; no model needed
 	@python -m solid_utils.report

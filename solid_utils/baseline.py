@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from solid_utils import data, errors, evaluation, models, params, schema
+from solid_utils import data, errors, fidelity, models, params, published_tasks, schema
 from solid_utils.schema import RESULTS
 
 
@@ -20,13 +20,12 @@ def measure(name: str) -> Path:
     victim, tokenizer, revision = models.load_victim(name, spec)
     samples = data.samples("evaluation", tokenizer, budget.length, budget.evaluation.samples)
     with models.precision(spec):
-        rows = evaluation.fidelity(victim, victim, tokenizer, samples)
-        rows += evaluation.run_benchmarks(victim, tokenizer, data.BENCHMARKS, budget.evaluation.limit)
+        scored = fidelity.fidelity(victim, victim, tokenizer, samples)
+        scored += published_tasks.run_suite(victim, tokenizer, study, budget.evaluation)
     identity = {"model": name, "revision": revision, "tier": study.tier, "dtype": spec.dtype, "seed": "none"}
     blank = {key: "none" for key in schema.RUN if key not in identity} | {key: 0 for key in schema.COST}
-    path = RESULTS / name / "victim" / "scores.csv"
-    schema.write([identity | blank | row for row in rows], schema.SCORES, path)
-    return path
+    scored.of(identity | blank).write(RESULTS / name / "victim")
+    return RESULTS / name / "victim" / "scores.csv"
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from solid_utils import display, errors, machine, params, results, tables
+from solid_utils import display, errors, machine, params, ratios, results
 from solid_utils.errors import StudyError
 from solid_utils.report import REFERENCE, RESULTS
 
@@ -30,11 +30,10 @@ def headline(found: results.Results) -> pd.DataFrame:
     runs = pd.concat([found.victims, found.attacks, found.customizations], ignore_index=True)
     budgets = runs.sort_values("steps").groupby(["model", "run"]).last()
     budgets = (budgets["tier"] + ", " + budgets["recipe"] + ", steps " + budgets["steps"].astype(str)).rename("budget")
-    scores = tables.outcomes(runs).query("state == 'end' and metric != 'perplexity'")
+    scores = ratios.outcomes(runs).query("state == 'end' and metric != 'perplexity'")
     scores = scores.join(budgets, on=["model", "run"])
-    scores["figure"] = scores["metric"].where(
-        scores["domain"] == "fidelity", scores["benchmark"] + ", " + scores["metric"]
-    )
+    plain = (scores["domain"] == "fidelity") & (scores["benchmark"] == ratios.EVALUATION)
+    scores["figure"] = scores["metric"].where(plain, scores["benchmark"] + ", " + scores["metric"])
     difficulty = found.difficulty[found.difficulty["seed"] == "mean"].rename(columns={"kind": "run", "dd": "value"})
     difficulty["figure"] = "DD, " + difficulty["secured"] + ", " + difficulty["start"]
     difficulty["budget"] = difficulty["tier"] + ", samples " + difficulty["n"].astype(str)

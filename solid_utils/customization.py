@@ -1,6 +1,7 @@
 """The customer's side: fine-tune the open part of a deployment on private data (paper B.6)."""
 
 import shutil
+from dataclasses import asdict
 
 import numpy as np
 import peft
@@ -8,13 +9,14 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from solid_utils import data, evaluation, models, params, schema, training
-from solid_utils.answers import batches, sample_losses
+from solid_utils import data, fidelity, models, params, published_tasks, schema, training
+from solid_utils.answers import TOKENS, batches, sample_losses
 from solid_utils.attacks.run import deployment_set, described, recipe_text
 from solid_utils.errors import StudyError
 from solid_utils.forward import answer_logits
 from solid_utils.metrics import standard_error
 from solid_utils.schema import RESULTS
+from solid_utils.scored import Scored, libraries
 from solid_utils.secured import SecuredSet, decoder_layers
 from solid_utils.state import State
 
@@ -64,6 +66,24 @@ def exact_matches(model: nn.Module, samples: list[dict], pad_id: int) -> np.ndar
     return matches
 
 
+def domain_row(source: str, matches: np.ndarray) -> dict:
+    """The result row of one kind of problem."""
+    return {
+        "benchmark": source,
+        "domain": "customization",
+        "shots": 0,
+        "metric": "exact_match",
+        "value": matches.mean(),
+        "stderr": standard_error(matches),
+        "n": len(matches),
+        "chance": 0.0,
+        "floor": None,
+        "task_version": 1,
+        "batch": TOKENS,
+        "libraries": libraries(),
+    }
+
+
 class CustomizationRun:
     """A customization of one deployment of one model, as `customizations.RUN` in params.yaml describes it."""
 
@@ -101,45 +121,41 @@ class CustomizationRun:
                 "exact_match": float(exact_matches(model, samples, pad_id).mean()),
             }
 
-    def before(self) -> list[dict]:
+    def before(self) -> Scored:
         """Scores of the untouched model: exact match on the test problems, and the victim's scores as they stand."""
-        with models.precision(self.spec):
-            rows = self._domain_scores(self.victim)
-        known = schema.read(RESULTS / self.model / "victim" / "scores.csv", schema.SCORES)
-        return rows + known[schema.OUTCOME].to_dict("records")
+        return Scored(**self.state.cached("before", lambda: asdict(self._before())))
 
-    def scores(self, model: nn.Module) -> list[dict]:
+    def _before(self) -> Scored:
+        with models.precision(self.spec):
+            scored = self._domain_scores(self.victim)
+        folder = RESULTS / self.model / "victim"
+        rows = schema.read(folder / "scores.csv", schema.SCORES)[schema.OUTCOME]
+        items = schema.read(folder / "items.csv", schema.ITEMS)[["benchmark", "item", "value", "weight"]]
+        return scored + Scored(rows.to_dict("records"), items.to_dict("records"))
+
+    def after(self) -> Scored:
+        """Scores of the customized model."""
+        return Scored(**self.state.cached("after", lambda: asdict(self.scores(self.customized()))))
+
+    def scores(self, model: nn.Module) -> Scored:
         """Exact match on the test problems, by kind; fidelity to the victim and benchmarks show what was forgotten."""
         with models.precision(self.spec):
-            rows = self._domain_scores(model)
-            rows += evaluation.fidelity(model, self.victim, self.tokenizer, self.evaluation)
-            return rows + evaluation.run_benchmarks(
-                model, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit
-            )
+            scored = self._domain_scores(model)
+            scored += fidelity.fidelity(model, self.victim, self.tokenizer, self.evaluation)
+            return scored + published_tasks.run_suite(model, self.tokenizer, self.study, self.budget.evaluation)
 
-    def _domain_scores(self, model: nn.Module) -> list[dict]:
+    def _domain_scores(self, model: nn.Module) -> Scored:
         samples = self.sets["test"]
         matches = exact_matches(model, samples, self.tokenizer.pad_token_id)
         sources = np.array([sample["source"] for sample in samples])
-        blank = {
-            "domain": "customization",
-            "shots": 0,
-            "metric": "exact_match",
-            "chance": 0.0,
-            "floor": None,
-            "task_version": 1,
-        }
-        return [
-            {
-                "benchmark": source,
-                "value": matches[chosen].mean(),
-                "stderr": standard_error(matches[chosen]),
-                "n": int(chosen.sum()),
-            }
-            | blank
-            for source in sorted(set(sources))
-            for chosen in [sources == source]
-        ]
+        rows = [domain_row(source, matches[sources == source]) for source in sorted(set(sources))]
+        return Scored(
+            rows,
+            [
+                {"benchmark": sample["source"], "item": sample["id"], "value": float(match), "weight": 1.0}
+                for sample, match in zip(samples, matches, strict=True)
+            ],
+        )
 
     def train(self) -> list[dict]:
         """Fine-tune the open part and keep the customized model as the tensors that differ; returns the history."""
@@ -166,10 +182,10 @@ class CustomizationRun:
         models.load_delta(model, self.state.folder / "customized.safetensors")
         return model
 
-    def finish(self, scores: list[dict], curve: list[dict]) -> None:
+    def finish(self, scores: Scored, curve: list[dict]) -> None:
         """Write scores, curve and checkpoint, whole, then forget the state."""
         folder = RESULTS / self.model / "customizations" / self.run
-        schema.write(scores, schema.SCORES, folder / "scores.csv")
+        scores.write(folder)
         schema.write(curve, schema.CURVE, folder / "curve.csv")
         target = models.CHECKPOINTS / self.model / "customizations" / self.run
         target.mkdir(parents=True, exist_ok=True)

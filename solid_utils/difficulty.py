@@ -12,9 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from accelerate.utils import gather_object
 from transformers import PreTrainedModel
 
-from solid_utils import answers, sweep
+from solid_utils import answers, machine, sweep
 from solid_utils.errors import one_line
 from solid_utils.metrics import standard_error
 from solid_utils.secured import SecuredSet
@@ -29,6 +30,7 @@ Losses = dict[str, dict[int, np.ndarray]]  # declaration -> seed -> nats, (sampl
 class Difficulty:
     """DD over one victim, in memory or streamed from disk, and one list of samples.
 
+    Of several processes (torch.distributed.run, one a GPU) each scores its own batches, and all get all losses.
     `cached(name, compute)` may keep finished pieces, so that a killed run goes on (solid_utils.state).
     """
 
@@ -43,7 +45,7 @@ class Difficulty:
     ):
         self.source = victim if isinstance(victim, InMemory) else InMemory(victim)
         self.start, self.count, self.memory, self.cached = start, len(samples), memory, cached
-        self.batches = answers.batches(samples, pad_id, self.source.device)
+        self.batches = machine.own_share(answers.batches(samples, pad_id, self.source.device))
         self.sweep = sweep.Sweep(self.source, start)
 
     def secured(self, declaration: str) -> SecuredSet:
@@ -71,8 +73,10 @@ class Difficulty:
         sizes = [batch.input_ids.numel() for batch in self.batches]
         numbers = self.sweep.groups(distinct, sizes, self.memory)
         groups = [[self.batches[number] for number in group] for group in numbers]
-        tables = {candidate: np.empty((self.count, len(scales))) for candidate in distinct}
-        what = hashlib.sha256(repr((self.start, declarations, seeds, scales, numbers)).encode()).hexdigest()[:12]
+        tables = {candidate: np.full((self.count, len(scales)), np.nan) for candidate in distinct}
+        mine = (machine.processes().process_index, numbers)
+        what = hashlib.sha256(repr((self.start, declarations, seeds, scales, mine)).encode()).hexdigest()[:12]
+        found = []
         for number, group in enumerate(groups):
             title = f"{len(distinct)} models, sweep {number + 1} of {len(groups)}"
 
@@ -80,8 +84,9 @@ class Difficulty:
                 rows = self.sweep.run(distinct, group, scales, title)
                 return [[distinct.index(one), batch.indices, losses.tolist()] for one, batch, losses in rows]
 
-            for index, samples, losses in self.cached(f"{what}-{number}", compute):
-                tables[distinct[index]][samples] = losses
+            found += self.cached(f"{what}-{number}", compute)
+        for index, samples, losses in gather_object(found):
+            tables[distinct[index]][samples] = losses
         return {name: {seed: tables[candidates[name, seed]] for seed in seeds} for name in declarations}
 
 

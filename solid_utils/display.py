@@ -6,6 +6,7 @@ import textwrap
 import pandas as pd
 
 from solid_utils import verdicts
+from solid_utils.wording import interval_note, percent, points
 
 WIDTH = 120  # columns of a terminal
 WRITTEN = {
@@ -21,22 +22,43 @@ SHOWN = {
     "attacks": {
         "run": ("run", "text"),
         "secured": ("secured", "text"),
+        "queries": ("queries", "count"),
+        "agreement_start": ("start %", "percent"),
+        "agreement": ("after %", "percent"),
+        "recovered_share": ("recov. %", "percent"),
+        "adr_mean_of_ratios": ("ADR A %", "percent"),
+        "chance_corrected_ratio": ("corr. %", "percent"),
+        "|": None,
+        "adr_ratio_of_means": ("ADR B %", "percent"),
+        "adr_domains_mean_of_ratios": ("ADR C %", "percent"),
+        "adr_domains_ratio_of_means": ("ADR D %", "percent"),
+        "delta_adr": ("delta ADR", "percent"),
+        "kl": ("KL", "number"),
+        "cross_entropy": ("CE", "number"),
         "share": ("share %", "percent"),
         "steps": ("steps", "count"),
-        "queries": ("queries", "count"),
+        "deployment": ("deployment", "text"),
+        "attack": ("attack", "text"),
+        "view": ("attacker sees", "text"),
+        "seeds": ("seeds", "count"),
+    },
+    "fidelity": {
+        "run": ("run", "text"),
+        "prompts": ("prompts", "text"),
+        "tokens": ("answer tokens", "count"),
         "agreement_start": ("start %", "percent"),
         "agreement": ("after %", "percent"),
         "recovered_share": ("recov. %", "percent"),
         "kl": ("KL", "number"),
         "cross_entropy": ("CE", "number"),
+    },
+    "ratios": {
+        "run": ("run", "text"),
+        "domain": ("domain", "text"),
+        "benchmark": ("benchmark", "text"),
         "adr_mean_of_ratios": ("ADR A %", "percent"),
         "adr_ratio_of_means": ("ADR B %", "percent"),
         "chance_corrected_ratio": ("corr. %", "percent"),
-        "|": None,
-        "deployment": ("deployment", "text"),
-        "attack": ("attack", "text"),
-        "view": ("attacker sees", "text"),
-        "seeds": ("seeds", "count"),
     },
     "difficulty": {
         "kind": ("kind", "text"),
@@ -67,10 +89,11 @@ SHOWN = {
         "n": ("n", "count"),
         "before": ("before %", "percent"),
         "after": ("after %", "percent"),
-        "stderr": ("± %", "percent"),
         "gain": ("gain", "percent"),
         "gap_to_fully_open": ("gap to fully open", "percent"),
-        "gap_stderr": ("±", "percent"),
+        "|": None,
+        "stderr": ("after, ± %", "percent"),
+        "gap_stderr": ("gap, ±", "percent"),
     },
     "claims": {
         "claim": ("paper's claim", "text"),
@@ -92,8 +115,17 @@ def compact(name: str, table: pd.DataFrame, printed: bool = False) -> pd.DataFra
     model = [("model", "model", "text")] if table["model"].nunique() > 1 else []
     shown = {}
     for column, heading, kind in model + [(key, *SHOWN[name][key]) for key in columns]:
-        shown[heading] = [cell(value, kind) for value in table[column]]
+        shown[heading] = _cells(table, column, kind)
     return pd.DataFrame(shown)
+
+
+def _cells(table: pd.DataFrame, column: str, kind: str) -> list[str]:
+    """A column as text, with its interval in brackets where there is one: "49.6 [45.1, 54.2]"."""
+    values = [cell(value, kind) for value in table[column]]
+    if f"{column}_low" not in table.columns:
+        return values
+    low, high = ([cell(value, kind) for value in table[f"{column}_{end}"]] for end in ("low", "high"))
+    return [f"{v} [{a}, {b}]" if a and b else v for v, a, b in zip(values, low, high, strict=True)]
 
 
 def cell(value: object, kind: str) -> str:
@@ -107,10 +139,9 @@ def _benchmarks_by_run(table: pd.DataFrame) -> pd.DataFrame:
     for model, scores in ended.groupby("model", sort=False):
         rule = scores.drop_duplicates("benchmark").set_index("benchmark")
         heads = {name: name if counts else f"{name}*" for name, counts in rule["counts"].items()}
-        rows.append(
-            {"run": "chance", "model": model}
-            | {heads[name]: cell(rule.loc[name, "chance"], "percent") for name in heads}
-        )
+        for known in ("chance", "floor"):
+            cells = {heads[name]: cell(rule.loc[name, known], "percent") for name in heads}
+            rows.append({"run": known, "model": model} | cells)
         for run, values in scores.groupby("run", sort=False):
             cells = {heads[v.benchmark]: f"{100 * v.value:.0f} ±{100 * v.stderr:.0f}" for v in values.itertuples()}
             rows.append({"run": run, "model": model} | cells)
@@ -135,8 +166,26 @@ def _read_attacks(rows: pd.DataFrame) -> str:
     if runs.empty:
         return "no attack has run."
     low, high = runs.loc[runs["recovered_share"].idxmin()], runs.loc[runs["recovered_share"].idxmax()]
-    most, least = verdicts.percent(high["recovered_share"]), verdicts.percent(low["recovered_share"])
-    return f"of the agreement that was missing, {high['run']} recovered most ({most}), {low['run']} least ({least})."
+    most, least = percent(high["recovered_share"]), percent(low["recovered_share"])
+    found = f"of the agreement that was missing, {high['run']} recovered most ({most}), {low['run']} least ({least})."
+    return found + interval_note(rows)
+
+
+def _read_fidelity(rows: pd.DataFrame) -> str:
+    sets = rows[rows["prompts"] != "all"].groupby("prompts")["tokens"].max()
+    listed = ", ".join(f"{name} ({count:.0f} answer tokens)" for name, count in sets.items())
+    return f"held-out prompts: {listed}; only the first are of the attack's kind."
+
+
+def _read_ratios(rows: pd.DataFrame) -> str:
+    domains = rows[rows["benchmark"] == "all"]
+    if domains["chance_corrected_ratio"].notna().sum() == 0:
+        return "no benchmark counts."
+    best = domains.loc[domains["chance_corrected_ratio"].idxmax()]
+    return (
+        f"above chance most is kept in {best['domain']} by {best['run']}: "
+        f"{percent(best['chance_corrected_ratio'])}. Rows of one benchmark rest on few items."
+    )
 
 
 def _read_benchmarks(rows: pd.DataFrame) -> str:
@@ -167,17 +216,19 @@ def _read_difficulty(rows: pd.DataFrame) -> str:
 def _read_customization(rows: pd.DataFrame) -> str:
     pooled = rows[(rows["benchmark"] == "all") & (rows["deployment"] != "fully_open")]
     gaps = [
-        f"{row.deployment} ends {100 * row.gap_to_fully_open:+.1f} ± {100 * row.gap_stderr:.1f} points from fully open"
-        for row in pooled.itertuples()
-        if not math.isnan(row.gap_to_fully_open)
+        f"{row['deployment']} ends {points(row, 'gap_to_fully_open', 'gap_stderr')} points from fully open"
+        for _, row in pooled.iterrows()
+        if not math.isnan(row["gap_to_fully_open"])
     ]
-    return "; ".join(gaps) + "." if gaps else "nothing to compare with fully open."
+    return "; ".join(gaps) + "." + interval_note(rows) if gaps else "nothing to compare with fully open."
 
 
 READINGS = {
     "claims": _read_claims,
     "attacks": _read_attacks,
+    "fidelity": _read_fidelity,
     "benchmarks": _read_benchmarks,
+    "ratios": _read_ratios,
     "search": _read_search,
     "difficulty": _read_difficulty,
     "customization": _read_customization,

@@ -1,5 +1,6 @@
 """What all figures share: size, colours, legends, and the runs they show."""
 
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -10,6 +11,7 @@ PALETTE = sns.color_palette("colorblind")
 BLUE, ORANGE, GREY = PALETTE[0], PALETTE[1], PALETTE[7]
 ATTACKS = {"ft_all": ("o", BLUE), "ft_closed": ("s", PALETTE[2]), "sem": ("^", ORANGE)}
 POINTS = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.4}  # of lines with error bars
+INTERVALS = {"fmt": "none", "ecolor": "black", "elinewidth": 1, "capsize": 2}  # of bars and points
 STYLE = {"font.family": "DejaVu Sans", "hatch.linewidth": 0.6, "grid.linewidth": 0.6, "grid.color": "#e3e3e3"}
 Tables = dict[str, pd.DataFrame]  # by name, of one model
 Drawing = tuple[Figure, str]  # with the sentence
@@ -31,6 +33,15 @@ def legend_below(figure: Figure, axes: Axes, columns: int = 4) -> None:
 def in_percent(*sides) -> None:
     for side in sides:
         side.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def reach(rows: pd.DataFrame, name: str) -> np.ndarray:
+    """Lengths of an estimate's interval bars, (below or above, rows); nan where there is no interval.
+
+    An end on the wrong side of its estimate, as a skewed one may have, gives no bar there.
+    """
+    bars = [rows[name] - rows[f"{name}_low"], rows[f"{name}_high"] - rows[name]]
+    return np.array(bars, dtype=float).clip(min=0)
 
 
 def attack_runs(tables: Tables) -> pd.DataFrame:

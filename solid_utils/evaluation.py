@@ -1,166 +1,128 @@
-"""Scores of a model in memory: the offline benchmark suite through lm-eval, and fidelity to the victim.
+"""Scores of a model in memory on benchmarks, through lm-eval; the offline suites.
 
-lm-eval supplies tasks, prompts and metrics; only its model class is ours (LeanLM), which computes what the requests
-share once. Nothing here looks anything up on a hub.
+lm-eval supplies tasks, prompts and metrics; only its model class is ours (lean.LeanLM). It stands in for the paper's
+bigcode harness and for the official finance and law code as well (paper B.5). Nothing here looks anything up on a hub.
 """
 
-import math
 import tempfile
-from collections import defaultdict
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import datasets
+import evaluate
 import lm_eval
-import torch
-from lm_eval.api.model import TemplateLM
+from lm_eval.api.metrics import aggregate_subtask_metrics, pooled_sample_stderr, unweighted_mean_stderr
 from lm_eval.api.task import ConfigurableTask
-from lm_eval.models.utils import resolve_max_length
 from lm_eval.tasks._yaml_loader import load_yaml
-from torch import Tensor
-from tqdm import tqdm
 
-from solid_utils import machine
-from solid_utils.benchmarks import BENCHMARKS, TASKS
+from solid_utils import sandbox
+from solid_utils.benchmarks import BENCHMARKS, RUNS_CODE, TASKS
 from solid_utils.errors import StudyError
-from solid_utils.forward import LastLogits, answer_logits, length_batches, measuring, pad
+from solid_utils.forward import TOKEN_BUDGET
+from solid_utils.lean import LeanLM
+from solid_utils.scored import Scored, libraries
 
-TOKEN_BUDGET = 2048  # tokens of a batch, padding and shared prefixes included
-FIDELITY_VERSION = "1.0"
 NAN = float("nan")
+FEWSHOT_SEED = 1234  # lm-eval's own default, so that its command draws the same worked examples
 
 
-class LeanLM(TemplateLM):
-    """lm-eval's view of a causal language model in memory; dtype is the caller's (weights, autocast).
-
-    Requests with the same model input run once (the four letters of an MMLU question), requests with a common prefix
-    share its keys and values (the endings of a HellaSwag context), and the output head sees answer positions only.
-    """
-
-    def __init__(self, model, tokenizer, token_budget: int = TOKEN_BUDGET) -> None:
-        super().__init__()
-        self.model, self.tokenizer, self.token_budget = model, tokenizer, token_budget
-        self.max_length = resolve_max_length(model.config, tokenizer)
-
-    @property
-    def eot_token_id(self) -> int:
-        return self.tokenizer.eos_token_id
-
-    @property
-    def prefix_token_id(self) -> int:
-        """Context of a request without context: as in lm-eval's own HFLM."""
-        bos = self.tokenizer.bos_token_id
-        return self.eot_token_id if bos is None else bos
-
-    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs) -> list[int]:
-        special = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-        return self.tokenizer.encode(string, **special)
-
-    def loglikelihood(self, requests: list, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """(log-probability, is it the greedy continuation) of each request. One progress bar, over model inputs."""
-        return super().loglikelihood(requests, disable_tqdm=True)
-
-    def loglikelihood_rolling(self, requests: list, disable_tqdm: bool = False) -> list[float]:
-        raise NotImplementedError("no benchmark of the offline suite measures the perplexity of whole documents")
-
-    def generate_until(self, requests: list, disable_tqdm: bool = False) -> list[str]:
-        raise NotImplementedError("no benchmark of the offline suite generates text; they compare likelihoods")
-
-    def _loglikelihood_tokens(self, requests: list, disable_tqdm: bool = False, **kwargs) -> list[tuple[float, bool]]:
-        asked = defaultdict(list)  # model input -> numbers of the requests it answers
-        for number, (_, context, continuation) in enumerate(requests):
-            asked[tuple((context + continuation)[-(self.max_length + 1) : -1])].append(number)
-        rows = sorted(asked)
-        kept = [max(len(requests[number][2]) for number in asked[row]) for row in rows]
-        answers = [(NAN, False)] * len(requests)
-        with measuring(self.model), tqdm(total=len(rows), desc="benchmarks", unit="input", leave=False) as progress:
-            for index, logits in LastLogits(self.model, rows, kept, self.eot_token_id, self.token_budget):
-                for number in asked[rows[index]]:
-                    answers[number] = _score(logits, requests[number][2])
-                progress.update()
-                machine.release_memory(machine.GROWTH)
-        return answers
-
-
-def _score(logits: Tensor, continuation: list[int]) -> tuple[float, bool]:
-    """Log-probability of a continuation and whether it is greedy, from logits (>= continuation, vocab) at its end."""
-    tokens = torch.tensor(continuation, device=logits.device)
-    logits = logits[-len(continuation) :]
-    chosen = logits.gather(1, tokens[:, None])[:, 0]
-    # argmax over a large vocabulary is slow on a CPU, amax is not, and few continuations come near it.
-    greedy = chosen.equal(logits.amax(1)) and logits.argmax(1).equal(tokens)
-    return (chosen - logits.logsumexp(1)).sum().item(), greedy
-
-
-class _BuiltOnce(ConfigurableTask):
-    """A task whose requests are built for the first model and shared by the next ones."""
+class BuiltOnce(ConfigurableTask):
+    """A task whose requests are built for the first model and shared by the next ones, unless the limit changes."""
 
     _instances = None
 
-    def build_all_requests(self, **settings) -> None:
-        if self._instances is None:
-            super().build_all_requests(**settings)
+    def build_all_requests(self, limit: int | None = None, **settings) -> None:
+        if self._instances is None or self._limit != limit:
+            self._limit = limit
+            self.set_fewshot_seed(FEWSHOT_SEED)
+            super().build_all_requests(limit=limit, **settings)
         for instance in self._instances:
             instance.resps, instance.filtered_resps = [], {}  # else the first model's answers would count for all
 
 
-def run_benchmarks(model, tokenizer, items: Path, limit: int | None = None) -> list[dict]:
-    """Score a model on every benchmark whose items lie in `items` (see benchmarks.write_benchmarks).
+@dataclass(frozen=True)
+class Benchmark:
+    """A row of the results: lm-eval tasks, by name, and the metric that counts ("acc", filter "none").
 
-    One row a benchmark: benchmark, domain, shots, metric, value and chance in [0, 1], stderr over items, n items,
-    floor (nan: not measured), task_version. `limit` takes the first items of each. Runs in the caller's dtype; under
-    autocast, parameters that require gradients are cast once, frozen ones again in every batch.
-    Raises StudyError when an item file is missing.
+    Several tasks are weighed by their items (MMLU, BBH), or all alike where `weighed` is off (LegalBench).
     """
-    tasks = _tasks(items.resolve(), limit, _stamps(items))
-    outcome = lm_eval.evaluate(LeanLM(model, tokenizer), {"tasks": tasks}, limit=limit, log_samples=False)
-    return [_row(task, outcome["results"][name], limit) for name, task in tasks.items()]
+
+    name: str
+    domain: str
+    metric: str
+    tasks: dict[str, BuiltOnce]
+    filter: str = "none"
+    weighed: bool = True
 
 
-def _stamps(items: Path) -> tuple[int, ...]:
-    """Times of last change, so that rewritten items are read again."""
-    for name in BENCHMARKS:
-        if not (items / f"{name}.jsonl").exists():
-            raise StudyError(f"{items / name}.jsonl: missing; run `dvc repro sets`")
-    return tuple((items / f"{name}.jsonl").stat().st_mtime_ns for name in BENCHMARKS)
+def score(model, tokenizer, suite: Sequence[Benchmark], limit: int | None = None) -> Scored:
+    """Score a model on a suite in one lm-eval call. One row a benchmark, with the items behind it.
+
+    A row: benchmark, domain, shots, metric, value and chance in [0, 1], stderr over items, n items, floor (nan: not
+    measured), task_version, batch (tokens), libraries. `limit` takes the first items of each task. Runs in the
+    caller's dtype; under autocast, parameters that require gradients are cast once, frozen ones again in every batch.
+    """
+    tasks = {name: task for benchmark in suite for name, task in benchmark.tasks.items()}
+    outcome = lm_eval.evaluate(LeanLM(model, tokenizer), {"tasks": tasks}, limit=limit, confirm_run_unsafe_code=True)
+    rows = [_row(benchmark, outcome["results"], limit) for benchmark in suite]
+    items = [item for benchmark in suite for item in _items(benchmark, outcome["samples"])]
+    return Scored(rows, items)
 
 
-@lru_cache(maxsize=4)
-def _tasks(items: Path, limit: int | None, stamps: tuple[int, ...]) -> dict[str, _BuiltOnce]:
-    """The suite's lm-eval tasks; their requests are built once per process, items and limit."""
-    return {name: _task(name, items) for name in BENCHMARKS}
-
-
-def _task(name: str, items: Path) -> _BuiltOnce:
-    """The task of TASKS/name.yaml over items/name.jsonl, held in memory: no cache of datasets is used or left."""
-    datasets.disable_progress_bars()
-    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # it would report even local files to a server
-    config = load_yaml(TASKS / f"{name}.yaml")
-    with tempfile.TemporaryDirectory() as cache:
-        source = {"data_files": {"test": str(items / f"{name}.jsonl")}}
-        config["dataset_kwargs"] = source | {"cache_dir": cache, "keep_in_memory": True}
-        return _BuiltOnce(config=config)
-
-
-def _row(task: _BuiltOnce, result: dict, limit: int | None) -> dict:
-    """A result row; each task has one metric."""
-    metric = task.config.metric_list[0]["metric"]
-    stderr = result[f"{metric}_stderr,none"]
+def _row(benchmark: Benchmark, results: dict, limit: int | None) -> dict:
+    metric, tasks = f"{benchmark.metric},{benchmark.filter}", list(benchmark.tasks.values())
+    found = [results[name] for name in benchmark.tasks]
+    sizes = [result["sample_len"] for result in found]
+    stderrs = [result[f"{benchmark.metric}_stderr,{benchmark.filter}"] for result in found]
     return {
-        "benchmark": task.task_name,
-        "domain": task.config.metadata["domain"],
-        "shots": task.config.num_fewshot,
-        "metric": metric,
-        "value": float(result[f"{metric},none"]),
-        "stderr": NAN if stderr == "N/A" else float(stderr),
-        "n": result["sample_len"],
-        "chance": _chance(task, limit),
+        "benchmark": benchmark.name,
+        "domain": benchmark.domain,
+        "shots": tasks[0].config.num_fewshot,
+        "metric": benchmark.metric,
+        "value": _mean(benchmark, [float(result[metric]) for result in found], sizes),
+        "stderr": NAN if "N/A" in stderrs else _stderr(benchmark, [float(error) for error in stderrs], sizes),
+        "n": sum(sizes),
+        "chance": _mean(benchmark, [_chance(task, limit) for task in tasks], sizes),
         "floor": NAN,
-        "task_version": str(task.VERSION),
+        "task_version": str(tasks[0].VERSION),
+        "batch": TOKEN_BUDGET,
+        "libraries": libraries(),
     }
 
 
-def _chance(task: _BuiltOnce, limit: int | None) -> float:
+def _mean(benchmark: Benchmark, values: list[float], sizes: list[int]) -> float:
+    """Of a benchmark's tasks, as lm-eval's groups have it; one task's value stays as it is, to the last digit."""
+    return values[0] if len(values) == 1 else aggregate_subtask_metrics(values, sizes, benchmark.weighed)
+
+
+def _stderr(benchmark: Benchmark, errors: list[float], sizes: list[int]) -> float:
+    if len(errors) == 1:
+        return errors[0]
+    return float(pooled_sample_stderr(errors, sizes) if benchmark.weighed else unweighted_mean_stderr(errors))
+
+
+def _items(benchmark: Benchmark, samples: dict[str, list[dict]]) -> list[dict]:
+    """{benchmark, item, value, weight} of every item. Where a score is no mean of items (F1), value: was it right?
+
+    Weights are 1; where tasks weigh alike, an item of a task with few items weighs more.
+    """
+    kept = {name: [one for one in samples[name] if one["filter"] == benchmark.filter] for name in benchmark.tasks}
+    mean_size = sum(map(len, kept.values())) / len(kept)
+    items = []
+    for name, answers in kept.items():
+        weight = 1.0 if benchmark.weighed else mean_size / len(answers)
+        for answer in answers:
+            value = answer[benchmark.metric]
+            right = float(value[0] == value[1]) if isinstance(value, tuple) else float(value)
+            place = str(answer["doc_id"]) if len(kept) == 1 else f"{name}/{answer['doc_id']}"
+            items.append({"benchmark": benchmark.name, "item": place, "value": weight * right, "weight": weight})
+    return items
+
+
+def _chance(task: BuiltOnce, limit: int | None) -> float:
     """Accuracy of guessing: the mean of one over the number of choices; 0 where the answer is a free text."""
     if task.OUTPUT_TYPE != "multiple_choice":
         return 0.0
@@ -168,97 +130,77 @@ def _chance(task: _BuiltOnce, limit: int | None) -> float:
     return sum(shares) / len(shares)
 
 
-class Remembered:
-    """The victim's answer logits on one list of samples, computed once as long as they take at most `room` bytes."""
+def run_benchmarks(
+    model,
+    tokenizer,
+    items: Path,
+    names: tuple[str, ...] = BENCHMARKS,
+    limit: int | None = None,
+    allow_code: bool = False,
+) -> Scored:
+    """`score` on the named benchmarks of the offline suites, whose items lie in `items` (see items.write_benchmarks).
 
-    def __init__(self, victim, room: float = 3e8) -> None:
-        self.victim, self.room, self.kept = victim, room, {}
-
-    def logits(self, *inputs: Tensor) -> Tensor:
-        """Float32 (answer tokens, vocab) of right-padded input_ids, mask and kept positions, see answer_logits."""
-        key = tuple(inputs[0].flatten().tolist())
-        if key in self.kept:
-            return self.kept[key].float()
-        logits = _logits(self.victim, *inputs)
-        half = logits.bfloat16()  # under autocast that is what they were, so nothing is lost
-        small = half if torch.equal(half.float(), logits) else logits
-        if small.nbytes <= self.room:
-            self.kept[key], self.room = small, self.room - small.nbytes
-        return logits
-
-
-def fidelity(replica, victim, tokenizer, samples: list[dict]) -> list[dict]:
-    """How close a replica is to the victim (paper 3.1) on the answer tokens of {"input_ids", "answer_start"} samples.
-
-    agreement: share of answer tokens where both models' most likely token is the same; kl: KL(victim || replica) in
-    nats; cross_entropy: the replica's, on the samples' own tokens, in nats; perplexity: its exponential.
-    Agreement pools all tokens (n tokens, standard error clustered by sample, since tokens of one answer are not
-    independent). The others are means over a sample's tokens, then over samples, like DD (n samples).
-    `victim` may be Remembered, where several replicas meet the same samples. Rows have run_benchmarks' keys.
-    Raises StudyError when there is no sample or one without an answer token.
+    Those that run generated code only with `allow_code`. Raises StudyError when an item file is missing.
     """
-    if not samples or any(not 0 < sample["answer_start"] < len(sample["input_ids"]) for sample in samples):
-        raise StudyError("fidelity: needs samples, each with a prompt and an answer token; mend the evaluation set")
-    scores = torch.zeros(len(samples), 4, dtype=torch.float64)  # per sample: tokens, agreeing, sum of KL, sum of CE
-    batches = length_batches([len(sample["input_ids"]) for sample in samples], TOKEN_BUDGET)
-    remembered = victim if isinstance(victim, Remembered) else Remembered(victim, room=0)
-    with measuring(replica), measuring(remembered.victim):
-        for batch in tqdm(batches, desc="fidelity", unit="batch", leave=False):
-            scores[batch] = _compare(replica, remembered, tokenizer, [samples[index] for index in batch])
-            machine.release_memory(machine.GROWTH)
-    tokens, agreeing, kl, cross_entropy = scores.unbind(1)
-    loss, loss_error = _mean(cross_entropy / tokens)
-    perplexity = torch.tensor(loss, dtype=torch.float64).exp().item()  # infinite, not an error, for a diverged replica
-    return [
-        _fidelity_row("agreement", *_pooled(agreeing, tokens), int(tokens.sum())),
-        _fidelity_row("kl", *_mean(kl / tokens), len(samples)),
-        _fidelity_row("cross_entropy", loss, loss_error, len(samples)),
-        _fidelity_row("perplexity", perplexity, perplexity * loss_error, len(samples)),
-    ]
+    names = without_code(names, RUNS_CODE, allow_code)
+    return score(model, tokenizer, _suite(items.resolve(), names, _stamps(items, names)), limit)
 
 
-def _compare(replica, remembered: Remembered, tokenizer, samples: list[dict]) -> Tensor:
-    """Per sample (samples, 4): answer tokens, agreeing ones, sum of KL, sum of the replica's cross-entropy."""
-    input_ids, mask = pad([sample["input_ids"] for sample in samples], tokenizer.eos_token_id)  # (samples, tokens)
-    starts = torch.tensor([sample["answer_start"] for sample in samples])[:, None]
-    positions = torch.arange(input_ids.shape[1])
-    keep = (positions >= starts - 1) & (positions < mask.sum(1, keepdim=True) - 1)  # they predict the answer tokens
-    labels = input_ids[keep.roll(1, dims=1)].to(replica.device)  # (answer tokens,)
-    sample_of = keep.nonzero()[:, 0]  # (answer tokens,)
-    logits = _logits(replica, input_ids, mask, keep)  # (answer tokens, vocab)
-    # The victim compared with itself needs no second forward.
-    theirs = logits if replica is remembered.victim else remembered.logits(input_ids, mask, keep).to(logits.device)
-    scores = torch.zeros(len(samples), 4, dtype=torch.float64)
-    # In chunks: softmaxes over a large vocabulary take more memory than the forward.
-    chunks = (tensor.split(128) for tensor in (logits, theirs, labels, sample_of))
-    for own, other, label, owner in zip(*chunks, strict=True):
-        own, other = own.log_softmax(1), other.log_softmax(1)  # (128, vocab)
-        agree = own.argmax(1) == other.argmax(1)
-        kl = (other.exp() * (other - own)).sum(1)
-        loss = -own.gather(1, label[:, None])[:, 0]
-        columns = torch.stack([torch.ones_like(loss), agree, kl, loss], dim=1).double().cpu()
-        scores.index_add_(0, owner, columns)
-    return scores
+def without_code(names: tuple[str, ...], code: Collection[str], allow_code: bool) -> tuple[str, ...]:
+    """The names without those in `code`, and a line that says so; with `allow_code` all, if the sandbox works.
+
+    Raises StudyError when generated code is allowed but cannot be isolated.
+    """
+    found = [name for name in names if name in code]
+    if found and allow_code:
+        sandbox.check(allow_code)
+    elif found:
+        print(f"{', '.join(found)}: left out, because generated code is run; allow_code: true in params.yaml runs it")
+    return names if allow_code else tuple(name for name in names if name not in code)
 
 
-def _logits(model, *tensors: Tensor) -> Tensor:
-    return answer_logits(model, *(tensor.to(model.device) for tensor in tensors))
+@contextmanager
+def own_code_eval() -> Iterator[None]:
+    """lm-eval's code tasks load their metric from the hub while they load; here it is the sandbox."""
+    original = evaluate.load
+    evaluate.load = lambda *_, **__: sandbox.CodeEval()
+    try:
+        yield
+    finally:
+        evaluate.load = original
 
 
-def _mean(values: Tensor) -> tuple[float, float]:
-    """Mean and its standard error (nan for a single value) over (samples,)."""
-    return values.mean().item(), (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else NAN
+def _stamps(items: Path, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Times of last change, so that rewritten items are read again."""
+    for name in names:
+        if not (items / f"{name}.jsonl").exists():
+            raise StudyError(f"{items / name}.jsonl: missing; run `dvc repro sets`")
+    return tuple((items / f"{name}.jsonl").stat().st_mtime_ns for name in names)
 
 
-def _pooled(counts: Tensor, tokens: Tensor) -> tuple[float, float]:
-    """Share counts.sum() / tokens.sum() and its standard error with samples as clusters (linearised ratio)."""
-    share, samples = (counts.sum() / tokens.sum()).item(), len(tokens)
-    if samples == 1:
-        return share, NAN
-    residuals = counts - share * tokens  # (samples,)
-    return share, (math.sqrt(samples / (samples - 1)) * residuals.norm() / tokens.sum()).item()
+@lru_cache(maxsize=4)
+def _suite(items: Path, names: tuple[str, ...], stamps: tuple[int, ...]) -> list[Benchmark]:
+    """The named benchmarks; requests are built once per process and items."""
+    return [_benchmark(_task(name, items)) for name in names]
 
 
-def _fidelity_row(metric: str, value: float, stderr: float, n: int) -> dict:
-    score = {"metric": metric, "value": value, "stderr": stderr, "n": n, "chance": NAN, "floor": NAN}
-    return {"benchmark": "evaluation", "domain": "fidelity", "shots": 0} | score | {"task_version": FIDELITY_VERSION}
+def _benchmark(task: BuiltOnce) -> Benchmark:
+    """A task of TASKS by itself: each has one metric, and the first of its filters counts."""
+    metric, filters = task.config.metric_list[0]["metric"], task.config.filter_list or [{"name": "none"}]
+    name = metric if isinstance(metric, str) else "pass@1"
+    return Benchmark(task.task_name, task.config.metadata["domain"], name, {task.task_name: task}, filters[0]["name"])
+
+
+def _task(name: str, items: Path) -> BuiltOnce:
+    """The task of TASKS/name.yaml over items/name.jsonl."""
+    with own_code_eval():
+        config = load_yaml(TASKS / f"{name}.yaml")
+    return in_memory(config, {"data_files": {"test": str(items / f"{name}.jsonl")}})
+
+
+def in_memory(config: dict, source: dict, kind: type[BuiltOnce] = BuiltOnce) -> BuiltOnce:
+    """A task whose data are local files, held in memory: no cache of datasets is used or left."""
+    datasets.disable_progress_bars()
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # it would report even local files to a server
+    with tempfile.TemporaryDirectory() as cache:
+        return kind(config=config | {"dataset_kwargs": source | {"cache_dir": cache, "keep_in_memory": True}})

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import matplotlib
+import numpy as np
 import pandas as pd
 import seaborn as sns
 
@@ -18,6 +19,7 @@ from solid_utils.drawing import (
     ATTACKS,
     BLUE,
     GREY,
+    INTERVALS,
     ORANGE,
     PALETTE,
     STYLE,
@@ -27,6 +29,7 @@ from solid_utils.drawing import (
     canvas,
     in_percent,
     legend_below,
+    reach,
 )
 from solid_utils.figures_difficulty import (
     difficulty_choices,
@@ -34,7 +37,7 @@ from solid_utils.figures_difficulty import (
     difficulty_recovered,
     difficulty_single,
 )
-from solid_utils.verdicts import percent
+from solid_utils.wording import interval_note, percent
 
 DPI = 120
 
@@ -101,14 +104,14 @@ def agreement(tables: Tables) -> Drawing | None:
     return figure, (
         f"The way from the hollow to the filled dot is what the attack brought: most for {best['run']}, "
         f"{percent(best['recovered_share'])} of what was missing; the open part alone makes {top['run']} agree on "
-        f"{percent(top['agreement_start'])} before any query."
+        f"{percent(top['agreement_start'])} before any query. Bars: one standard error."
     )
 
 
 def training(tables: Tables) -> Drawing | None:
-    """Validation agreement against optimizer steps, a panel an attack; seeds averaged."""
+    """Validation agreement against optimizer steps, a panel an attack; mean and range of the seeds."""
     curves = tables["training"].query("split == 'validation' and metric == 'agreement' and attack != 'none'")
-    curves = curves.groupby(["attack", "run", "steps"], sort=False)["value"].mean().reset_index().sort_values("steps")
+    curves = curves.astype({"value": float}).sort_values("steps", kind="stable")
     if curves.empty:
         return None
     attacks = [attack for attack in ATTACKS if attack in set(curves["attack"])]
@@ -122,18 +125,25 @@ def training(tables: Tables) -> Drawing | None:
             "palette": PALETTE[: len(order)],
             "hue_order": order,
             "style_order": order,
+            "errorbar": lambda values: (values.min(), values.max()),
         }
         sns.lineplot(mine, x="steps", y="value", hue="run", style="run", ax=axes, **looks)
         axes.set(title=attack, xlabel="optimizer steps", ylabel="", ylim=(-0.02, 1.02))
         axes.legend(fontsize=8.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
         in_percent(axes.yaxis)
     panels[0].set_ylabel("agreement, validation prompts")
-    ends = [list(run["value"].tail(2)) for _, run in curves.groupby("run")]
+    means = curves.groupby(["run", "steps"])["value"].mean()
+    ends = [list(values.tail(2)) for _, values in means.groupby(level="run")]
     rising = sum(1 for values in ends if values[-1] - values[0] > 0.01)
     return figure, (
         f"A curve that still climbs at its end was stopped by the budget, not by the defence: {rising} of {len(ends)} "
-        "gained more than one point between their last two validations."
+        f"gained more than one point between their last two validations. {_band(curves)}"
     )
+
+
+def _band(curves: pd.DataFrame) -> str:
+    seeds = curves.groupby("run")["seed"].nunique().max()
+    return "One seed: no band." if seeds == 1 else f"Bands reach from the lowest to the highest of {seeds} seeds."
 
 
 RATIOS = {
@@ -152,10 +162,13 @@ def ratios(tables: Tables) -> Drawing | None:
     bars = runs.melt("run", list(RATIOS), var_name="ratio").replace({"ratio": RATIOS})
     colours = [ORANGE, sns.desaturate(ORANGE, 0.3), BLUE]
     sns.barplot(bars, y="run", x="value", hue="ratio", palette=colours, errorbar=None, ax=axes)
-    for group, hatch in zip(axes.containers, ("", "//", ".."), strict=True):
-        axes.bar_label(group, fmt=lambda value: f"{100 * value:.0f}", fontsize=7.5, padding=2)
-        for bar in group:
+    for group, name, hatch in zip(list(axes.containers), RATIOS, ("", "//", ".."), strict=True):
+        places = [bar.get_y() + bar.get_height() / 2 for bar in group]
+        axes.errorbar(runs[name], places, xerr=reach(runs, name), **INTERVALS)
+        for bar, place, value, high in zip(group, places, runs[name], runs[f"{name}_high"], strict=True):
             bar.set_hatch(hatch)
+            right = np.nanmax([value, high, 0])
+            axes.annotate(f"{100 * value:.0f}", (right, place), (4, -3), textcoords="offset points", fontsize=7.5)
     guess = float(tables["attacks"].set_index("run").loc["guessing", "adr_mean_of_ratios"])
     axes.axvline(guess, color="black", linestyle=":", linewidth=1.4, label="ADR (A) of guessing")
     axes.axvline(1, color="black", linestyle="--", linewidth=1, label="victim")
@@ -166,7 +179,7 @@ def ratios(tables: Tables) -> Drawing | None:
     most, least = percent(high["chance_corrected_ratio"]), percent(low["chance_corrected_ratio"])
     return figure, (
         f"An ADR near the dotted line, {percent(guess)}, is what guessing gets; above chance {high['run']} keeps "
-        f"{most} of the victim and {low['run']} {least}."
+        f"{most} of the victim and {low['run']} {least}.{interval_note(runs, 'Lines on the bars are')}"
     )
 
 

@@ -1,15 +1,14 @@
 """Figures of distillation difficulty: by depth, place, size and start, and against what attacks recover."""
 
-import math
-
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from solid_utils import metrics, verdicts
+from solid_utils import intervals, verdicts
 from solid_utils.drawing import (
     ATTACKS,
     BLUE,
     GREY,
+    INTERVALS,
     ORANGE,
     POINTS,
     Drawing,
@@ -19,6 +18,7 @@ from solid_utils.drawing import (
     in_percent,
     legend_below,
 )
+from solid_utils.wording import correlated
 
 
 def difficulty_prefix(tables: Tables) -> Drawing | None:
@@ -107,6 +107,7 @@ def difficulty_recovered(tables: Tables) -> Drawing | None:
         if (mine := points[points["attack"] == attack]).empty:
             continue
         axes.scatter(mine["dd"], mine["agreement"], marker=marker, color=colour, s=70, label=attack, zorder=3)
+        axes.errorbar(mine["dd"], mine["agreement"], mine["agreement_stderr"], mine["dd_stderr"], **INTERVALS)
     reach, lowest = points["dd"].max() - points["dd"].min() + 1, -1.0
     for point in points.itertuples():  # names in a column on the right, at a distance from one another
         lowest = max(point.agreement, lowest + 0.06)
@@ -117,9 +118,11 @@ def difficulty_recovered(tables: Tables) -> Drawing | None:
     in_percent(axes.yaxis)
     legend_below(figure, axes)
     full = points[points["attack"] == "ft_all"].drop_duplicates("secured").set_index("run")
-    correlation = metrics.pearson(full["dd"].astype(float), full["agreement"].astype(float)) if len(full) else math.nan
-    found = "too few to correlate" if math.isnan(correlation) else f"Pearson {correlation:.2f}"
+    found = "too few to correlate"
+    if len(full) > 2:
+        found = f"Pearson {correlated(intervals.pearson(full['dd'].astype(float), full['agreement'].astype(float)))}"
     return figure, (
         f"n is tiny: {len(points)} runs on {points['secured'].nunique()} secured sets, {len(full)} by FT-all "
-        f"({found}); where two attacks meet the same DD, the height between them is what DD does not see."
+        f"({found}); where two attacks meet the same DD, the height between them is what DD does not see. Bars: "
+        "one standard error."
     )

@@ -5,6 +5,7 @@ import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache
@@ -12,6 +13,8 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from solid_utils.errors import StudyError
 
+TOKEN_BUDGET = 2048  # tokens of a batch, padding and shared prefixes included
+BATCH_COST = 64  # tokens: what a forward costs besides its tokens (a 135M model on 2 CPU cores)
 KEYS_AND_VALUES = (DynamicLayer, DynamicSlidingWindowLayer)  # cache layers without a recurrent state
 
 
@@ -44,18 +47,26 @@ def answer_logits(model, input_ids: Tensor, attention_mask: Tensor, keep: Tensor
         hook.remove()
 
 
-def length_batches(lengths: list[int], token_budget: int) -> list[list[int]]:
-    """Indices in batches, longest first, equal lengths in their given order.
+def length_batches(lengths: list[int], token_budget: int, fixed: int = BATCH_COST, held: int = 0) -> list[list[int]]:
+    """Indices in batches with the least work in all, longest first, equal lengths in their given order.
 
-    A batch's padded size (its longest length times its count) is at most `token_budget`; a longer sequence runs alone.
+    Work is padded tokens, plus `fixed` a batch. A batch's padded size, its count times its longest length and the
+    `held` tokens that lie in memory besides, is at most `token_budget`; a longer sequence runs alone.
     """
-    batches, longest = [], 0
-    for index in sorted(range(len(lengths)), key=lambda index: -lengths[index]):
-        if not batches or longest * (len(batches[-1]) + 1) > token_budget:
-            batches.append([])
-            longest = lengths[index]
-        batches[-1].append(index)
-    return batches
+    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
+    sizes = np.array([lengths[index] for index in order])
+    work, begins = np.zeros(len(order) + 1), np.zeros(len(order) + 1, dtype=int)
+    for end in range(1, len(order) + 1):  # the cheapest batches of the `end` longest; the last one begins at `begin`
+        counts = np.arange(end, 0, -1)
+        fits = (counts * (sizes[:end] + held) <= token_budget) | (counts == 1)
+        costs = np.where(fits, work[:end] + counts * sizes[:end] + fixed, np.inf)
+        begins[end] = begin = int(costs.argmin())
+        work[end] = costs[begin]
+    batches, end = [], len(order)
+    while end:
+        batches.append(order[begins[end] : end])
+        end = begins[end]
+    return batches[::-1]
 
 
 def pad(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -111,7 +122,8 @@ class LastLogits:
     ) -> Iterator[tuple[int, Tensor]]:
         """The rows of families whose prefixes are in the cache."""
         places = [(index, prefix, family) for family, (prefix, members) in enumerate(families) for index in members]
-        for batch in length_batches([len(self.rows[index]) for index, _, _ in places], self.token_budget):
+        lengths = [len(self.rows[index]) - prefix for index, prefix, _ in places]
+        for batch in length_batches(lengths, self.token_budget, held=prefix_mask.shape[1]):
             indices, starts, family = zip(*(places[place] for place in batch), strict=True)
             rest = [self.rows[index][start:] for index, start in zip(indices, starts, strict=True)]
             input_ids, mask = pad(rest, self.pad_id)  # (batch, longest rest)

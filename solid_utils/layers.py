@@ -30,20 +30,20 @@ class DecoderLayers:
         """`first` stands in for layer 0 where the model's own has no values yet."""
         self.model = model
         self.path, self.layers = decoder_layers(model)
-        with self.replaced({0: first.forward} if first else {}):
-            output = self._first_output()
+        ids = torch.tensor([[0, 1, 2]], device=self.device)
+        with torch.no_grad(), self.replaced({0: first.forward} if first else {}):
+            output = self._output(ids, 0)  # stopped there, the other layers need no weights yet
         self.extra = len(output) - 1 if isinstance(output, tuple) else None
 
-    def _first_output(self) -> torch.Tensor | tuple:
-        """What layer 0 returns; the forward stops there, so the other layers need no weights yet."""
+    def _output(self, input_ids: torch.Tensor, last: int) -> torch.Tensor | tuple:
+        """What layer `last` returns; the forward stops there. Rows are padded on the right, so they need no mask."""
 
         def stop(_module, _inputs, output) -> None:
             raise _Seen(output)
 
-        hook = self.layers[0].register_forward_hook(stop)
+        hook = self.layers[last].register_forward_hook(stop)
         try:
-            with torch.no_grad():
-                self.model(input_ids=torch.tensor([[0, 1, 2]], device=self.device), use_cache=False)
+            self.model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False)
         except _Seen as seen:
             return seen.args[0]
         finally:
@@ -88,9 +88,9 @@ class DecoderLayers:
         return entered[0], arguments
 
     @contextmanager
-    def leaving(self, state: torch.Tensor) -> Iterator[None]:
-        """For the duration, `state` is what leaves the last layer; no layer does any work."""
-        last = len(self.layers) - 1
+    def leaving(self, state: torch.Tensor, last: int = -1) -> Iterator[None]:
+        """For the duration, `state` is what leaves layer `last` (-1: the last one); no layer up to it does any work."""
+        last %= len(self.layers)
         with self.replaced(dict.fromkeys(range(last), self.skip) | {last: self.given(state)}):
             yield
 
@@ -124,10 +124,9 @@ class DecoderLayers:
             for hook in hooks:
                 hook.remove()
 
-    def boundary(self, input_ids: torch.Tensor, attention_mask: torch.Tensor, last: int) -> torch.Tensor:
-        """The hidden state, (batch, tokens, width), that leaves layer `last`; what comes after it does no work."""
-        above = {index: self.skip for index in range(last + 1, len(self.layers))}
-        nothing = torch.zeros_like(attention_mask, dtype=torch.bool)
-        with self.replaced(above), self.watched([last]) as states:
-            answer_logits(self.model, input_ids, attention_mask, nothing)
-        return states[last]
+    def boundary(self, input_ids: torch.Tensor, last: int) -> torch.Tensor:
+        """The hidden state, (batch, tokens, width), that leaves layer `last`; the forward stops there.
+
+        Rows are padded on the right, as for `answer_logits`, so only real positions mean anything.
+        """
+        return hidden(self._output(input_ids, last))

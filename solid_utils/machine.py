@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import torch
+from accelerate import PartialState
 
 from solid_utils.errors import StudyError
 
@@ -40,9 +41,19 @@ def describe(threads: int) -> dict[str, str]:
     return {"cpu": facts["model name"], "units": " ".join(units), "threads": str(threads)} | versions
 
 
+def processes() -> PartialState:
+    """This process among those that torch.distributed.run started together, one a GPU; mostly it is alone."""
+    return PartialState(cpu=not torch.cuda.is_available())
+
+
 def device() -> torch.device:
-    """The accelerator if there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """This process's accelerator if there is one, else the CPU."""
+    return processes().device
+
+
+def own_share(longest_first: list) -> list:
+    """This process's part of a list, dealt out one by one, so that the parts are alike in length."""
+    return longest_first[processes().process_index :: processes().num_processes]
 
 
 def release_memory(grown: float = 0) -> None:
@@ -118,9 +129,11 @@ def anonymous_memory() -> tuple[int, int] | None:
     return tuple(1024 * int(facts[name].split()[0]) for name in ("RssAnon", "RssFile"))
 
 
-def total_memory() -> int:
-    """Bytes of memory of the accelerator if there is one, else of this machine."""
-    return torch.cuda.mem_get_info()[1] if device().type == "cuda" else psutil.virtual_memory().total
+def memory_share() -> int:
+    """Bytes of memory for this process: its accelerator's if there is one, else its part of this machine's."""
+    if device().type == "cuda":
+        return torch.cuda.mem_get_info()[1]
+    return psutil.virtual_memory().total // processes().num_processes
 
 
 def check_cpu() -> None:
@@ -148,6 +161,7 @@ def check_disk(needed: int, folder: Path, what: str) -> None:
     while not folder.exists():
         folder = folder.parent
     free = shutil.disk_usage(folder).free
+    print(f"disk: {what} needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free", flush=True)
     if needed > free:
         raise StudyError(
             f"{folder}: {what} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free; free some, e.g. by `dvc gc -w`"

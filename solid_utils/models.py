@@ -3,8 +3,9 @@
 import copy
 import hashlib
 import json
+import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -144,6 +145,16 @@ def clone(model: PreTrainedModel) -> PreTrainedModel:
     twin = copy.deepcopy(model)
     twin.zero_grad(set_to_none=True)
     return twin.eval()
+
+
+@torch.no_grad()
+def open_part(victim: PreTrainedModel, secret: Iterable[str]) -> PreTrainedModel:
+    """What a deployment hands out: a copy of the victim whose secret parameters are not a number."""
+    copied, secret = clone(victim), set(secret)
+    for name, parameter in copied.named_parameters():
+        if name in secret:
+            parameter.fill_(math.nan)
+    return copied
 
 
 def save_delta(replica: torch.nn.Module, victim: torch.nn.Module, path: Path) -> int:

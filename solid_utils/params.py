@@ -71,18 +71,22 @@ class Difficulty(Section):
 
 
 class Evaluation(Section):
+    suite: Literal["small", "full", "published"]
     samples: Positive
     limit: Positive | None
 
 
 class Recipe(Section):
-    """One training run. `steps` wins over `epochs`; `batch` is the effective batch, whatever the hardware."""
+    """One training run. `steps` wins over `epochs`; `batch` is the effective batch, whatever the hardware.
+
+    `device_tokens`: padded tokens of one forward and backward at most; a batch beyond that is worked through in pieces.
+    """
 
     queries: Positive = 1
     steps: Annotated[int, Field(ge=0)] | None = None
     epochs: Annotated[float, Field(gt=0)] | None = None
     batch: Positive
-    device_batch: Positive | None = None
+    device_tokens: Positive | None = None
     length: Positive | None = None
     learning_rate: Rate
     weight_decay: Rate
@@ -96,8 +100,6 @@ class Recipe(Section):
     def complete(self) -> "Recipe":
         if self.steps is None and self.epochs is None:
             raise ValueError("needs steps or epochs")
-        if self.device_batch and self.batch % self.device_batch:
-            raise ValueError(f"batch {self.batch} is not a multiple of device_batch {self.device_batch}")
         return self
 
     def total_steps(self, samples: int) -> int:
@@ -140,7 +142,17 @@ class Tier(Section):
 class AttackRun(Section):
     secured: str
     attack: Literal["ft_all", "ft_closed", "sem"]
+    noise: Literal["fixed", "fresh"] = "fixed"  # of sap_dp: by the query, or new at each asking (answers: one)
+    repeats: Positive = 1  # how often SEM asks each query; it trains on the mean answer
     recipe: dict[str, dict] = {}  # tier -> what this run overrides in the tier's recipe
+
+    @model_validator(mode="after")
+    def noise_is_there(self) -> "AttackRun":
+        if (self.noise, self.repeats) != ("fixed", 1) and self.secured != "sap_dp":
+            raise ValueError(f"noise and repeats are of sap_dp, '{self.secured}' answers without noise; leave them out")
+        if self.repeats > 1 and self.attack != "sem":
+            raise ValueError(f"repeats: {self.attack} trains on answers, which have no mean; use attack: sem")
+        return self
 
 
 class CustomizationRun(Section):
@@ -160,7 +172,11 @@ class Halves(Section):
 
 
 class Benchmark(Section):
+    """`mmlu` and `c4` are rows in all; `mmlu_more` (questions) and `mmlu_examples` are rows a subject."""
+
     mmlu: Positive
+    mmlu_more: Positive
+    mmlu_examples: Positive
     c4: Positive
 
 
@@ -178,13 +194,30 @@ class Data(Section):
     customization: CustomizationSets
 
 
+class Revisions(Section):
+    """Of the hub's data sets that could not be pinned in published_tasks.py."""
+
+    squad_v2: str
+    financial_phrasebank: str
+
+
+class Published(Section):
+    """Where the paper's own benchmarks come from, and who rates MT-Bench."""
+
+    mirror: str | None
+    revisions: Revisions
+    judge: str | None
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
     tier: str
     threads: Positive
+    allow_code: bool = False
     study: Study
     data: Data
+    published: Published
     attacks: dict[str, AttackRun]
     customizations: dict[str, CustomizationRun]
     models: dict[str, Model]

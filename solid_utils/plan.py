@@ -55,6 +55,7 @@ class Plan:
     asked: int  # sets x seeds: a plain loop reads the weights once for each
     models: int  # distinct ones among them
     samples: int
+    processes: int  # that share the samples; what follows is of each
     tokens: int  # padded
     streamed: bool
     passes: int  # sweeps over the layers
@@ -92,9 +93,10 @@ class Plan:
 
     def __str__(self) -> str:
         reading = f", {amount(self.bytes_read)}B read from disk" if self.streamed else " over weights in memory"
+        shared = f" in each of {self.processes} processes" if self.processes > 1 else ""
         apart = f" ({amount(self.asked * self.pass_bytes)}B)" if self.streamed else ""
         lines = [
-            f"plan: {self.models} models over {self.samples} samples ({self.tokens:,} padded tokens)",
+            f"plan: {self.models} models over {self.samples} samples ({self.tokens:,} padded tokens{shared})",
             f"  passes  {self.passes}{reading}; one for every set and seed would be {self.asked}{apart}",
             f"  memory  {amount(self.peak)}B of {amount(self.memory)}B: {amount(self.weights)}B weights and work, "
             f"{amount(self.states)}B hidden states ({amount(self.room)}B free for them)",
@@ -127,8 +129,10 @@ class Planner:
     ):
         self.sweep, self.model, self.memory, self.streamed = Sweep(source, start), source.model, memory, streamed
         self.source, self.rates, self.samples = source, rates, len(samples)
-        self.sizes = padded_sizes([len(sample["input_ids"]) for sample in samples])
-        self.answers = sum(len(sample["input_ids"]) - sample["answer_start"] for sample in samples)
+        # Of several processes the first has the longest batches: all plan for it, so that they plan alike.
+        self.processes = machine.processes().num_processes
+        self.sizes = padded_sizes([len(sample["input_ids"]) for sample in samples])[:: self.processes]
+        self.answers = sum(len(sample["input_ids"]) - sample["answer_start"] for sample in samples) // self.processes
         self.scalars = {name: parameter.numel() for name, parameter in source.parameters.items()}
         self.itemsize = self.model.dtype.itemsize
         self.stored = (stored or self.model.dtype).itemsize
@@ -158,6 +162,7 @@ class Planner:
             asked=len(declarations) * len(seeds),
             models=len(candidates),
             samples=self.samples,
+            processes=self.processes,
             tokens=sum(self.sizes),
             streamed=self.streamed,
             passes=len(groups),

@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import json
 import re
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 import huggingface_hub
@@ -39,7 +40,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m solid_utils.difficulty", description="which layers to secure (SOLID)")
     option = parser.add_argument
     option("--model", required=True, help="a folder made by save_pretrained, or the id of a Hugging Face hub model")
-    option("--memory", help="for everything, such as 3GB; default: half of this machine's")
+    option("--memory", help="for everything in a process, such as 3GB; default: half of this machine's, shared out")
     option("--samples", type=int, default=48)
     option("--length", type=int, default=512, help="tokens a sample, prompt and answer together")
     option("--seeds", default="20,42,1234")
@@ -58,7 +59,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     if min(args.samples, args.length) < 1 or not 0 <= args.epsilon < 1:
         raise StudyError("--samples, --length, --epsilon: write at least 1, at least 1, and a share from 0 to below 1")
     args.seeds = [int(seed) for seed in args.seeds.split(",")]
-    args.memory = byte_count(args.memory) if args.memory else machine.total_memory() / 2
+    args.memory = byte_count(args.memory) if args.memory else machine.memory_share() / 2
     args.dtype = getattr(torch, args.dtype)
     return args
 
@@ -72,8 +73,17 @@ def byte_count(text: str) -> float:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """The whole command. Raises StudyError on anything the user can mend."""
-    args = arguments(argv)
+    """The whole command. Raises StudyError on anything the user can mend.
+
+    `python -m torch.distributed.run --nproc_per_node 4 -m solid_utils.difficulty ...` shares the samples out to 4 GPUs.
+    """
+    args, alone = arguments(argv), machine.processes().is_main_process
+    with nullcontext() if alone else redirect_stdout(None):  # the others work, the first one speaks
+        recommend(args)
+
+
+def recommend(args: argparse.Namespace) -> None:
+    """Plan, search, card; written by the first process."""
     folder = checkpoint(args.model)
     config, tokenizer = read_folder(folder)
     samples = read_samples(args, tokenizer)
@@ -83,7 +93,8 @@ def main(argv: list[str] | None = None) -> None:
     print(f"{plan}\n{later(planner, plan, at_once, args.seeds)}", flush=True)
 
     source = load(folder, args.dtype, plan.streamed)
-    work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples))
+    with machine.processes().main_process_first():  # it may have to empty the folder
+        work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples))
     score = Difficulty(source, samples, args.start, tokenizer.pad_token_id or 0, plan.room, work.cached)
     found, losses = search(score, len(source.layers), args, at_once)
 
@@ -91,6 +102,8 @@ def main(argv: list[str] | None = None) -> None:
         f"{args.samples} samples of {args.data or 'the evaluation set'}, at most {args.length} tokens; seeds "
         f"{', '.join(map(str, args.seeds))}; start {args.start}; {str(args.dtype).removeprefix('torch.')}."
     )
+    if not machine.processes().is_main_process:
+        return
     text = card(args.model, how, folder, skeleton, plan, found, losses)
     path = args.card or CARDS / f"{slug(args.model)}.md"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,12 +13,11 @@ from string import Template
 
 import pandas as pd
 
-from solid_utils import display, errors, results, tables, verdicts
+from solid_utils import display, errors, intervals, ratios, results, tables, verdicts
 from solid_utils.errors import StudyError
 
 RESULTS, REFERENCE, REDRAWN = Path("results"), Path("reference"), Path("build/report")
-TABLES = ("claims", "attacks", "benchmarks", "search", "difficulty", "customization")
-
+TABLES = ("claims", "attacks", "fidelity", "benchmarks", "ratios", "search", "difficulty", "customization")
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -52,9 +51,13 @@ shows nothing, so it never makes a claim "supported".</p>
 <h2>Attacks</h2>
 <p>Agreement is the share of held-out answer tokens where replica and victim would say the same; "start" is before any
 query, so "recovered" = (after - start) / (100 - start). ADR is the paper's ratio of scores, replica to victim: A
-averages the ratios (section 5.1), B divides the averages (its Tables 26 to 42). "corr." is the chance-corrected ratio:
-0 is guessing, 100 the victim. KL and CE (cross-entropy) are in nats.</p>
+averages the ratios (section 5.1), B divides the averages (its Tables 26 to 42), C and D are the means over domains of A
+and of B; delta ADR is A above that of the fully secured deployment. "corr." is the chance-corrected ratio: 0 is
+guessing, 100 the victim. "floor" scores the highest of guessing, a constant answer and a random model, as far as they
+were measured. KL and CE (cross-entropy) are in nats.</p>
+<p>$covered</p>
 <div class="wide">$table_attacks</div>
+<details><summary>Fidelity on each set of prompts</summary><div class="wide">$table_fidelity</div></details>
 $figure_agreement
 $figure_training
 $figure_ratios
@@ -62,6 +65,7 @@ $figure_ratios
 <p>$signal Those with a star do not, and are left out of every ratio. Scores in percent, with standard errors over
 items.</p>
 <div class="wide">$table_benchmarks</div>
+<details><summary>Ratios by domain and benchmark</summary><div class="wide">$table_ratios</div></details>
 <h2>Distillation difficulty</h2>
 <p>DD is the loss, in nats, after the secured part is replaced by fresh random weights. SOLID secures the smallest
 prefix whose DD reaches (1 - epsilon) of the ceiling, the DD with every parameter replaced.</p>
@@ -133,8 +137,8 @@ class Report:
         """The few headline numbers, flat, for `dvc metrics show`."""
         wanted = {
             "search": ["l_star", "dd", "ceiling"],
-            "attacks": ["agreement", "recovered_share", "chance_corrected_ratio"],
-            "customization": ["after", "gap_to_fully_open"],
+            "attacks": ["agreement", *ratios.with_ends("recovered_share", "chance_corrected_ratio")],
+            "customization": ["after", *ratios.with_ends("gap_to_fully_open")],
         }
         found = {}
         for name, columns in wanted.items():
@@ -175,7 +179,8 @@ class Report:
         missing = f"<h2>Not there</h2><ul>{notes}</ul>" if notes else ""
         facts = " · ".join(f"{html.escape(key)} {html.escape(value)}" for key, value in self.machine().items())
         models = html.escape(", ".join(self.results.models))
-        return PAGE.substitute(parts, models=models, missing=missing, machine=facts, signal=tables.SIGNAL_RULE)
+        parts |= {"signal": ratios.SIGNAL_RULE, "covered": intervals.RULE}
+        return PAGE.substitute(parts, models=models, missing=missing, machine=facts)
 
     def machine(self) -> dict[str, str]:
         """The machine of a shipped run, as recorded with it; else this one."""
@@ -194,7 +199,7 @@ def _verdict_colour(text: str) -> str:
 
 def _alignment(column: pd.Series) -> list[str]:
     """Numbers to the right, words to the left."""
-    numbers = column.str.fullmatch(r"[-+±.\d ]*").all()
+    numbers = column.str.fullmatch(r"[-+±.,\[\]\d ]*").all()
     return [f"text-align: {'right' if numbers else 'left'}; vertical-align: top"] * len(column)
 
 

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from solid_utils import schema
@@ -14,6 +15,7 @@ ORDER = {  # of runs; other deployments, such as "layers 0-3", come last
     "attack": ("none", "ft_all", "ft_closed", "sem"),
     "deployment": ("fully_open", "solid", "darknetz", "sap", "sap_dp", "fully_secured"),
 }
+SCORED = ["victim", "attacks/*", "customizations/*"]  # folders with a scores.csv, as patterns under runs/MODEL
 SEARCH = ["model", "start", "l_star", "epsilon", "secured", "dd", "ceiling", "evaluations", "saved"]
 
 
@@ -26,6 +28,7 @@ class Results:
     victims: pd.DataFrame  # schema.SCORES and `run`, the name of the run's folder
     attacks: pd.DataFrame
     customizations: pd.DataFrame
+    items: pd.DataFrame  # schema.ITEMS and `run`, of all three; only items that give the score they lie beside
     curves: pd.DataFrame  # schema.CURVE and `run`, of attacks and customizations
     difficulty: pd.DataFrame  # schema.DD, of the prefixes and of the scan
     searches: pd.DataFrame  # SEARCH
@@ -52,17 +55,47 @@ def load(folder: Path) -> Results:
                     missing.append(f"{model}: no {pattern}; what it would show is left out")
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*columns, "run"])
 
+    scores = {name: gather([f"{name}/scores.csv"], schema.SCORES) for name in SCORED}
     return Results(
         folder,
         models,
-        victims=gather(["victim/scores.csv"], schema.SCORES),
-        attacks=in_order(gather(["attacks/*/scores.csv"], schema.SCORES)),
-        customizations=in_order(gather(["customizations/*/scores.csv"], schema.SCORES)),
+        victims=scores["victim"],
+        attacks=in_order(scores["attacks/*"]),
+        customizations=in_order(scores["customizations/*"]),
+        items=_items(folder, models, pd.concat(scores.values()), missing),
         curves=gather(["attacks/*/curve.csv", "customizations/*/curve.csv"], schema.CURVE),
         difficulty=_in_layers(gather(["dd/curve.csv", "scan/curve.csv"], schema.DD).drop(columns="run")),
         searches=_searches(folder, models, missing),
         missing=missing,
     )
+
+
+def _items(folder: Path, models: list[str], scores: pd.DataFrame, missing: list[str]) -> pd.DataFrame:
+    """The items.csv beside each scores.csv, read whole."""
+    tables = [pd.DataFrame(columns=[*schema.ITEMS, "run"])]
+    for model in models:
+        runs = [path.parent for name in SCORED for path in sorted((folder / "runs" / model).glob(f"{name}/scores.csv"))]
+        found = [run for run in runs if (run / "items.csv").exists()]
+        tables += [schema.read(run / "items.csv", schema.ITEMS).assign(run=run.name) for run in found]
+        if lacking := [run.name for run in runs if run not in found]:
+            whose = f"the scores of {', '.join(lacking)}" if found else "any scores"
+            missing.append(f"{model}: no items.csv beside {whose}; no intervals there")
+    items = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
+    return _that_give_scores(items.astype({"item": str, "seed": str}), scores, missing)
+
+
+def _that_give_scores(items: pd.DataFrame, scores: pd.DataFrame, missing: list[str]) -> pd.DataFrame:
+    """Items whose mean is a score of their benchmark; no interval can stand beside any other (F1 is no mean)."""
+    keys = ["model", "run", "seed", "steps", "benchmark"]
+    sums = items.groupby(keys)[["value", "weight"]].sum().astype(float)
+    means = (sums["value"] / sums["weight"]).rename("mean").reset_index()
+    beside = means.merge(scores.astype({"seed": str})[[*keys, "value"]], on=keys, how="left")
+    beside["gives"] = np.isclose(beside["mean"], beside["value"].astype(float), rtol=0, atol=1e-6)
+    gives = beside.groupby(keys)["gives"].any()
+    for (model, run, benchmark), one in gives.groupby(level=["model", "run", "benchmark"]):
+        if not one.all():
+            missing.append(f"{model}: the items of {run}, {benchmark}, do not give its score; no intervals there")
+    return items[gives.reindex(pd.MultiIndex.from_frame(items[keys])).to_numpy(bool)].reset_index(drop=True)
 
 
 def _searches(folder: Path, models: list[str], missing: list[str]) -> pd.DataFrame:

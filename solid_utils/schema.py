@@ -26,7 +26,13 @@ RUN = [
 ]
 COST = ["steps", "queries", "tokens", "flops"]
 OUTCOME = ["benchmark", "domain", "shots", "metric", "value", "stderr", "n", "chance", "floor", "task_version"]
+OUTCOME += ["batch", "libraries"]  # tokens a batch may hold, padding included; versions
 SCORES = RUN + COST + OUTCOME
+LATER = ["batch", "libraries"]  # columns that scores from before their introduction lack; read as unknown
+
+# The items behind the scores, beside scores.csv: a score is sum of `value` / sum of `weight`. For fidelity an item is a
+# sample, `value` its agreeing tokens and `weight` its answer tokens; elsewhere `value` is the item's score, `weight` 1.
+ITEMS = ["model", "deployment", "attack", "seed", "steps", "benchmark", "item", "value", "weight"]
 
 # Training curves: validation after `step` optimizer steps. Rows with step 0 come before any training.
 CURVE = RUN + COST + ["split", "metric", "value"]
@@ -69,10 +75,11 @@ def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd
 
 
 def read(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read a result file. Raises StudyError when it is missing or its columns do not fit."""
+    """Read a result file. Raises StudyError when it is missing or its columns do not fit (but see LATER)."""
     if not path.exists():
         raise StudyError(f"{path}: missing; run `dvc repro` first")
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    table = table.assign(**{name: "unknown" for name in LATER if name in columns and name not in table})
     if list(table.columns) != columns:
         raise StudyError(f"{path}: columns do not fit solid_utils/schema.py; delete it and run `dvc repro`")
     return table

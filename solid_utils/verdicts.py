@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from solid_utils import metrics, paper
+from solid_utils import intervals, paper
 from solid_utils.results import layers_of
+from solid_utils.wording import correlated, percent, points, told
 
 SUPPORTED = "supported at this scale"
 CONTRADICTED = "contradicted at this scale"
@@ -53,20 +54,6 @@ class Evidence:
 
     def dd(self, kind: str) -> pd.DataFrame:
         return self.difficulty[self.difficulty["kind"] == kind].sort_values("layers", kind="stable")
-
-
-def percent(value: float) -> str:
-    return "unknown" if math.isnan(value) else f"{100 * value:.1f} %"
-
-
-def told(run: pd.Series) -> str:
-    """An attack run in a few words and numbers."""
-    place = run["secured"] if run["deployment"] == run["secured"] else f"{run['deployment']} ({run['secured']})"
-    return (
-        f"{run['attack']} on {place}, {run['steps']:.0f} steps: agreement {percent(run['agreement_start'])} -> "
-        f"{percent(run['agreement'])}, {percent(run['recovered_share'])} recovered, chance-corrected ratio "
-        f"{percent(run['chance_corrected_ratio'])}"
-    )
 
 
 def has_paper_budget(runs: pd.DataFrame) -> bool:
@@ -155,8 +142,8 @@ def solid_customization(evidence: Evidence) -> Finding:
     opened, solid = scores.loc["fully_open"], scores.loc["solid"]
     measured = (
         f"{solid['metric']}: fully open {percent(opened['before'])} -> {percent(opened['after'])}, SOLID "
-        f"{percent(solid['before'])} -> {percent(solid['after'])}; difference {100 * solid['gap_to_fully_open']:+.1f} "
-        f"± {100 * solid['gap_stderr']:.1f} points on {solid['n']:.0f} problems, one domain."
+        f"{percent(solid['before'])} -> {percent(solid['after'])}; difference "
+        f"{points(solid, 'gap_to_fully_open', 'gap_stderr')} points on {solid['n']:.0f} problems, one domain."
     )
     if not opened["gain"] > 2 * math.hypot(opened["stderr"], opened["before_stderr"]):
         return NOT_TESTED, measured + " Fully open gained too little to compare with."
@@ -180,25 +167,25 @@ def solid_layers(evidence: Evidence) -> Finding:
 def difficulty_predicts(evidence: Evidence) -> Finding:
     """Needs eight secured sets or more, attacked by FT-all with equal steps: supported when Spearman's correlation
     of DD and ADR is -0.6 or below, else contradicted."""
-    points = with_difficulty(evidence.attacks, evidence.difficulty)
-    points = points[points["attack"] == "ft_all"].drop_duplicates("secured").set_index("run")
-    points = points[points["steps"] == points["steps"].max()]
-    dd, adr = points["dd"].astype(float), points["adr_mean_of_ratios"].astype(float)
-    if len(points) < 3 or adr.isna().any():
+    sets = with_difficulty(evidence.attacks, evidence.difficulty)
+    sets = sets[sets["attack"] == "ft_all"].drop_duplicates("secured").set_index("run")
+    sets = sets[sets["steps"] == sets["steps"].max()]
+    dd, adr = sets["dd"].astype(float), sets["adr_mean_of_ratios"].astype(float)
+    if len(sets) < 3 or adr.isna().any():
         return NOT_TESTED, f"{adr.notna().sum()} secured sets with a DD, an FT-all run and an ADR"
-    spearman, pearson = metrics.spearman(dd, adr), metrics.pearson(dd, adr)
-    measured = f"{len(points)} secured sets: Spearman {spearman:.2f}, Pearson {pearson:.2f}."
-    if len(points) < FEWEST_SETS:
+    spearman, pearson = intervals.spearman(dd, adr), intervals.pearson(dd, adr)
+    measured = f"{len(sets)} secured sets: Spearman {correlated(spearman)}, Pearson {correlated(pearson)}."
+    if len(sets) < FEWEST_SETS:
         return NOT_TESTED, measured + f" Fewer than {FEWEST_SETS} sets are an anecdote."
-    return (SUPPORTED if spearman <= -0.6 else CONTRADICTED), measured
+    return (SUPPORTED if spearman.estimate <= -0.6 else CONTRADICTED), measured
 
 
 def with_difficulty(attacks: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataFrame:
-    """Attack runs whose secured set has a DD, with it; one model, the start the attacker used."""
+    """Attack runs whose secured set has a DD, with it and its error; one model, the start the attacker used."""
     known = difficulty[difficulty["kind"] != "empty"].drop_duplicates(["secured", "start"])
-    values = known.set_index(["secured", "start"])["dd"].to_dict()
-    found = [values.get(key, math.nan) for key in zip(attacks["secured"], attacks["start"], strict=True)]
-    return attacks.assign(dd=found).dropna(subset="dd")
+    known = known.set_index(["secured", "start"])[["dd", "stderr"]]
+    found = known.reindex(pd.MultiIndex.from_frame(attacks[["secured", "start"]])).to_numpy(float)
+    return attacks.assign(dd=found[:, 0], dd_stderr=found[:, 1]).dropna(subset="dd")
 
 
 def sem_at_chance(evidence: Evidence) -> Finding:

@@ -1,7 +1,10 @@
 """Tiny random models of several architectures, and samples for them."""
 
+import gc
+
 import pytest
 import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoModelForCausalLM,
     FalconConfig,
@@ -10,10 +13,12 @@ from transformers import (
     GPT2Config,
     GPTNeoXConfig,
     LlamaConfig,
+    LlamaForCausalLM,
     MistralConfig,
     MixtralConfig,
     OPTConfig,
     PhiConfig,
+    PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
 )
@@ -48,6 +53,17 @@ CONFIGS = {
     ),
     "mixtral": MixtralConfig(**GATED, **ENDS, num_local_experts=3, num_experts_per_tok=2),
 }  # fmt: skip
+
+
+def pytest_collection_modifyitems(items):
+    """The whole study on the tiny model takes as long as all other tests: one core begins with it."""
+    items.sort(key=lambda item: item.path.name != "test_pipeline.py")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def imports_are_no_garbage():
+    """The engine collects garbage between phases; over all that is imported that takes 0.4 s each time."""
+    gc.freeze()
 
 
 @pytest.fixture(params=CONFIGS)
@@ -85,3 +101,21 @@ def samples():
         }
         for number, length in enumerate(lengths)
     ]
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """Bytes as tokens: any text, no download."""
+    vocabulary = {"<end>": 0} | {byte: n + 1 for n, byte in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    plain = Tokenizer(models.BPE(vocabulary, []))
+    plain.pre_tokenizer, plain.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=plain, eos_token="<end>", pad_token="<end>")
+
+
+def byte_llama(seed: int, positions: int = 1024) -> LlamaForCausalLM:
+    """A tiny random Llama over bytes."""
+    torch.manual_seed(seed)
+    shape = {"vocab_size": 257, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
+    ends = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
+    return LlamaForCausalLM(LlamaConfig(**shape, **heads, **ends, max_position_embeddings=positions)).eval()

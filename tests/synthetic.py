@@ -14,6 +14,7 @@ BENCHMARKS = {
     "mmlu": ("Gen", 0.25, 0.26, 0.04),
     "truthfulqa": ("Gen", 0.20, 0.27, 0.04),
 }
+NOT_BY_ITEM = ("kl", "cross_entropy")  # metrics without items
 COUNTED = ("hellaswag", "sums")
 # run: deployment, secured, attack, recipe's batch, steps, agreement before and after, share of the victim above chance
 ATTACKS = {
@@ -26,8 +27,8 @@ ATTACKS = {
 SINGLES = [11.0, 6.5, 5.5, 3.0, 2.1, 4.0]  # DD of layer 0, 1, ...
 # run: deployment, secured, {kind of problem: (before, after)}
 CUSTOMIZATIONS = {
-    "fully_open-math": ("fully_open", "none", {"sums": (0.30, 0.90), "words": (0.0, 0.30)}),
-    "solid-math": ("solid", "layers 0", {"sums": (0.30, 0.88), "words": (0.0, 0.28)}),
+    "fully_open-math": ("fully_open", "none", {"chain_sum": (0.30, 0.90), "words": (0.0, 0.30)}),
+    "solid-math": ("solid", "layers 0", {"chain_sum": (0.30, 0.88), "words": (0.0, 0.28)}),
 }
 
 
@@ -55,7 +56,7 @@ def run_columns(model: str, deployment: str, secured: str, attack: str, batch: i
 def outcome(
     benchmark: str, domain: str, metric: str, value: float, stderr: float, n: int, chance: float | None
 ) -> dict:
-    blank = {"shots": 0, "floor": None, "task_version": "1.0"}
+    blank = {"shots": 0, "floor": None, "task_version": "1.0", "batch": 2048, "libraries": "torch 2.13.0"}
     found = {"benchmark": benchmark, "domain": domain, "metric": metric, "value": value, "stderr": stderr, "n": n}
     return found | {"chance": chance} | blank
 
@@ -73,13 +74,27 @@ def benchmarks(kept: float) -> list[dict]:
     ]
 
 
+def items(outcome: dict) -> list[dict]:
+    """Items that give an outcome: the first are right, one may be so in part. Agreement has samples of 25 tokens."""
+    weight = 25 if outcome["domain"] == "fidelity" else 1
+    count = outcome["n"] // weight
+    right = [min(max(outcome["value"] * count - item, 0), 1) for item in range(count)]
+    return [
+        {"benchmark": outcome["benchmark"], "item": f"{item}", "value": weight * share, "weight": weight}
+        for item, share in enumerate(right)
+    ]
+
+
 def write_scores(states: dict[int, list[dict]], run: dict, folder: Path) -> None:
-    """`states`: optimizer steps -> outcomes."""
-    rows = []
+    """`states`: optimizer steps -> outcomes. Writes scores.csv, and items.csv beside it."""
+    rows, parts = [], []
     for steps, outcomes in states.items():
         costs = {"steps": steps, "queries": run["queries"] if steps else 0}
         rows += [run | costs | one for one in outcomes]
+        known = {key: (run | costs)[key] for key in schema.ITEMS if key in run}
+        parts += [known | item for one in outcomes if one["metric"] not in NOT_BY_ITEM for item in items(one)]
     schema.write(rows, schema.SCORES, folder / "scores.csv")
+    schema.write(parts, schema.ITEMS, folder / "items.csv")
 
 
 def write_curve(run: dict, before: float, after: float, folder: Path) -> None:
@@ -155,8 +170,9 @@ def write_study(
     customizations: dict | None = None,
     prefix: tuple = (11.0, 11.5, 12.0, 12.5, 13.0, 13.5),
     ceiling: float = 10.9,
+    items: bool = True,
 ) -> Path:
-    """A whole results folder of one model; arguments replace single parts. Returns the folder."""
+    """A whole results folder of one model; arguments replace single parts, `items` False is faster. Returns it."""
     runs = folder / "runs"
     run = run_columns(model, "none", "none", "none", 8, 0, tier)
     write_scores({0: fidelity(1.0) + benchmarks(1.0)}, run, runs / model / "victim")
@@ -165,4 +181,6 @@ def write_study(
         write_attack(runs, model, name, tier, attack)
     for name, customization in (CUSTOMIZATIONS if customizations is None else customizations).items():
         write_customization(runs, model, name, tier, customization)
+    for path in [] if items else runs.rglob("items.csv"):
+        path.unlink()
     return folder

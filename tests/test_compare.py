@@ -1,5 +1,6 @@
 """Shipped against re-run: equal digits on the same machine, ranges elsewhere."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -72,6 +73,22 @@ def test_every_headline_figure_is_compared(study):
     }
     assert set(table["run"]) >= {"victim", *ATTACKS, "fully_open-math", "prefix", "single", "all", "empty", "search"}
     assert {"l*, xavier", "l*, normal_0.02"} <= set(table["figure"])
+
+
+def test_fidelity_on_another_set_of_prompts_has_its_own_figure(study):
+    found = results.load(study)
+    other = found.attacks[found.attacks["domain"] == "fidelity"].assign(benchmark="c4")
+    table = compare.headline(dataclasses.replace(found, attacks=pd.concat([found.attacks, other])))
+    assert not table.duplicated(compare.KEY).any()
+    assert {"agreement", "c4, agreement"} <= set(table["figure"])
+
+
+def test_scores_from_before_a_column_was_added_are_read(tmp_path):
+    (tmp_path / "scores.csv").write_text("model,value\ntoy,0.5\n")
+    table = schema.read(tmp_path / "scores.csv", ["model", "value", "batch", "libraries"])
+    assert table.to_dict("records") == [{"model": "toy", "value": 0.5, "batch": "unknown", "libraries": "unknown"}]
+    with pytest.raises(StudyError, match="columns do not fit"):
+        schema.read(tmp_path / "scores.csv", ["model", "value", "seed"])
 
 
 def test_on_the_same_machine_digits_must_be_equal(study, capsys):

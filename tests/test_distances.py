@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from solid_utils import training
-from solid_utils.attacks import distances, sem
+from solid_utils.attacks import distances, part, recorded, sem
 from solid_utils.attacks.oracle import Oracle
+from solid_utils.attacks.view import view
 from solid_utils.models import clone
 from solid_utils.secured import secured_set
 
@@ -28,20 +29,21 @@ def test_the_first_token_counts_as_told():
 
 
 @pytest.mark.parametrize("name", distances.LOSSES)
-def test_sem_trains_towards_the_distance(name, llama, samples):
+def test_sem_trains_towards_the_distance(name, llama, samples, tmp_path):
     """Against Transformers' own hidden states of victim and attacker."""
     secured, attacker = secured_set(llama, "bottom 2"), clone(llama)
     with torch.no_grad():
         attacker.model.layers[1].mlp.down_proj.weight.mul_(-1)
     batch = training.Collator(0)(samples)
-    losses = [
-        sem.sem(attacker, Oracle(llama, secured, 0), samples, name, weight).loss(attacker, batch)
-        for weight in (1.0, 0.0)
-    ]
+    samples, seen = dict(enumerate(samples)), view(llama, secured)
+    answers = recorded.answered(Oracle(llama, secured, 0), samples, tmp_path)
+    trained = part.SecuredPart(attacker, seen, None)
+    plans = [sem.sem(trained, secured, samples, answers, name, weight) for weight in (1.0, 0.0)]
+    losses = [plan.loss(attacker, batch) for plan in plans]
     errors = []
-    for sample in samples:
+    for sample in samples.values():
         ids = torch.tensor([sample["input_ids"]])
         states = [model(ids, output_hidden_states=True).hidden_states[2][0] for model in (attacker, llama)]
-        errors.append(distances.LOSSES[name](*states))
+        errors.append(distances.LOSSES[name](states[0], states[1].bfloat16().float()))  # as answers are kept
     assert losses[0].item() == pytest.approx(torch.cat(errors).mean().item(), rel=1e-4)
     assert losses[1].item() == pytest.approx(torch.cat([row[1:] for row in errors]).mean().item(), rel=1e-4)

@@ -1,5 +1,7 @@
 """Logits where they are wanted equal the plain model's; batches hold what they promise."""
 
+from itertools import combinations, pairwise
+
 import pytest
 import torch
 from conftest import VOCABULARY, build
@@ -68,18 +70,35 @@ def test_a_model_without_a_head_gets_one_line(llama, batch):
         answer_logits(AutoModel.from_config(llama.config), *batch)
 
 
-@given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 200))
-def test_length_batches_hold_the_budget(lengths, token_budget):
-    batches = length_batches(lengths, token_budget)
+@given(st.lists(st.integers(1, 60), max_size=40), st.integers(1, 200), st.integers(0, 80), st.integers(0, 9))
+def test_length_batches_hold_the_budget(lengths, token_budget, fixed, held):
+    batches = length_batches(lengths, token_budget, fixed, held)
     flat = [index for batch in batches for index in batch]
     assert sorted(flat) == list(range(len(lengths)))
     assert flat == sorted(flat, key=lambda index: (-lengths[index], index))
     for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[index] for index in batch) <= token_budget
+        assert len(batch) == 1 or len(batch) * (max(lengths[index] for index in batch) + held) <= token_budget
 
 
-def test_length_batches_are_filled():
-    assert length_batches([3, 5, 5, 1, 4], 10) == [[1, 2], [4, 0], [3]]
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=7), st.integers(1, 60), st.integers(0, 30))
+def test_no_other_cut_into_batches_is_less_work(lengths, token_budget, fixed):
+    def work(batches):
+        return sum(len(batch) * batch[0] + fixed for batch in batches)
+
+    ranked = sorted(lengths, reverse=True)
+    cuts = [
+        [ranked[first:last] for first, last in pairwise([0, *inner, len(ranked)])]
+        for count in range(len(ranked))
+        for inner in combinations(range(1, len(ranked)), count)
+    ]
+    allowed = [cut for cut in cuts if all(len(batch) == 1 or len(batch) * batch[0] <= token_budget for batch in cut)]
+    found = [[lengths[index] for index in batch] for batch in length_batches(lengths, token_budget, fixed)]
+    assert work(found) == min(map(work, allowed))
+
+
+def test_length_batches_by_hand():
+    assert length_batches([3, 5, 5, 1, 4], 10, fixed=2) == [[1, 2], [4, 0], [3]]
+    assert length_batches([3, 5, 5, 1, 4], 10, fixed=0) == [[1, 2], [4], [0], [3]]
 
 
 def test_pad():

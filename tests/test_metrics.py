@@ -11,6 +11,7 @@ from solid_utils import metrics
 from solid_utils.errors import StudyError
 
 BENCHMARKS = ["HellaSwag", "LAMBADA", "TriviaQA", "HumanEval", "GSM8K"]
+DOMAIN_OF = pd.Series(["Rsn", "Read", "Knl", "C&M", "C&M"], index=BENCHMARKS)
 ADRS = [metrics.adr_mean_of_ratios, metrics.adr_ratio_of_means]
 # A test machine may be busy: no deadline for one example.
 examples = settings(deadline=None, max_examples=40)
@@ -136,6 +137,111 @@ def test_has_signal(value, stderr, chance, expected):
     assert found.tolist() == [expected]
 
 
+@pytest.mark.parametrize("adr", ADRS)
+@examples
+@given(replica=scores(), victim=scores(low=0.01), order=st.permutations(BENCHMARKS))
+def test_adr_over_domains_is_the_mean_of_the_adrs_within_them(adr, replica, victim, order):
+    found = metrics.ratio_by_domain(replica, victim, DOMAIN_OF[order], adr)
+    expected = {
+        domain: adr(replica[list(names)], victim[list(names)])
+        for domain, names in {"Rsn": BENCHMARKS[:1], "Read": BENCHMARKS[1:2], "Knl": BENCHMARKS[2:3]}.items()
+    }
+    expected |= {"C&M": adr(replica[BENCHMARKS[3:]], victim[BENCHMARKS[3:]])}
+    assert found.to_dict() == pytest.approx(expected)
+    over = metrics.adr_over_domains(replica, victim, DOMAIN_OF, adr)
+    assert over == pytest.approx(sum(expected.values()) / 4)
+    assert metrics.adr_over_domains(victim, victim, DOMAIN_OF, adr) == pytest.approx(1)
+    of_its_own = pd.Series(BENCHMARKS, index=BENCHMARKS)
+    assert metrics.adr_over_domains(replica, victim, of_its_own, adr) == pytest.approx(ADRS[0](replica, victim))
+
+
+def test_domains_by_hand():
+    domains = pd.Series({"a": "Rsn", "b": "Rsn", "c": "Math"})
+    replica, victim = series(a=0.4, b=0.1, c=0.3), series(a=0.8, b=0.1, c=0.4)
+    assert metrics.adr_over_domains(replica, victim, domains) == pytest.approx((0.75 + 0.75) / 2)  # C
+    assert metrics.adr_over_domains(replica, victim, domains, ADRS[1]) == pytest.approx((0.5 / 0.9 + 0.75) / 2)  # D
+    nothing = series(a=0.8, b=0.1, c=0.0)  # no Math in the victim: the domain is left out
+    assert metrics.adr_over_domains(replica, nothing, domains) == pytest.approx(0.75)
+    assert math.isnan(metrics.ratio_by_domain(replica, nothing, domains)["Math"])
+    with pytest.raises(StudyError, match="c belongs to no domain"):
+        metrics.adr_over_domains(replica, victim, domains[["a", "b"]])
+
+
+@examples
+@given(labels=st.lists(st.sampled_from("ABCD"), min_size=1, max_size=40), order=st.randoms())
+def test_constant_answer_floor_is_the_best_constant_answer(labels, order):
+    best = max(sum(label == constant for label in labels) for constant in "ABCD") / len(labels)
+    assert metrics.constant_answer_floor(labels) == pytest.approx(best)
+    assert metrics.constant_answer_floor(labels) >= 1 / len(set(labels)) - 1e-9
+    order.shuffle(labels)
+    assert metrics.constant_answer_floor(labels) == pytest.approx(best)
+
+
+def test_constant_answer_floor_of_boolq_and_of_no_labels():
+    assert metrics.constant_answer_floor([True] * 2033 + [False] * 1237) == pytest.approx(0.62, abs=0.005)
+    for labels in ([], ["A", None]):
+        with pytest.raises(StudyError, match="without a label"):
+            metrics.constant_answer_floor(labels)
+
+
+@examples
+@given(chance=scores(), constant=scores(), random=scores())
+def test_empirical_floor_is_the_highest_that_was_measured(chance, constant, random):
+    found = metrics.empirical_floor(chance, constant, random)
+    assert (found >= chance).all() and (found >= random).all()
+    unknown = pd.Series(math.nan, index=BENCHMARKS)
+    assert metrics.empirical_floor(chance, unknown, unknown).equals(chance)
+    assert metrics.empirical_floor(chance, constant[BENCHMARKS[::-1]], random[BENCHMARKS[:0]])["LAMBADA"] == max(
+        chance["LAMBADA"], constant["LAMBADA"]
+    )
+
+
+WEIGHTED = [metrics.pooled_fidelity, metrics.customization_accuracy]
+
+
+@pytest.mark.parametrize("pooled", WEIGHTED)
+@examples
+@given(values=scores(), n=scores(low=1, high=500), order=st.permutations(BENCHMARKS))
+def test_pooling_is_the_mean_over_all_items(pooled, values, n, order):
+    n = n.round()
+    items = [value for name in BENCHMARKS for value in [values[name]] * int(n[name])]
+    assert pooled(values, n[order]) == pytest.approx(sum(items) / len(items))
+    assert pooled(values, pd.Series(7, index=BENCHMARKS)) == pytest.approx(values.mean())
+
+
+@examples
+@given(one=scores(), other=scores(), n=scores(low=1, high=500))
+def test_gap_to_fully_open_is_a_difference_of_accuracies(one, other, n):
+    gap = metrics.gap_to_fully_open(one, other, n)
+    assert gap == pytest.approx(-metrics.gap_to_fully_open(other, one, n), abs=1e-12)
+    assert gap == pytest.approx(WEIGHTED[1](one, n) - WEIGHTED[1](other, n), abs=1e-12)
+    assert metrics.gap_to_fully_open(one, one, n) == 0
+
+
+METRICS = {  # on scores of a run, then of the victim
+    "A": ADRS[0],
+    "B": ADRS[1],
+    "C": lambda r, v: metrics.adr_over_domains(r, v, DOMAIN_OF),
+    "D": lambda r, v: metrics.adr_over_domains(r, v, DOMAIN_OF, ADRS[1]),
+    "delta": lambda r, v: metrics.delta_adr(r, v / 2, v),
+    "corrected": lambda r, v: metrics.chance_corrected_ratio(r, v, pd.Series(0.1, index=BENCHMARKS)),
+    "gap": lambda r, v: metrics.gap_to_fully_open(r, v, pd.Series([1.0, 2, 3, 4, 5], index=BENCHMARKS)),
+    "recovered": lambda r, v: metrics.recovered_share(r.loc["LAMBADA"], v.loc["LAMBADA"]),
+}
+
+
+@pytest.mark.parametrize("name", METRICS)
+@examples
+@given(runs=st.lists(scores(), min_size=2, max_size=4), victims=st.lists(scores(), min_size=4, max_size=4))
+def test_a_table_of_resamples_gives_each_resamples_own_metric(name, runs, victims):
+    """Benchmarks down, resamples across; victims that score 0 included."""
+    victims = victims[: len(runs)]
+    victims[0] = victims[0] * 0
+    found = METRICS[name](pd.concat(runs, axis=1, ignore_index=True), pd.concat(victims, axis=1, ignore_index=True))
+    expected = [METRICS[name](run, victim) for run, victim in zip(runs, victims, strict=True)]
+    assert found.tolist() == pytest.approx(expected, nan_ok=True)
+
+
 @examples
 @given(start=st.floats(0, 0.99), share=st.floats(-1, 1))
 def test_recovered_share(start, share):
@@ -173,7 +279,7 @@ def test_correlation_that_means_nothing_is_undefined(correlation):
     assert math.isnan(correlation(pd.Series([1.0, 2, 3]), pd.Series([4.0, 4, 4])))
 
 
-@pytest.mark.parametrize("metric", [*ADRS, metrics.distillation_ratio, metrics.pearson, metrics.spearman])
+@pytest.mark.parametrize("metric", [*ADRS, *WEIGHTED, metrics.distillation_ratio, metrics.pearson, metrics.spearman])
 @pytest.mark.parametrize(
     "left, right, message",
     [

@@ -12,6 +12,8 @@ MEAN_OF_RATIOS_TABLES = [13, 14, 15, 22, 23, 24, 25]
 RATIO_OF_MEANS_TABLES = [*range(26, 33), *range(34, 43)]
 AVERAGE, ADR, DIFFICULTY = "avg_performance_score", "average_distillation_ratio", "distillation_difficulty"
 
+DOMAIN_OF = pd.Series({row: domain for domain, rows in paper.DOMAINS.items() for row in rows})
+
 # Printed averages, and printed ADRs, that do not follow from the 17 rows above them; with what the rows give.
 WRONG_AVERAGES = {
     (40, "Phi-1.5", "FT-all", "3%"): 18.83,
@@ -60,13 +62,12 @@ def test_all_tables_are_there():
 
 def test_score_tables_have_the_17_rows_in_their_domains():
     assert len(paper.ROWS) == len(set(paper.ROWS)) == 17
-    domain_of = {row: domain for domain, rows in paper.DOMAINS.items() for row in rows}
     columns = printed_columns(SCORE_TABLES)
     assert all(set(paper.ROWS) <= set(rows.index) for rows in columns.values())
     assert len(columns) == 182
     for number in SCORE_TABLES:
         scores = paper.result_table(number).query("domain != 'summary'")
-        assert (scores["row"].map(domain_of) == scores["domain"]).all()
+        assert (scores["row"].map(DOMAIN_OF) == scores["domain"]).all()
         assert scores["value"].between(0, 100).all()
 
 
@@ -119,6 +120,84 @@ def test_metrics_reproduce_the_printed_adrs(tables, adr, exceptions, number_of_c
     assert {key for key, value in found.items() if not within(value, columns[key][ADR])} == set(exceptions)
     for key, recomputed in exceptions.items():
         assert found[key] == pytest.approx(recomputed, abs=0.006)
+
+
+ADRS_A_WITHOUT_PRINT = {  # Table 16 prints no ADR
+    "Phi-2": {"SOLID": 23.80, "SAP-DP": 22.21, "Fully-secured": 22.31},
+    "Phi-1.5": {"SOLID": 26.33, "SAP-DP": 25.35, "Fully-secured": 25.43},
+}
+
+
+@pytest.mark.parametrize("model", ADRS_A_WITHOUT_PRINT)
+def test_adrs_of_the_table_that_prints_none(model):
+    victim = paper.pretrain(model)
+    for secured, adr in ADRS_A_WITHOUT_PRINT[model].items():
+        replica = paper.column(16, model, "FT-all", secured)
+        assert 100 * metrics.adr_mean_of_ratios(replica, victim) == pytest.approx(adr, abs=0.006)
+
+
+def test_four_definitions_of_one_column():
+    """A and B by benchmark, C and D the mean over domains of A and of B; only B is printed in Table 26."""
+    replica, victim = paper.column(26, "Llama2-7B", "FT-all", "0"), paper.pretrain("Llama2-7B")
+    found = [adr(replica, victim) for adr in (metrics.adr_mean_of_ratios, metrics.adr_ratio_of_means)]
+    found += [
+        metrics.adr_over_domains(replica, victim, DOMAIN_OF, adr)
+        for adr in (metrics.adr_mean_of_ratios, metrics.adr_ratio_of_means)
+    ]
+    assert [100 * adr for adr in found] == pytest.approx([25.07, 30.76, 16.86, 16.96], abs=0.006)
+
+
+@pytest.mark.parametrize("adr", [metrics.adr_mean_of_ratios, metrics.adr_ratio_of_means], ids=["C", "D"])
+def test_no_printed_adr_is_a_mean_over_domains(adr):
+    tables = [*MEAN_OF_RATIOS_TABLES, *RATIO_OF_MEANS_TABLES]
+    columns = {key: rows for key, rows in printed_columns(tables).items() if ADR in rows}
+    victims = {model: paper.pretrain(model) for model in paper.PRETRAIN_TABLE}
+    worst = dict.fromkeys(tables, 0.0)
+    for (table, model, *_), rows in columns.items():
+        found = 100 * metrics.adr_over_domains(rows[paper.ROWS], victims[model], DOMAIN_OF, adr)
+        worst[table] = max(worst[table], abs(found - rows[ADR]))
+    assert min(worst.values()) > 7
+
+
+def test_a_victim_score_of_zero_is_left_out_of_a():
+    victim = paper.pretrain("OPT-350M")
+    assert victim[["HumanEval", "MBPP"]].tolist() == [0, 0]
+    replica = paper.column(42, "OPT-350M", "FT-all", "0-2")
+    ratios = metrics.distillation_ratio(replica, victim)
+    assert ratios[ratios.isna()].index.tolist() == ["HumanEval", "MBPP"]
+    solved = victim.index[victim > 0]
+    adr = metrics.adr_mean_of_ratios(replica, victim)
+    assert adr == pytest.approx((replica[solved] / victim[solved]).mean())
+    assert metrics.adr_over_domains(replica, victim, DOMAIN_OF) == pytest.approx(
+        metrics.adr_over_domains(replica.drop(["HumanEval", "MBPP"]), victim.drop(["HumanEval", "MBPP"]), DOMAIN_OF)
+    )
+
+
+# By definition B, against the fully secured column of the same model.
+DELTAS = {
+    ("Llama2-7B", 27, "*"): {(27, "16"): 5.5, (27, "18"): 12.6},
+    ("Mistral-7B", 29, "*"): {(29, "22"): 6.2, (29, "24"): 16.0},
+    ("Phi-2", 31, "*"): {(30, "0"): 3.6, (30, "2"): 30.3},
+    ("Phi-1.5", 32, "*"): {(32, "0-1"): 1.3, (32, "2-3"): 22.2},
+}
+
+
+@pytest.mark.parametrize("model, table, secured", DELTAS)
+def test_delta_adr_turns_at_the_transition_layers(model, table, secured):
+    victim, hidden = paper.pretrain(model), paper.column(table, model, "FT-all", secured)
+    for (other, layers), expected in DELTAS[model, table, secured].items():
+        replica = paper.column(other, model, "FT-all", layers)
+        delta = 100 * metrics.delta_adr(replica, hidden, victim, metrics.adr_ratio_of_means)
+        assert delta == pytest.approx(expected, abs=0.06)
+
+
+@pytest.mark.parametrize("table, model, within_two_digits", [(17, "Llama2-70B", True), (19, "Mistral-7B", False)])
+def test_code_is_the_mean_of_two_benchmarks(table, model, within_two_digits):
+    """The paper's customization accuracy of the untouched victim; Tables 19 to 21 print another one."""
+    code = paper.pretrain(model)[["HumanEval", "MBPP"]]
+    accuracy = metrics.customization_accuracy(code, pd.Series(1, index=code.index))
+    printed = paper.result_table(table).query("row == 'Code' and secured == 'Fully-Secure'")["value"].item()
+    assert within(accuracy, printed) == within_two_digits
 
 
 def test_a_lost_digit_explains_the_smallest_miss():

@@ -69,6 +69,12 @@ def test_a_runs_recipe_overrides_the_tiers():
         ("tiers.small.lenght", 3, "lenght: Extra inputs are not permitted"),
         ("threads", "two", "threads: Input should be a valid integer"),
         ("models.tiny.shape", None, "models.tiny: source: random needs a shape"),
+        (
+            ["attacks", "layer0-sem", "noise"],
+            "fresh",
+            "attacks.layer0-sem: noise and repeats are of sap_dp, 'layers 0' answers without noise; leave them out",
+        ),
+        (["attacks", "sap_dp-ft_all", "repeats"], 4, "attacks.sap_dp-ft_all: repeats: ft_all trains on answers"),
     ],
 )
 def test_mistakes_get_one_line_with_the_key(tmp_path, key, value, complaint):

@@ -1,6 +1,7 @@
 """The command for a model of one's own, on a tiny random one."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from solid_utils import answers, card, machine, plan, recommend, state, weights
 from solid_utils.errors import StudyError
 
+HERE = Path(__file__).parents[1]
 TEXTS = [
     ("Name a colour. ", "Blue is one."),
     ("2 + 2 = ", "4"),
@@ -91,6 +93,23 @@ def test_streamed_and_in_memory_recommend_the_same(folder, capsys):
     same = [section(text, "Score").split("\n") for text in (streamed, whole)]
     assert set(same[1]) <= set(same[0])  # streamed, a wave of prefixes is scored at once
     assert streamed.split("\n")[2] == whole.split("\n")[2]
+
+
+def test_two_processes_write_the_card_of_one(folder):
+    lines = [{"prompt": prompt * times, "answer": answer} for times in (1, 20) for prompt, answer in TEXTS[:2]]
+    Path("long.jsonl").write_text("\n".join(map(json.dumps, lines)))  # far too unlike in length for one batch
+    options = ["--data", "long.jsonl", "--samples", "4", "--seeds", "20,42", "--memory", "2GB", "--card"]
+    for name, processes in (("one", 1), ("two", 2)):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        command += ["-m", "solid_utils.difficulty", "--model", "mine", *options, f"{name}.md"]
+        settings = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=settings)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(f"card: {name}.md") == 1
+        assert ("padded tokens in each of 2 processes)" in done.stdout) == (processes == 2)
+    one, two = Path("one.md").read_text(), Path("two.md").read_text()
+    assert section(one, "Score") == section(two, "Score") and one.split("\n")[2] == two.split("\n")[2]
+    assert not list((folder.parent / "build" / "state" / "recommend").iterdir())
 
 
 def test_it_streams_when_weights_fill_half_of_the_memory():

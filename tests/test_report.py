@@ -10,7 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from solid_utils import display, paper, report, results, tables, verdicts
+from solid_utils import display, paper, ratios, report, results, schema, tables, verdicts
 from solid_utils.errors import StudyError
 from solid_utils.report import Report
 from solid_utils.verdicts import CONTRADICTED, NOT_TESTED, SUPPORTED
@@ -49,7 +49,7 @@ def verdict(found: Report, key: str) -> tuple[str, str]:
 
 
 def test_a_benchmark_counts_only_above_two_standard_errors(study):
-    rule = tables.benchmark_rule(study.results).set_index("benchmark")
+    rule = ratios.benchmark_rule(study.results).set_index("benchmark")
     assert rule["counts"].to_dict() == {name: name in COUNTED for name in BENCHMARKS}
     assert rule.loc["truthfulqa", "reason"] == "victim 0.270, chance 0.200, two standard errors 0.080"
     assert rule.loc["sums", "reason"] == ""
@@ -78,6 +78,108 @@ def test_victim_and_guessing_stand_beside_the_runs(study):
     assert guessing["adr_mean_of_ratios"] == pytest.approx((0.25 / 0.45 + 0) / 2)
 
 
+def test_intervals_stand_beside_the_headline_numbers(study):
+    found = row(study.tables["attacks"], run="layer0-sem")
+    for name in ("recovered_share", "adr_mean_of_ratios", "adr_ratio_of_means", "delta_adr", "chance_corrected_ratio"):
+        assert found[f"{name}_low"] < found[name] < found[f"{name}_high"], name
+    assert found["interval_covers"] == "items only"
+    # 20 samples of 25 tokens: 16 agree whole, so the share has the standard error sqrt(0.8 x 0.2 / 20) = 0.09
+    assert found["recovered_share_high"] - found["recovered_share_low"] == pytest.approx(4 * 0.09, abs=0.05)
+    shown = display.compact("attacks", study.tables["attacks"]).set_index("run")
+    assert re.fullmatch(r"79\.6 \[6\d\.\d, 9\d\.\d\]", shown.loc["layer0-sem", "recov. %"])
+    assert shown.loc["guessing", "corr. %"] == "0.0"
+    hidden = row(study.tables["attacks"], run="fully_secured-ft_all")
+    assert (hidden["delta_adr"], hidden["delta_adr_low"], hidden["delta_adr_high"]) == (0, 0, 0)
+    assert found["delta_adr"] == pytest.approx(found["adr_mean_of_ratios"] - hidden["adr_mean_of_ratios"])
+
+
+def test_intervals_of_several_seeds_say_so(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "results")
+    run = tmp_path / "results/runs/toy/attacks/layer0-sem"
+    for name, columns in (("scores", schema.SCORES), ("items", schema.ITEMS)):
+        one = schema.read(run / f"{name}.csv", columns)
+        schema.write(pd.concat([one, one.assign(seed=7)]), columns, run / f"{name}.csv")
+    found = Report(tmp_path / "results")
+    assert row(found.tables["attacks"], run="layer0-sem")["interval_covers"] == "items and 2 seeds"
+    assert "items only or items and 2 seeds" in display.sentence("attacks", found.tables["attacks"])
+
+
+def test_without_items_there_are_estimates_and_no_intervals(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "results")
+    run = tmp_path / "results/runs/toy/attacks/layer0-sem"
+    (run / "items.csv").unlink()
+    found = Report(tmp_path / "results")
+    assert found.missing == ["toy: no items.csv beside the scores of layer0-sem; no intervals there"]
+    attack = row(found.tables["attacks"], run="layer0-sem")
+    assert attack["chance_corrected_ratio"] == pytest.approx(0.8) and attack["interval_covers"] == ""
+    assert pd.isna(attack[["chance_corrected_ratio_low", "recovered_share_high", "delta_adr_low"]]).all()
+    assert display.compact("attacks", found.tables["attacks"]).set_index("run").loc["layer0-sem", "corr. %"] == "80.0"
+    (tmp_path / "results/runs/toy/victim/items.csv").unlink()
+    ratios_without = Report(tmp_path / "results").tables["attacks"].dropna(subset="recovered_share_low")
+    assert ratios_without["adr_mean_of_ratios_low"].isna().all(), "a ratio needs the victim's items too"
+    for path in (tmp_path / "results").rglob("items.csv"):
+        path.unlink()
+    nothing = Report(tmp_path / "results")
+    assert nothing.missing == ["toy: no items.csv beside any scores; no intervals there"]
+    assert "In brackets" not in display.printed(nothing.tables)
+    nothing.write(tmp_path / "out")
+
+
+def test_items_that_do_not_give_their_score_are_left_out(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "results")
+    path = tmp_path / "results/runs/toy/attacks/layer0-sem/items.csv"
+    items = schema.read(path, schema.ITEMS)
+    items.loc[(items["benchmark"] == "sums") & (items["steps"] > 0) & (items["item"] == 0), "value"] = 0
+    schema.write(items, schema.ITEMS, path)
+    found = Report(tmp_path / "results")
+    assert found.missing == ["toy: the items of layer0-sem, sums, do not give its score; no intervals there"]
+    attack = row(found.tables["attacks"], run="layer0-sem")
+    assert pd.isna(attack["adr_mean_of_ratios_low"]) and attack["recovered_share_low"] > 0.5
+
+
+def test_floor_is_what_a_constant_answer_or_a_random_model_scores(study):
+    scores = study.results.attacks
+    hidden = (scores["deployment"] == "fully_secured") & (scores["steps"] == 0)
+    lucky = scores["value"].mask(hidden & (scores["benchmark"] == "hellaswag"), 0.31)
+    victims = study.results.victims
+    constant = victims["floor"].astype(float).mask(victims["benchmark"] == "sums", 0.08)
+    changed = dataclasses.replace(
+        study.results, attacks=scores.assign(value=lucky), victims=victims.assign(floor=constant)
+    )
+    rule = ratios.benchmark_rule(changed).set_index("benchmark")
+    assert rule["floor"].to_dict() == {"hellaswag": 0.31, "sums": 0.08, "mmlu": 0.25, "truthfulqa": 0.2}
+    floor = row(tables.make(changed)["attacks"], run="floor")
+    assert floor["adr_mean_of_ratios"] == pytest.approx((0.31 / 0.45 + 0.08 / 0.80) / 2)
+    assert floor["chance_corrected_ratio"] == pytest.approx((0.06 + 0.08) / (0.20 + 0.80))
+    assert "floor" not in set(study.tables["attacks"]["run"]), "here nothing scores above chance"
+
+
+def test_ratios_by_domain_and_by_benchmark(study):
+    table = study.tables["ratios"]
+    assert len(table) == len(ATTACKS) * 4  # Rsn and Math, with one benchmark each; Gen has none that counts
+    single = row(table, run="layer0-sem", benchmark="hellaswag")
+    assert single["adr_mean_of_ratios"] == pytest.approx(0.41 / 0.45)
+    assert single["adr_mean_of_ratios_low"] < 0.41 / 0.45 < single["adr_mean_of_ratios_high"]
+    domain = row(table, run="layer0-sem", domain="Math", benchmark="all")
+    assert domain["chance_corrected_ratio"] == pytest.approx(0.8)
+    attack = row(study.tables["attacks"], run="layer0-sem")
+    assert attack["adr_domains_mean_of_ratios"] == pytest.approx((0.41 / 0.45 + 0.8) / 2)
+
+
+def test_fidelity_on_several_sets_is_pooled_by_tokens(study):
+    scores = study.results.attacks
+    other = scores[(scores["domain"] == "fidelity") & (scores["run"] == "layer0-sem")].assign(benchmark="c4")
+    other["value"], other["n"] = other["value"] / 2, other["n"] * 3
+    found = tables.make(dataclasses.replace(study.results, attacks=pd.concat([scores, other], ignore_index=True)))
+    table = found["fidelity"][found["fidelity"]["run"] == "layer0-sem"].set_index("prompts")
+    assert list(table.index) == ["evaluation", "c4", "all"]
+    assert table["tokens"].tolist() == [500, 1500, 2000]
+    assert table["agreement"].tolist() == pytest.approx([0.8, 0.4, 0.5])
+    assert table.loc["all", "recovered_share"] == pytest.approx((0.5 - 0.0125) / (1 - 0.0125))
+    assert table["agreement_low"].notna().tolist() == [True, False, False], "c4 has no items"
+    assert row(found["attacks"], run="layer0-sem")["agreement"] == 0.80, "the headline is on the attack's prompts"
+
+
 def test_share_of_a_set_that_is_no_prefix(study):
     assert row(study.tables["attacks"], run="layers0_3-sem")["share"] == pytest.approx(0.4)
     assert row(study.tables["attacks"], run="darknetz-ft_all")["share"] == pytest.approx(0.1)
@@ -88,7 +190,7 @@ def test_share_of_a_set_that_is_no_prefix(study):
 def test_seeds_are_averaged_and_their_spread_enters_the_error(study):
     one = study.results.attacks[study.results.attacks["run"] == "solid-ft_all"]
     other = one.assign(seed=7, value=one["value"] + 0.02)
-    found = tables.outcomes(pd.concat([one, other]))
+    found = ratios.outcomes(pd.concat([one, other]))
     agreement = row(found, state="end", metric="agreement")
     assert agreement["value"] == pytest.approx(0.08)
     # items 0.01, shared by the seeds; the mean of 0.07 and 0.09 has the standard error 0.01
@@ -119,8 +221,19 @@ def test_customization_table_pools_problems_and_compares_with_fully_open(study):
     assert found["gap_to_fully_open"] == pytest.approx(-0.02)
     assert found["stderr"] == pytest.approx(0.02 / 2**0.5)
     assert found["gap_stderr"] == pytest.approx(0.02)
+    assert -0.08 < found["gap_to_fully_open_low"] < -0.02 < found["gap_to_fully_open_high"] <= 0
+    assert found["after_low"] < 0.58 < found["after_high"] and found["run_open"] == "fully_open-math"
+    assert "ends -2.0 [-5.0, +0.0] points" in display.sentence("customization", study.tables["customization"])
     opened = row(study.tables["customization"], run="fully_open-math", benchmark="all")
     assert pd.isna(opened["gap_to_fully_open"])
+
+
+def test_a_gap_is_taken_against_the_fully_open_run_of_the_same_problems(tmp_path):
+    other = {"fully_open-law": ("fully_open", "none", {"cases": (0.2, 0.5)})}
+    found = Report(write_study(tmp_path, customizations=CUSTOMIZATIONS | other))
+    table = found.tables["customization"]
+    assert len(table) == 3 + 3 + 2
+    assert row(table, run="solid-math", benchmark="all")["gap_to_fully_open"] == pytest.approx(-0.02)
 
 
 def test_every_claim_has_a_rule_and_the_budget_is_named(study):
@@ -137,13 +250,13 @@ def altered(folder: Path, run: str, **changes) -> Report:
     """The study with one attack run altered."""
     names = ("deployment", "secured", "attack", "batch", "steps", "before", "after", "kept")
     attack = dict(zip(names, ATTACKS[run], strict=True)) | changes
-    return Report(write_study(folder, attacks=ATTACKS | {run: tuple(attack.values())}))
+    return Report(write_study(folder, attacks=ATTACKS | {run: tuple(attack.values())}, items=False))
 
 
 def test_sem_verdict(study, tmp_path):
     found, measured = verdict(study, "sem_at_chance")
     assert found == CONTRADICTED
-    assert "2.0 % -> 80.0 %, 79.6 % recovered, chance-corrected ratio 80.0 %" in measured
+    assert "2.0 % -> 80.0 %, 79.6 % [60.0, 95.0] recovered, chance-corrected ratio 80.0 % [71.7, 87.5]" in measured
     narrow = altered(tmp_path / "narrow", "layer0-sem", kept=0.24)  # a copy on the attack's prompts, not elsewhere
     assert verdict(narrow, "sem_at_chance")[0] == NOT_TESTED
     assert "disagree" in verdict(narrow, "sem_at_chance")[1]
@@ -170,7 +283,7 @@ def test_solid_is_judged_by_the_strongest_attack_on_its_layers(study, tmp_path):
 
 def test_solid_of_two_layers_is_judged_by_attacks_on_two_layers(tmp_path):
     pair = ATTACKS | {"pair-sem": ("layers 0-1", "layers 0-1", "sem", 16, 400, 0.0, 0.5, 0.5)}
-    found = Report(write_study(tmp_path, prefix=(6.0, 11.0, 11.0, 11.0, 11.0, 11.0), attacks=pair))
+    found = Report(write_study(tmp_path, prefix=(6.0, 11.0, 11.0, 11.0, 11.0, 11.0), attacks=pair, items=False))
     assert "sem on layers 0-1, 400 steps" in verdict(found, "sem_at_chance")[1]
     assert verdict(found, "solid_layers")[0] == SUPPORTED
 
@@ -194,20 +307,22 @@ def test_placement_verdict(study, tmp_path):
 @pytest.mark.parametrize(
     "solid, expected",
     [
-        ({"sums": (0.30, 0.86), "words": (0.0, 0.27)}, SUPPORTED),  # 3.5 points below
-        ({"sums": (0.30, 0.85), "words": (0.0, 0.25)}, NOT_TESTED),  # 5 points below: 1 past the margin, error 2
-        ({"sums": (0.30, 0.70), "words": (0.0, 0.20)}, CONTRADICTED),  # 15 points below
+        ({"chain_sum": (0.30, 0.86), "words": (0.0, 0.27)}, SUPPORTED),  # 3.5 points below
+        ({"chain_sum": (0.30, 0.85), "words": (0.0, 0.25)}, NOT_TESTED),  # 5 points below: 1 past the margin, error 2
+        ({"chain_sum": (0.30, 0.70), "words": (0.0, 0.20)}, CONTRADICTED),  # 15 points below
     ],
 )
 def test_customization_verdict(tmp_path, solid, expected):
     runs = CUSTOMIZATIONS | {"solid-math": ("solid", "layers 0", solid)}
-    assert verdict(Report(write_study(tmp_path, customizations=runs)), "solid_customization")[0] == expected
+    assert (
+        verdict(Report(write_study(tmp_path, customizations=runs, items=False)), "solid_customization")[0] == expected
+    )
 
 
 def test_customization_verdict_needs_a_gain_of_the_fully_open_model(tmp_path):
-    still = {"sums": (0.30, 0.31), "words": (0.0, 0.0)}
+    still = {"chain_sum": (0.30, 0.31), "words": (0.0, 0.0)}
     runs = {name: (deployment, secured, still) for name, (deployment, secured, _) in CUSTOMIZATIONS.items()}
-    found, measured = verdict(Report(write_study(tmp_path, customizations=runs)), "solid_customization")
+    found, measured = verdict(Report(write_study(tmp_path, customizations=runs, items=False)), "solid_customization")
     assert found == NOT_TESTED and "gained too little" in measured
 
 
@@ -217,7 +332,7 @@ def test_layers_and_epsilon_verdicts(study, tmp_path):
         "start xavier: l* = 1, DD 11.00 against 10.36; start normal_0.02: l* = 1, DD 11.10 against 10.45.",
     )
     assert verdict(study, "epsilon")[0] == SUPPORTED
-    late = Report(write_study(tmp_path, prefix=(6.0, 8.0, 10.0, 10.5, 10.6, 10.7)))
+    late = Report(write_study(tmp_path, prefix=(6.0, 8.0, 10.0, 10.5, 10.6, 10.7), items=False))
     assert verdict(late, "solid_layers")[0] == CONTRADICTED
     found, measured = verdict(late, "epsilon")
     assert found == NOT_TESTED and "0.05: 4, 0.1: 3, 0.2: 3, 0.3: 2, 0.5: 1" in measured
@@ -230,12 +345,14 @@ def test_few_sets_are_no_correlation(study, tmp_path):
         for layer, kept in enumerate((0.0, 0.3, 0.4, 0.6, 0.9, 0.5))
     }
     prefixes = {f"two{n}": ("x", f"layers 0-{n}", "ft_all", 8, 30, 0.1, 0.2, 0.0) for n in (1, 2)}
-    many = Report(write_study(tmp_path, attacks=singles | prefixes))
-    assert verdict(many, "difficulty_predicts")[0] == SUPPORTED
+    many = Report(write_study(tmp_path, attacks=singles | prefixes, items=False))
+    found, measured = verdict(many, "difficulty_predicts")
+    assert found == SUPPORTED
+    assert measured == "8 secured sets: Spearman -0.98 [-1.00, -0.81], Pearson -0.96 [-0.99, -0.81]."
 
 
 def test_the_tiny_tier_decides_nothing(tmp_path):
-    tiny = Report(write_study(tmp_path, tier="tiny"))
+    tiny = Report(write_study(tmp_path, tier="tiny", items=False))
     assert set(tiny.tables["claims"]["verdict"]) == {NOT_TESTED}
 
 
@@ -256,7 +373,7 @@ def test_the_page_stands_alone_and_says_everything(built):
     assert page.count("data:image/png;base64,") == 7
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert not re.search(r"\b20\d\d-\d\d|\$[a-z]", page)  # no date, no field left unfilled
-    for text in (tables.SIGNAL_RULE, "truthfulqa*", CONTRADICTED, "Made on: cpu"):
+    for text in (ratios.SIGNAL_RULE, "truthfulqa*", CONTRADICTED, "Made on: cpu"):
         assert text in page
 
 
@@ -266,6 +383,7 @@ def test_metrics_are_flat_and_headline(study):
     assert found["toy/xavier/l_star"] == 1
     assert "toy/victim/agreement" not in found
     assert found["toy/solid-math/gap_to_fully_open"] == -0.02
+    assert found["toy/layer0-sem/recovered_share_low"] < 0.7959 < found["toy/layer0-sem/recovered_share_high"]
     assert all(isinstance(value, float) for value in found.values())
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 

@@ -12,7 +12,7 @@ SETTINGS = params.Data(
     seed=42,
     validation={"alpaca": 5, "mmlu": 5},
     evaluation={"alpaca": 7, "mmlu": 7},
-    benchmark={"mmlu": 6, "c4": 3},
+    benchmark={"mmlu": 6, "mmlu_more": 3, "mmlu_examples": 2, "c4": 3},
     customization={"train": 30, "validation": 6, "test": 6},
 )
 
@@ -35,15 +35,36 @@ def raw(tmp_path):
 
 def test_no_item_stands_in_two_sets(raw):
     split = sets.split(raw, SETTINGS)
-    benchmark = {row["question"] for row in split.pop("mmlu_benchmark")}
+    rows = [*split.pop("mmlu_benchmark"), *split.pop("mmlu_more")]
+    examples = {example["question"] for row in rows for example in row["examples"]}
+    questions = Counter(row["question"] for row in rows) + Counter(examples)
+    assert (len(rows), len(examples), max(questions.values())) == (6 + 3 * 3, 3 * 2, 1)
     prompts = Counter(item["prompt"] for items in split.values() for item in items)
     assert max(prompts.values()) == 1
-    assert not any(f"{question}\n" in prompt for prompt in prompts for question in benchmark)
-    assert {name: len(items) for name, items in split.items()} == {
-        "attack": 28 + 42,
-        "validation": 10,
-        "evaluation": 14,
-    }
+    assert not any(f"{question}\n" in prompt for prompt in prompts for question in questions)
+    counts = {name: len(items) for name, items in split.items()}
+    assert counts == {"attack": 28 + 42 - 3 * 5, "validation": 10, "evaluation": 14}
+
+
+def test_worked_examples_are_of_the_questions_subject(raw):
+    split = sets.split(raw, SETTINGS)
+    for row in split["mmlu_benchmark"] + split["mmlu_more"]:
+        assert [example["topic"] for example in row["examples"]] == [row["topic"]] * 2
+    assert Counter(row["topic"] for row in split["mmlu_more"]) == {"topic 0": 3, "topic 1": 3, "topic 2": 3}
+
+
+def test_holding_more_out_only_shortens_the_attack_set(raw):
+    benchmark = SETTINGS.benchmark.model_copy(update={"mmlu_more": 1, "mmlu_examples": 1})
+    fewer, more = sets.split(raw, SETTINGS.model_copy(update={"benchmark": benchmark})), sets.split(raw, SETTINGS)
+    assert (fewer["validation"], fewer["evaluation"]) == (more["validation"], more["evaluation"])
+    assert [item["prompt"] for item in fewer["attack"][:46]] == [item["prompt"] for item in more["attack"][:46]]
+    assert len(fewer["attack"]) == len(more["attack"]) + 9
+
+
+def test_a_subject_with_too_few_rows_gets_one_line(raw):
+    greedy = SETTINGS.benchmark.model_copy(update={"mmlu_more": 12})
+    with pytest.raises(StudyError, match="mmlu_more and mmlu_examples: 14 topic . rows asked, 1[0-4] left; ask for"):
+        sets.split(raw, SETTINGS.model_copy(update={"benchmark": greedy}))
 
 
 def test_header_rows_duplicates_and_empty_answers_are_dropped(raw):

@@ -9,9 +9,10 @@ from transformers import LogitsProcessorList
 
 from solid_utils.attacks import stitch
 from solid_utils.attacks.oracle import Oracle, generate
+from solid_utils.attacks.view import view
 from solid_utils.errors import StudyError
 from solid_utils.forward import LastLogits, pad, shares_prefixes
-from solid_utils.models import clone
+from solid_utils.models import clone, open_part
 from solid_utils.secured import secured_set
 from tests.conftest import VOCABULARY, build
 
@@ -29,12 +30,19 @@ def random_weights(previous):
     return 0.3 * torch.randn(2 + (previous + 1) * WIDTH, WIDTH, generator=torch.Generator().manual_seed(6))
 
 
+def stitched(model, declaration, weights):
+    """A victim whose secured layers are a linear function (with a configuration of its own), and its oracle."""
+    secured, victim = secured_set(model, declaration), clone(model)
+    stitch.install(victim, view(model, secured), weights)
+    oracle = Oracle(victim, secured, 0)
+    oracle.view = view(model, secured)  # the secret parameters are gone from this victim
+    return victim, oracle
+
+
 @pytest.fixture
 def linear(llama):
     """A victim whose bottom two layers are a linear function of three tokens."""
-    victim = clone(llama)  # with a configuration of its own
-    stitch.install(victim, secured_set(llama, "bottom 2"), random_weights(2))
-    return victim
+    return stitched(llama, "bottom 2", random_weights(2))[0]
 
 
 def logits(model, sample):
@@ -65,24 +73,19 @@ def test_the_normal_equations_solve_ridge_regression():
         assert made.error(weights) == pytest.approx(np.square(used @ expected - outputs).sum(1).mean())
 
 
-@pytest.mark.parametrize("declaration", ["bottom 2", "layers 1-2"])
+@pytest.mark.parametrize("declaration", ["bottom 2", "layers 1-2", "layer 2 o"])
 def test_linear_layers_are_found_again(model, declaration):
     """The victim's secured layers are a stitch that looks two tokens back; the attacker tries four."""
-    secured, attacker, victim = secured_set(model, declaration), clone(model), clone(model)
-    stitch.install(victim, secured, random_weights(2))
-    with torch.no_grad():
-        for name, parameter in attacker.named_parameters():
-            if name in secured.names:
-                parameter.fill_(math.nan)  # nothing secret reaches the fit
-    oracle = Oracle(victim, secured, 0)
+    victim, oracle = stitched(model, declaration, random_weights(2))
+    attacker = open_part(model, oracle.secured.names)  # nothing secret reaches the fit
     weights = stitch.fit(attacker, oracle, texts(), previous=4)
     assert oracle.sequences == 40
-    stitch.install(attacker, secured, weights)
+    stitch.install(attacker, oracle.view, weights)
     assert torch.allclose(logits(attacker, texts()[3]), logits(victim, texts()[3]), atol=1e-3)
 
 
-def test_no_more_previous_tokens_than_asked(linear, llama):
-    oracle = Oracle(linear, secured_set(llama, "bottom 2"), 0)
+def test_no_more_previous_tokens_than_asked(llama):
+    _, oracle = stitched(llama, "bottom 2", random_weights(2))
     errors = []
     for previous in (1, 2):
         weights = stitch.fit(llama, oracle, texts(), previous)
@@ -125,5 +128,6 @@ def test_padding_on_either_side_changes_nothing(linear):
 
 
 def test_states_that_are_not_visible_are_refused(llama):
-    with pytest.raises(StudyError, match="not visible"):
-        stitch.fit(llama, Oracle(llama, secured_set(llama, "layers 0,2"), 0), texts(), previous=0)
+    for declaration, message in (("layers 0,2", "not visible"), ("bottom 1 + embeddings", "hides the embeddings")):
+        with pytest.raises(StudyError, match=message):
+            stitch.fit(llama, Oracle(llama, secured_set(llama, declaration), 0), texts(), previous=0)

@@ -1,11 +1,4 @@
-"""The engine: batches fixed by the seed, only the named parameters trained, and exact resume after a kill."""
-
-import json
-import os
-import signal
-import subprocess
-import sys
-import textwrap
+"""The engine: batches fixed by the seed, only the named parameters trained, one line where it cannot go on."""
 
 import pytest
 import torch
@@ -52,6 +45,27 @@ def test_answer_loss_is_transformers_own(llama, samples):
     assert training.answer_loss(llama, batch).item() == pytest.approx(plain.item(), rel=1e-5)
 
 
+@pytest.mark.parametrize("tokens", [None, 12, 24, 1000])
+def test_pieces_of_a_batch_give_the_gradient_of_the_whole(llama, samples, tokens):
+    batch = training.Collator(0)(samples)
+    training.answer_loss(llama, batch).backward()
+    whole = {name: parameter.grad.clone() for name, parameter in llama.named_parameters()}
+    llama.zero_grad()
+    parts = list(training.pieces(batch, tokens))
+    for piece, share in parts:
+        assert piece["input_ids"].numel() <= (tokens or 1000) and piece["attention_mask"].any(0).all()
+        (share * training.answer_loss(llama, piece)).backward()
+    assert len(parts) == {None: 1, 12: 5, 24: 3, 1000: 1}[tokens]
+    for name, parameter in llama.named_parameters():
+        assert torch.allclose(parameter.grad, whole[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_pieces_of_texts_without_answers_count_all_tokens(samples):
+    texts = [sample | {"answer_start": len(sample["input_ids"])} for sample in samples]
+    shares = [share for _, share in training.pieces(training.Collator(0)(texts), 24)]
+    assert shares == pytest.approx([12 / 43, 19 / 43, 12 / 43])
+
+
 def test_only_the_named_parameters_move(llama, samples, tmp_path):
     before = {name: tensor.clone() for name, tensor in llama.state_dict().items()}
     chosen = {"model.layers.0.mlp.up_proj.weight"}
@@ -89,46 +103,3 @@ def test_too_little_memory_stops_before_the_run(llama, samples, tmp_path, monkey
     monkeypatch.setattr(machine.psutil, "virtual_memory", Nothing)
     with pytest.raises(StudyError, match="memory: training needs about .* GB, 0.0 GB available; close programs"):
         train(llama, samples, tmp_path)
-
-
-SCRIPT = textwrap.dedent("""
-    import json, os, signal, sys
-    from pathlib import Path
-    import torch
-    from solid_utils import training
-    from tests.conftest import build
-    from tests.test_training import RECIPE, validate
-
-    torch.set_num_threads(1)
-    samples, folder, kill_at = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    calls = [0]
-
-    def loss(model, batch):
-        calls[0] += 1
-        if calls[0] == kill_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return training.answer_loss(model, batch)
-
-    model = build("llama")
-    names = {name for name, _ in model.named_parameters()}
-    history = training.train(model, names, samples, loss, validate, RECIPE, 42, 0, Path(folder))
-    total = [parameter.double().sum().item() for parameter in model.parameters()]
-    print(json.dumps([history, total]))
-""")
-
-
-def run_script(samples, folder, kill_at):
-    command = [sys.executable, "-c", SCRIPT, json.dumps(samples), str(folder), str(kill_at)]
-    return subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": os.getcwd()})
-
-
-@pytest.mark.parametrize("kill_at", [1, 4, 6])
-def test_killed_and_started_again_it_ends_at_the_same_numbers(samples, tmp_path, kill_at):
-    whole = run_script(samples, tmp_path / "whole", 0)
-    assert whole.returncode == 0, whole.stderr
-    assert run_script(samples, tmp_path / "cut", kill_at).returncode == -signal.SIGKILL
-    # A save cut short leaves a folder without a readable trainer_state.json; it must be passed over.
-    (tmp_path / "cut" / "checkpoint-99").mkdir(parents=True)
-    (tmp_path / "cut" / "checkpoint-99" / "trainer_state.json").write_text("{")
-    resumed = run_script(samples, tmp_path / "cut", 0)
-    assert resumed.stdout.splitlines()[-1] == whole.stdout.splitlines()[-1]

@@ -5,6 +5,8 @@ python -m solid_utils.attacks.oracle MODEL     asks the victim for its answers t
 
 import hashlib
 import sys
+from collections import Counter
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -12,8 +14,10 @@ from tqdm import tqdm
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from solid_utils import data, errors, models, params
+from solid_utils.attacks.view import View, view
 from solid_utils.errors import StudyError
-from solid_utils.forward import length_batches
+from solid_utils.forward import BATCH_COST, answer_logits, length_batches
+from solid_utils.generation import generate
 from solid_utils.layers import DecoderLayers
 from solid_utils.secured import LAPLACE_SCALE, SecuredSet
 
@@ -26,87 +30,111 @@ def noise_scale(deployment: str) -> float:
 
 
 class LaplaceNoise(LogitsProcessor):
-    """Adds Laplace(0, scale) to every logit of every step; the stream is fixed by the prompt (paper B.3, SAP-DP)."""
+    """Adds Laplace(0, scale) to every logit of every step; the stream is fixed by the prompt (paper B.3, SAP-DP).
 
-    def __init__(self, prompts: list[list[int]], scale: float):
+    `askings`: how often each prompt was asked before, where that draws fresh noise.
+    """
+
+    def __init__(self, prompts: list[list[int]], scale: float, askings: list[int] | None = None):
         self.scale = scale
-        digests = [hashlib.sha256(str(prompt).encode()).digest() for prompt in prompts]
+        keys = [f"{prompt}{asked or ''}" for prompt, asked in zip(prompts, askings or [0] * len(prompts), strict=True)]
+        digests = [hashlib.sha256(key.encode()).digest() for key in keys]
         self.streams = [torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1) for digest in digests]
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         """scores: (batch, vocab)."""
-        width = scores.shape[-1]
-        exponentials = [torch.empty(2, width).exponential_(generator=stream) for stream in self.streams]
-        noise = torch.stack([pair[0] - pair[1] for pair in exponentials])  # the difference is Laplace(0, 1)
-        return scores + self.scale * noise.to(scores)
+        return scores + torch.stack(self.draw([scores.shape[1:]] * len(scores))).to(scores)
+
+    def draw(self, shapes: list[tuple[int, ...]]) -> list[torch.Tensor]:
+        """Noise of one shape for each prompt."""
+        pairs = zip(shapes, self.streams, strict=True)
+        exponentials = [torch.empty(2, *shape).exponential_(generator=stream) for shape, stream in pairs]
+        return [self.scale * (first - second) for first, second in exponentials]  # a difference is Laplace(0, scale)
 
 
 class Oracle:
-    """A deployed victim behind its interface. `sequences` and `tokens` count what was asked."""
+    """A deployed victim behind its interface. `sequences` and `tokens` count what was asked.
 
-    def __init__(self, victim: PreTrainedModel, secured: SecuredSet, pad_id: int):
-        self._victim, self._layers = victim, DecoderLayers(victim)
-        self.secured, self.pad_id = secured, pad_id
+    `noise`: "fixed" by the query, so that asking again teaches nothing, or "fresh" whenever it is asked.
+    What enters the secured part is no question to the oracle: the attacker computes it from the open part.
+    """
+
+    def __init__(self, victim: PreTrainedModel, secured: SecuredSet, pad_id: int, noise: str = "fixed"):
+        self._victim, self._layers, self._asked = victim, DecoderLayers(victim), Counter()
+        self.secured, self.pad_id, self.noise = secured, pad_id, noise
         self.sequences = self.tokens = 0
+
+    @cached_property
+    def view(self) -> View:
+        """What this deployment shows."""
+        return view(self._victim, self.secured)
 
     @torch.inference_mode()
     def answers(self, prompts: list[list[int]], new_tokens: int, batch: int) -> list[list[int]]:
         """Greedy answers as token ids, the end-of-sequence token included; noisy under sap_dp."""
-        scale, answers = noise_scale(self.secured.declaration), [[]] * len(prompts)
-        longest = max(map(len, prompts))
-        for group in tqdm(
-            length_batches(list(map(len, prompts)), batch * longest), desc="victim answers", mininterval=5
-        ):
+        lengths, answers = list(map(len, prompts)), [[]] * len(prompts)
+        groups = length_batches(lengths, batch * max(lengths), fixed=BATCH_COST * new_tokens)  # a forward a new token
+        for group in tqdm(groups, desc="victim answers", mininterval=5):
             chosen = [prompts[index] for index in group]
-            noise = [LaplaceNoise(chosen, scale)] if scale else []
-            generated = generate(self._victim, chosen, new_tokens, self.pad_id, LogitsProcessorList(noise))
+            noise = LogitsProcessorList(self._noise(chosen))
+            generated = generate(self._victim, chosen, new_tokens, self.pad_id, noise)
             for index, answer in zip(group, generated, strict=True):
                 answers[index] = answer
-            self._count(len(group), sum(len(prompt) for prompt in chosen))
+            self._count(chosen)
         return answers
 
     @torch.no_grad()
     def boundary(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """The states that leave the secured layers, (batch, tokens, width). StudyError where none are visible."""
-        layers = self.secured.layers
-        if not self.secured.only_layers or layers != tuple(range(layers[0], layers[-1] + 1)):
+        seen = self.view
+        if not seen.consecutive or seen.outputs_only or seen.last < 0:
             raise StudyError(
                 f"attack sem: the states that leave '{self.secured.declaration}' are not visible; "
                 "secure consecutive decoder layers only"
             )
-        self._count(len(input_ids), int(attention_mask.sum()))
-        return self._layers.boundary(input_ids, attention_mask, layers[-1])
+        self._count(rows(input_ids, attention_mask))
+        return self._layers.boundary(input_ids, seen.last)
 
-    def _count(self, sequences: int, tokens: int) -> None:
-        self.sequences += sequences
-        self.tokens += tokens
+    @torch.no_grad()
+    def outputs(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Float32 logits of all real positions, (tokens, vocabulary), row after row; noisy under sap_dp."""
+        prompts, real = rows(input_ids, attention_mask), attention_mask.bool()
+        logits = answer_logits(self._victim, input_ids, attention_mask, real)
+        for noise in self._noise(prompts):
+            drawn = noise.draw([(len(prompt), logits.shape[1]) for prompt in prompts])
+            logits += torch.cat(drawn).to(logits)
+        self._count(prompts)
+        return logits
+
+    @property
+    def width(self) -> int:
+        """Scalars that leave the secured part for each token."""
+        config = self._victim.config.get_text_config()
+        return config.vocab_size if self.view.outputs_only else config.hidden_size
+
+    def leaving(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """What leaves the secured part at real positions, (tokens, width): boundary states, else the outputs."""
+        if self.view.outputs_only:
+            return self.outputs(input_ids, attention_mask)
+        return self.boundary(input_ids, attention_mask)[attention_mask.bool()]
+
+    def _noise(self, prompts: list[list[int]]) -> list[LaplaceNoise]:
+        """The noise of this asking, or none."""
+        if not (scale := noise_scale(self.secured.declaration)):
+            return []
+        askings = [self._asked[tuple(prompt)] for prompt in prompts]
+        if self.noise == "fresh":
+            self._asked.update(map(tuple, prompts))
+        return [LaplaceNoise(prompts, scale, askings)]
+
+    def _count(self, prompts: list[list[int]]) -> None:
+        self.sequences += len(prompts)
+        self.tokens += sum(map(len, prompts))
 
 
-@torch.inference_mode()
-def generate(
-    model: PreTrainedModel, prompts: list[list[int]], new_tokens: int, pad_id: int, processors: LogitsProcessorList
-) -> list[list[int]]:
-    """Greedy continuations of a batch of prompts, left-padded, each cut after its end-of-sequence token."""
-    longest, device = max(map(len, prompts)), next(model.parameters()).device
-    input_ids = torch.tensor([[pad_id] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
-    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
-    output = model.generate(
-        input_ids,
-        attention_mask=mask,
-        max_new_tokens=new_tokens,
-        do_sample=False,
-        pad_token_id=pad_id,
-        logits_processor=processors,
-    )
-    ends = model.generation_config.eos_token_id
-    ends = set(ends if isinstance(ends, list) else [ends])
-    return [until_end(row, ends) for row in output[:, longest:].tolist()]
-
-
-def until_end(tokens: list[int], ends: set[int]) -> list[int]:
-    """Tokens up to and with the first end-of-sequence token."""
-    stops = [position for position, token in enumerate(tokens) if token in ends]
-    return tokens[: stops[0] + 1] if stops else tokens
+def rows(input_ids: torch.Tensor, attention_mask: torch.Tensor) -> list[list[int]]:
+    """Token lists of right-padded rows."""
+    return [row[:length] for row, length in zip(input_ids.tolist(), attention_mask.sum(1).tolist(), strict=True)]
 
 
 def relabelled(samples: list[dict], answers: dict[str, list[int]], length: int) -> list[dict]:

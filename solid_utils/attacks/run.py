@@ -2,14 +2,16 @@
 
 import json
 import shutil
+from dataclasses import asdict
 
 import pandas as pd
 import torch
 
-from solid_utils import data, evaluation, models, params, schema, starts, training
-from solid_utils.attacks import Plan, ft, oracle, sem
+from solid_utils import data, fidelity, models, params, published_tasks, schema, starts, training
+from solid_utils.attacks import Plan, ft, oracle, part, recorded, sem, view
 from solid_utils.errors import StudyError
 from solid_utils.schema import RESULTS
+from solid_utils.scored import Scored
 from solid_utils.secured import SecuredSet, secured_set
 from solid_utils.state import State
 
@@ -39,6 +41,7 @@ class AttackRun:
         self.recipe = self.study.recipe(model, run)
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.secured = deployment_set(self.victim, model, self.attack.secured)
+        self.seen = view.view(self.victim, self.secured)
         self.labels = "none" if self.attack.attack == "sem" else self.budget.attack.labels
         if self.labels == "dataset" and self.attack.secured == "sap_dp":
             raise StudyError(
@@ -46,7 +49,7 @@ class AttackRun:
             )
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
-        self.remembered = evaluation.Remembered(self.victim)
+        self.remembered = fidelity.Remembered(self.victim)
         settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
         self.state = State(f"{model}/attacks/{run}", settings | {"secured": self.secured, "revision": self.revision})
 
@@ -66,25 +69,41 @@ class AttackRun:
 
     def start(self, seed: int) -> torch.nn.Module:
         """The attacker's model before training: the open part, and fresh random weights in place of the secret ones."""
-        attacker = models.clone(self.victim)
+        attacker = models.open_part(self.victim, self.secured.names)
         starts.apply(attacker, starts.draw(attacker, self.secured.names, self.budget.attack.start, seed))
         return attacker
 
-    def plan(self, attacker: torch.nn.Module) -> Plan:
-        """What this attack trains, by its name."""
-        if self.attack.attack == "sem":
-            boundary = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id)
-            return sem.sem(attacker, boundary, self.samples, self.recipe.loss)
-        fine_tuning = ft.ft_all if self.attack.attack == "ft_all" else ft.ft_closed
-        return fine_tuning(attacker, self.secured, self.samples)
+    def answers(self) -> recorded.Recorded:
+        """What leaves the secured part, for every sample that a seed trains on; each is asked once for all seeds."""
+        asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id, self.attack.noise)
+        with models.precision(self.spec):
+            return recorded.answered(asked, self._trained_on(), self.state.folder / "answers", self.attack.repeats)
+
+    def _trained_on(self) -> dict[int, dict]:
+        """Training samples by number, without those that no seed's batches reach."""
+        steps = self.recipe.total_steps(len(self.samples))
+        used = {number for seed in self.budget.attack.seeds for number in self.order(seed, steps)}
+        return {number: self.samples[number] for number in sorted(used)}
+
+    def plan(self, attacker: torch.nn.Module, answers: recorded.Recorded | None) -> Plan:
+        """What this attack trains, by its name; `answers` are the recorded ones, for SEM."""
+        if self.attack.attack == "ft_all":
+            return ft.ft_all(attacker, self.secured, self.seen, self.samples)
+        with models.precision(self.spec):
+            folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
+            states = part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)
+        trained = part.SecuredPart(attacker, self.seen, states)
+        if self.attack.attack == "ft_closed":
+            return ft.ft_closed(trained, self.secured, self.samples)
+        return sem.sem(trained, self.secured, self.samples, answers, self.recipe.loss)
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Agreement, KL and cross-entropy on the validation prompts."""
         with models.precision(self.spec):
-            rows = evaluation.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
-        return {row["metric"]: row["value"] for row in rows}
+            scored = fidelity.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
+        return {row["metric"]: row["value"] for row in scored.rows}
 
-    def start_scores(self, seed: int) -> list[dict]:
+    def start_scores(self, seed: int) -> Scored:
         """Scores of the start, before any query; runs that share secured set, start and seed share them too."""
         shared = {
             "model": self.spec,
@@ -93,15 +112,17 @@ class AttackRun:
             "names": self.secured.names,
         }
         work = State(f"{self.model}/starts/{described(self.secured)}-{self.budget.attack.start}-{seed}", shared)
-        return work.cached("scores", lambda: self.scores(self.start(seed)))
+        return Scored(**work.cached("scores", lambda: asdict(self.scores(self.start(seed)))))
 
-    def scores(self, replica: torch.nn.Module) -> list[dict]:
+    def end_scores(self, seed: int) -> Scored:
+        """Scores of the trained replica."""
+        return Scored(**self.state.cached(f"end-{seed}", lambda: asdict(self.scores(self.replica(seed)))))
+
+    def scores(self, replica: torch.nn.Module) -> Scored:
         """Fidelity on the evaluation set and all benchmarks."""
         with models.precision(self.spec):
-            rows = evaluation.fidelity(replica, self.remembered, self.tokenizer, self.evaluation)
-            return rows + evaluation.run_benchmarks(
-                replica, self.tokenizer, data.BENCHMARKS, self.budget.evaluation.limit
-            )
+            scored = fidelity.fidelity(replica, self.remembered, self.tokenizer, self.evaluation)
+            return scored + published_tasks.run_suite(replica, self.tokenizer, self.study, self.budget.evaluation)
 
     def train(self, seed: int) -> list[dict]:
         """Train from the start and keep the replica as the tensors that differ from the victim; returns the history.
@@ -111,8 +132,9 @@ class AttackRun:
         kept = self.state.folder / f"seed-{seed}.safetensors"
 
         def compute() -> list[dict]:
-            attacker = self.start(seed)
-            plan = self.plan(attacker)
+            answers = self.answers() if self.attack.attack == "sem" else None
+            attacker = self.start(seed)  # from here on nothing reads the victim but validation, which only measures
+            plan = self.plan(attacker, answers)
 
             def loss(model, batch):
                 with models.precision(self.spec):
@@ -129,21 +151,21 @@ class AttackRun:
                 self.tokenizer.pad_token_id,
             )
             rows = training.train(attacker, *arguments, folder)
-            models.save_delta(attacker, self.victim, kept)
+            models.save_delta(attacker, models.open_part(self.victim, self.secured.names), kept)
             return rows
 
         return self.state.cached(f"history-{seed}", compute)
 
     def replica(self, seed: int) -> torch.nn.Module:
         """The trained replica, read back from its bfloat16 checkpoint: what is scored is what is kept."""
-        replica = models.clone(self.victim)
+        replica = models.open_part(self.victim, self.secured.names)
         models.load_delta(replica, self.state.folder / f"seed-{seed}.safetensors")
         return replica
 
-    def finish(self, scores: list[dict], curve: pd.DataFrame, answers: pd.DataFrame) -> None:
+    def finish(self, scores: Scored, curve: pd.DataFrame, answers: pd.DataFrame) -> None:
         """Write scores, curve, answers and replicas, whole, then forget the state."""
         folder = RESULTS / self.model / "attacks" / self.run
-        schema.write(scores, schema.SCORES, folder / "scores.csv")
+        scores.write(folder)
         schema.write(curve, schema.CURVE, folder / "curve.csv")
         schema.write(answers, schema.ANSWERS, folder / "answers.csv")
         target = models.CHECKPOINTS / self.model / "attacks" / self.run
@@ -155,7 +177,6 @@ class AttackRun:
     def row(self, seed: int, steps: int) -> dict:
         """The columns that say what was run and at which cost, after `steps` optimizer steps."""
         asked = self.asked(seed, steps)
-        view = "token ids and boundary states" if self.attack.attack == "sem" else ft.answers_seen(self.secured)
         return {
             "model": self.model,
             "revision": self.revision,
@@ -166,7 +187,7 @@ class AttackRun:
             "start": self.budget.attack.start,
             "attack": self.attack.attack,
             "recipe": recipe_text(self.recipe),
-            "view": view,
+            "view": self.view,
             "labels": self.labels,
             "seed": seed,
             "steps": steps,
@@ -175,19 +196,36 @@ class AttackRun:
             "flops": self.flops(steps),
         }
 
+    @property
+    def view(self) -> str:
+        """What this attack trains on, of all that is seen."""
+        if self.attack.attack != "sem":
+            return self.seen.answers
+        noise = f", {self.attack.noise} noise, {self.attack.repeats} askings a query" if self.seen.noisy else ""
+        return self.seen.pair + noise
+
+    def order(self, seed: int, steps: int) -> list[int]:
+        """Sample numbers in the order of `steps` steps."""
+        return training.order([len(s["input_ids"]) for s in self.samples], self.recipe.batch, steps, seed)
+
     def asked(self, seed: int, steps: int) -> list[dict]:
         """What was asked of the oracle after `steps` steps: the training samples seen so far, and validation."""
-        lengths = [len(sample["input_ids"]) for sample in self.samples]
-        used = sorted(set(training.order(lengths, self.recipe.batch, steps, seed)))
-        return [self.samples[index] for index in used] + (self.validation if steps else [])
+        used = [self.samples[number] for number in sorted(set(self.order(seed, steps)))]
+        return used * self.attack.repeats + (self.validation if steps else [])
 
     def flops(self, steps: int) -> int:
-        """Training FLOPs: 4 a token and parameter worked through (forward, backward to the states), 2 a trained one."""
-        tokens = steps * self.recipe.batch * sum(len(s["input_ids"]) for s in self.samples) // len(self.samples)
-        sem_run = self.attack.attack == "sem"
-        worked = self.secured.parameters if sem_run else self.secured.total
-        trained = self.secured.total if self.attack.attack == "ft_all" else self.secured.parameters
-        return tokens * (4 * worked + 2 * trained)
+        """Training FLOPs: 4 a token and parameter worked through (forward, backward to the states), 2 a trained one.
+
+        Open layers below the secured part run forward once a sample (2), except under FT-all, which trains them.
+        """
+        lengths = sum(len(sample["input_ids"]) for sample in self.samples)
+        tokens, sem_run = steps * self.recipe.batch * lengths // len(self.samples), self.attack.attack == "sem"
+        if self.attack.attack == "ft_all":
+            return tokens * 6 * self.secured.total
+        stopped = sem_run and not self.seen.outputs_only
+        worked = self.secured.parameters if stopped else self.secured.total - self.seen.below
+        once = 2 * self.seen.below * min(tokens, lengths)
+        return tokens * (4 * worked + 2 * self.secured.parameters) + once
 
 
 def described(secured: SecuredSet) -> str:

@@ -4,24 +4,29 @@ import torch
 from torch import nn
 
 from solid_utils.attacks import Plan, distances
-from solid_utils.attacks.oracle import Oracle
-from solid_utils.layers import DecoderLayers
+from solid_utils.attacks.part import SecuredPart
+from solid_utils.attacks.recorded import Recorded
+from solid_utils.secured import SecuredSet
 
 
-def sem(model: nn.Module, oracle: Oracle, samples: list[dict], loss: str, first_weight: float = 1.0) -> Plan:
-    """Match the states that leave the secured layers, token ids in, boundary states out; `model` is the attacker's.
+def sem(
+    part: SecuredPart,
+    secured: SecuredSet,
+    samples: list[dict],
+    answers: Recorded,
+    loss: str,
+    first_weight: float = 1.0,
+) -> Plan:
+    """Match what leaves the secured part, from what enters it: boundary states, or logits where nothing else is seen.
 
-    Raises StudyError (from the oracle) where these states are not visible.
+    `answers` holds the oracle's for every sample. Paper B.2: token ids and boundary states for SOLID, the sixth
+    layer's output and the (noisy) logits for SAP-DP. A text's first token counts `first_weight` times.
     """
-    layers, last, distance = DecoderLayers(model), oracle.secured.layers[-1], distances.LOSSES[loss]
+    distance, seen = distances.LOSSES[loss], part.seen
 
     def state_loss(_: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        real = batch["attention_mask"].bool()
-        target = oracle.boundary(batch["input_ids"], batch["attention_mask"])[real]
-        states = layers.boundary(batch["input_ids"], batch["attention_mask"], last)[real]
-        errors = distance(states.float(), target.float())
+        errors = distance(part.leaving(batch).float(), answers.of(batch["number"]).float())
         return distances.mean(errors, batch["attention_mask"], first_weight)
 
-    return Plan(
-        frozenset(oracle.secured.names), samples, state_loss, "token ids and boundary states", oracle.secured.parameters
-    )
+    worked = secured.total - seen.below if seen.outputs_only else secured.parameters
+    return Plan(frozenset(secured.names), samples, state_loss, seen.pair, worked)

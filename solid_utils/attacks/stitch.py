@@ -14,10 +14,10 @@ from transformers import PreTrainedModel
 
 from solid_utils import machine
 from solid_utils.attacks.oracle import Oracle
+from solid_utils.attacks.view import View
 from solid_utils.errors import StudyError
 from solid_utils.forward import pad
 from solid_utils.layers import DecoderLayers
-from solid_utils.secured import SecuredSet
 
 PREVIOUS = (0, 1, 2, 4, 8)  # how many earlier tokens are tried
 RIDGES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1)  # penalties tried, as shares of the mean squared feature
@@ -110,12 +110,15 @@ class Stitch(Through):
         return super().forward(states + self.linear(features(states, mask, self.previous)))
 
 
-def install(model: PreTrainedModel, secured: SecuredSet, weights: Tensor) -> None:
-    """Put a stitch of these weights (features, width) in place of the secured layers of the attacker's model."""
+def install(model: PreTrainedModel, seen: View, weights: Tensor) -> None:
+    """Put a stitch of these weights (features, width) in place of the secured layers of the attacker's own model.
+
+    `seen` is the view of the deployment's secured set; a layer with a single secret matrix is replaced as a whole.
+    """
     layers = DecoderLayers(model)
     stitch = Stitch(weights.to(layers.device, model.dtype), layers.extra)
-    for index in secured.layers:
-        layers.layers[index] = stitch if index == secured.layers[0] else Through(layers.extra)
+    for index in seen.stages:
+        layers.layers[index] = stitch if index == seen.first else Through(layers.extra)
     model.register_forward_pre_hook(stitch.note, with_kwargs=True)
     # generate() and forward.shares_prefixes look here before they cache keys and values.
     model.config.get_text_config().use_cache = model.generation_config.use_cache = False
@@ -126,8 +129,13 @@ def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: i
 
     Every token counts by its relative error, |s - t|^2 / |t|^2, as in SEM. Penalty and number of previous tokens are
     chosen on every ninth text; then all texts count. Asks the oracle once for each text.
-    Raises StudyError where the states are not visible (from the oracle) or the equations do not fit in memory.
+    Raises StudyError where the states that enter or leave are not visible, or the equations do not fit in memory.
     """
+    if oracle.view.stages[:1] == (-1,):
+        raise StudyError(
+            f"attack stitch: '{oracle.secured.declaration}' hides the embeddings, so what enters the layers is not "
+            "known; secure decoder layers only"
+        )
     parts = [sample for number, sample in enumerate(samples) if number % HELD_OUT], samples[::HELD_OUT]
     total, held_out = (equations(model, oracle, part, previous) for part in parts)
     width = total.cross.shape[1]
@@ -139,7 +147,7 @@ def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: i
 
 def equations(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int) -> Equations:
     """Normal equations from the states that enter to what the victim's secured layers add; rows are scaled by 1/|t|."""
-    layers, first = DecoderLayers(model), oracle.secured.layers[0]
+    layers, first = DecoderLayers(model), oracle.view.first
     width = model.config.get_text_config().hidden_size
     inputs = 2 + (previous + 1) * width
     machine.check_memory(4 * 8 * inputs**2, f"the normal equations of a stitch with {previous} previous tokens")
@@ -149,7 +157,7 @@ def equations(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previ
         ids, mask = ids.to(layers.device), mask.to(layers.device)
         target = oracle.boundary(ids, mask)
         with torch.no_grad(), layers.replaced({first: layers.skip}):
-            entering = layers.boundary(ids, mask, first)  # a skipped layer hands on what enters it
+            entering = layers.boundary(ids, first)  # a skipped layer hands on what enters it
         real = mask.bool()
         scale = target[real].double().norm(dim=-1, keepdim=True).reciprocal()
         made.add(features(entering, mask, previous)[real].double() * scale, (target - entering)[real].double() * scale)

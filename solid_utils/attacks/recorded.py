@@ -1,0 +1,91 @@
+"""States and logits that an attack trains on, computed once for each distinct query and streamed from disk.
+
+At 7B, 51k queries are about 70 GB of boundary states: they lie in the state folder as safetensors files, which are
+mapped, not read, so memory (the system's page cache) holds as much of them as there is room for.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from solid_utils import machine
+from solid_utils.attacks.oracle import Oracle
+from solid_utils.errors import StudyError
+from solid_utils.forward import length_batches, pad
+
+TOKENS = 2048  # of one forward, padding included
+FILE_BYTES = 2**28  # of one file; it is held in memory while it is made
+
+Compute = Callable[[Tensor, Tensor], Tensor]  # (input_ids, attention_mask) -> (real tokens, width), row after row
+
+
+class Recorded:
+    """Rows of states or logits by sample number; a sample has one row a token."""
+
+    def __init__(self, paths: Iterable[Path]):
+        files = [safetensors.safe_open(path, "pt") for path in paths]
+        self.place = {int(key): file for file in files for key in file.keys()}  # noqa: SIM118 (no dict)
+
+    def of(self, numbers: Tensor) -> Tensor:
+        """(tokens of these samples, width), sample after sample, on the device of `numbers`."""
+        rows = [self.place[number].get_tensor(str(number)) for number in numbers.tolist()]
+        return torch.cat(rows).to(numbers.device)
+
+
+def record(
+    folder: Path, samples: dict[int, dict], compute: Compute, pad_id: int, width: int, dtype: torch.dtype
+) -> Recorded:
+    """`compute` of every numbered sample, `width` scalars a token, kept in `folder` as `dtype`.
+
+    Batches hold samples of similar length. Files that a killed run left whole are used again.
+    Raises StudyError when the disk does not hold them or they cannot be written.
+    """
+    tokens, numbers = [len(sample["input_ids"]) for sample in samples.values()], list(samples)
+    machine.check_disk(sum(tokens) * width * dtype.itemsize, folder, f"{folder.name} of {len(numbers)} sequences")
+    batches = [[numbers[place] for place in batch] for batch in length_batches(tokens, TOKENS)]
+    together, paths = max(1, FILE_BYTES // (TOKENS * width * dtype.itemsize)), []
+    for first in tqdm(range(0, len(batches), together), desc=folder.name, unit="file", mininterval=5):
+        paths.append(folder / f"{first:06}.safetensors")
+        if not paths[-1].exists():
+            computed = in_batches(samples, batches[first : first + together], compute, pad_id)
+            write(paths[-1], {str(number): rows.to(dtype, copy=True) for number, rows in computed})
+    return Recorded(paths)
+
+
+def in_batches(
+    samples: dict[int, dict], batches: list[list[int]], compute: Compute, pad_id: int
+) -> Iterator[tuple[int, Tensor]]:
+    """Number and rows of each sample of these batches, on the CPU."""
+    for batch in batches:
+        input_ids, mask = pad([samples[number]["input_ids"] for number in batch], pad_id)
+        rows = compute(input_ids.to(machine.device()), mask.to(machine.device())).cpu()
+        yield from zip(batch, rows.split(mask.sum(1).tolist()), strict=True)
+
+
+def write(path: Path, tensors: dict[str, Tensor]) -> None:
+    """One file, whole or not at all. Raises StudyError when it cannot be written."""
+    partial = path.with_suffix(".partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(tensors, partial)
+        partial.replace(path)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise StudyError(f"{path}: cannot be written ({error}); free some disk space and start again") from None
+
+
+def answered(oracle: Oracle, samples: dict[int, dict], folder: Path, repeats: int = 1) -> Recorded:
+    """What leaves the secured part for these samples, asked once and kept in bfloat16.
+
+    With `repeats` each is asked so often and the mean is kept: it averages noise that is fresh at every asking.
+    Raises StudyError where nothing that SEM could learn from is visible.
+    """
+
+    def compute(input_ids: Tensor, mask: Tensor) -> Tensor:
+        return sum(oracle.leaving(input_ids, mask) for _ in range(repeats)) / repeats
+
+    return record(folder, samples, compute, oracle.pad_id, oracle.width, torch.bfloat16)

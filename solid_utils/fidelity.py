@@ -1,0 +1,116 @@
+"""How close a replica is to the victim on held-out samples (paper 3.1): agreement, KL, cross-entropy."""
+
+import math
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from solid_utils import machine
+from solid_utils.errors import StudyError
+from solid_utils.forward import TOKEN_BUDGET, answer_logits, length_batches, measuring, pad
+from solid_utils.scored import Scored, libraries
+
+FIDELITY_VERSION = "1.0"
+NAN = float("nan")
+
+
+class Remembered:
+    """The victim's answer logits on one list of samples, computed once as long as they take at most `room` bytes."""
+
+    def __init__(self, victim, room: float = 3e8) -> None:
+        self.victim, self.room, self.kept = victim, room, {}
+
+    def logits(self, *inputs: Tensor) -> Tensor:
+        """Float32 (answer tokens, vocab) of right-padded input_ids, mask and kept positions, see answer_logits."""
+        key = tuple(inputs[0].flatten().tolist())
+        if key in self.kept:
+            return self.kept[key].float()
+        logits = _logits(self.victim, *inputs)
+        half = logits.bfloat16()  # under autocast that is what they were, so nothing is lost
+        small = half if torch.equal(half.float(), logits) else logits
+        if small.nbytes <= self.room:
+            self.kept[key], self.room = small, self.room - small.nbytes
+        return logits
+
+
+def fidelity(replica, victim, tokenizer, samples: list[dict]) -> Scored:
+    """How close a replica is to the victim (paper 3.1) on the answer tokens of {"input_ids", "answer_start"} samples.
+
+    agreement: share of answer tokens where both models' most likely token is the same; kl: KL(victim || replica) in
+    nats; cross_entropy: the replica's, on the samples' own tokens, in nats; perplexity: its exponential.
+    Agreement pools all tokens (n tokens, standard error clustered by sample, since tokens of one answer are not
+    independent). The others are means over a sample's tokens, then over samples, like DD (n samples).
+    `victim` may be Remembered, where several replicas meet the same samples. Rows have schema.OUTCOME's columns; an
+    item is a sample (by its id): value its agreeing tokens, weight its answer tokens.
+    Raises StudyError when there is no sample or one without an answer token.
+    """
+    if not samples or any(not 0 < sample["answer_start"] < len(sample["input_ids"]) for sample in samples):
+        raise StudyError("fidelity: needs samples, each with a prompt and an answer token; mend the evaluation set")
+    scores = torch.zeros(len(samples), 4, dtype=torch.float64)  # per sample: tokens, agreeing, sum of KL, sum of CE
+    batches = length_batches([len(sample["input_ids"]) for sample in samples], TOKEN_BUDGET)
+    remembered = victim if isinstance(victim, Remembered) else Remembered(victim, room=0)
+    with measuring(replica), measuring(remembered.victim):
+        for batch in tqdm(batches, desc="fidelity", unit="batch", leave=False):
+            scores[batch] = _compare(replica, remembered, tokenizer, [samples[index] for index in batch])
+            machine.release_memory(machine.GROWTH)
+    tokens, agreeing, kl, cross_entropy = scores.unbind(1)
+    loss, loss_error = _mean(cross_entropy / tokens)
+    perplexity = torch.tensor(loss, dtype=torch.float64).exp().item()  # infinite, not an error, for a diverged replica
+    rows = [
+        _fidelity_row("agreement", *_pooled(agreeing, tokens), int(tokens.sum())),
+        _fidelity_row("kl", *_mean(kl / tokens), len(samples)),
+        _fidelity_row("cross_entropy", loss, loss_error, len(samples)),
+        _fidelity_row("perplexity", perplexity, perplexity * loss_error, len(samples)),
+    ]
+    counts = zip(samples, agreeing.tolist(), tokens.tolist(), strict=True)
+    same = {"benchmark": "evaluation"}
+    return Scored(rows, [same | {"item": one["id"], "value": hits, "weight": size} for one, hits, size in counts])
+
+
+def _compare(replica, remembered: Remembered, tokenizer, samples: list[dict]) -> Tensor:
+    """Per sample (samples, 4): answer tokens, agreeing ones, sum of KL, sum of the replica's cross-entropy."""
+    input_ids, mask = pad([sample["input_ids"] for sample in samples], tokenizer.eos_token_id)  # (samples, tokens)
+    starts = torch.tensor([sample["answer_start"] for sample in samples])[:, None]
+    positions = torch.arange(input_ids.shape[1])
+    keep = (positions >= starts - 1) & (positions < mask.sum(1, keepdim=True) - 1)  # they predict the answer tokens
+    labels = input_ids[keep.roll(1, dims=1)].to(replica.device)  # (answer tokens,)
+    sample_of = keep.nonzero()[:, 0]  # (answer tokens,)
+    logits = _logits(replica, input_ids, mask, keep)  # (answer tokens, vocab)
+    # The victim compared with itself needs no second forward.
+    theirs = logits if replica is remembered.victim else remembered.logits(input_ids, mask, keep).to(logits.device)
+    scores = torch.zeros(len(samples), 4, dtype=torch.float64)
+    # In chunks: softmaxes over a large vocabulary take more memory than the forward.
+    chunks = (tensor.split(128) for tensor in (logits, theirs, labels, sample_of))
+    for own, other, label, owner in zip(*chunks, strict=True):
+        own, other = own.log_softmax(1), other.log_softmax(1)  # (128, vocab)
+        agree = own.argmax(1) == other.argmax(1)
+        kl = (other.exp() * (other - own)).sum(1)
+        loss = -own.gather(1, label[:, None])[:, 0]
+        columns = torch.stack([torch.ones_like(loss), agree, kl, loss], dim=1).double().cpu()
+        scores.index_add_(0, owner, columns)
+    return scores
+
+
+def _logits(model, *tensors: Tensor) -> Tensor:
+    return answer_logits(model, *(tensor.to(model.device) for tensor in tensors))
+
+
+def _mean(values: Tensor) -> tuple[float, float]:
+    """Mean and its standard error (nan for a single value) over (samples,)."""
+    return values.mean().item(), (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else NAN
+
+
+def _pooled(counts: Tensor, tokens: Tensor) -> tuple[float, float]:
+    """Share counts.sum() / tokens.sum() and its standard error with samples as clusters (linearised ratio)."""
+    share, samples = (counts.sum() / tokens.sum()).item(), len(tokens)
+    if samples == 1:
+        return share, NAN
+    residuals = counts - share * tokens  # (samples,)
+    return share, (math.sqrt(samples / (samples - 1)) * residuals.norm() / tokens.sum()).item()
+
+
+def _fidelity_row(metric: str, value: float, stderr: float, n: int) -> dict:
+    score = {"metric": metric, "value": value, "stderr": stderr, "n": n, "chance": NAN, "floor": NAN}
+    how = {"task_version": FIDELITY_VERSION, "batch": TOKEN_BUDGET, "libraries": libraries()}
+    return {"benchmark": "evaluation", "domain": "fidelity", "shots": 0} | score | how

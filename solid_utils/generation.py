@@ -1,0 +1,67 @@
+"""Greedy generation of a batch of prompts, each row stopped on its own."""
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+
+LOOK_BACK = 2  # tokens more than a stop string's own: the model may spell it otherwise, as in lm-eval
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    new_tokens: int,
+    pad_id: int,
+    processors: LogitsProcessorList | None = None,
+    stopping: StoppingCriteriaList | None = None,
+) -> list[list[int]]:
+    """Greedy continuations of a batch of prompts, left-padded, each cut after its end-of-sequence token."""
+    longest, device = max(map(len, prompts)), next(model.parameters()).device
+    input_ids = torch.tensor([[pad_id] * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
+    mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
+    output = model.generate(
+        input_ids,
+        attention_mask=mask,
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        pad_token_id=pad_id,
+        logits_processor=processors,
+        stopping_criteria=stopping,
+    )
+    ends = model.generation_config.eos_token_id
+    ends = set(ends if isinstance(ends, list) else [ends])
+    return [until_end(row, ends) for row in output[:, longest:].tolist()]
+
+
+def until_end(tokens: list[int], ends: set[int]) -> list[int]:
+    """Tokens up to and with the first end-of-sequence token."""
+    stops = [position for position, token in enumerate(tokens) if token in ends]
+    return tokens[: stops[0] + 1] if stops else tokens
+
+
+class RowStops(StoppingCriteria):
+    """Ends each row at its own stop strings and its own number of new tokens; the others go on.
+
+    A loop is no reason to stop: a greedy model may still leave it, so the answer could change.
+    """
+
+    def __init__(self, tokenizer, stops: list[list[str]], limits: list[int], prompt: int) -> None:
+        """`prompt` is the tokens of the longest prompt in the batch."""
+        self.tokenizer, self.stops, self.limits, self.prompt = tokenizer, stops, limits, prompt
+        words = {stop for row in stops for stop in row}
+        lengths = {stop: len(tokenizer.encode(stop, add_special_tokens=False)) + LOOK_BACK for stop in words}
+        self.windows = [max(map(lengths.get, row)) for row in stops]
+        self.done = [False] * len(stops)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs) -> Tensor:
+        """(batch,) bool, from prompts and new tokens (batch, tokens)."""
+        new = input_ids[:, self.prompt :].tolist()
+        self.done = [
+            done or self._ended(row, tokens) for row, (done, tokens) in enumerate(zip(self.done, new, strict=True))
+        ]
+        return torch.tensor(self.done, device=input_ids.device)
+
+    def _ended(self, row: int, tokens: list[int]) -> bool:
+        text = self.tokenizer.decode(tokens[-self.windows[row] :])
+        return len(tokens) >= self.limits[row] or any(stop in text for stop in self.stops[row])

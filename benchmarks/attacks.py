@@ -19,7 +19,7 @@ from plain import bar
 from plain_training import Clock, Loss, collate, engine_run, own_loss, plain_run
 
 from solid_utils import data, machine, models, params, starts, training
-from solid_utils.attacks import Plan, ft, oracle, part, recorded, sem, view
+from solid_utils.attacks import Plan, distances, ft, oracle, part, recorded, sem, view
 from solid_utils.params import Recipe
 from solid_utils.secured import SecuredSet, layer_parameters, secured_set
 
@@ -112,7 +112,7 @@ def sem_layers(bench: Bench, last: int, steps: int, target: float) -> None:
         def loss(_, batch):
             with torch.no_grad():
                 target = states(batch)[batch["attention_mask"].bool()]
-            return sem.relative_mse(trained.leaving(batch).float(), target.float())
+            return distances.relative_mse(trained.leaving(batch).float(), target.float()).mean()
 
         return loss
 

@@ -143,12 +143,16 @@ class LastLogits:
 
 
 def shares_prefixes(model, longest: int) -> bool:
-    """Can keys and values of a padded prefix be reused? Not with recurrent layers, nor beyond a sliding window."""
+    """Can keys and values of a padded prefix be reused? Not with recurrent layers, nor beyond a sliding window.
+
+    Nor where the configuration says `use_cache: false`, as that of a model with a linear stitch does.
+    """
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model  # under peft's wrapper
     takes_positions = "position_ids" in inspect.signature(plain.forward).parameters
     layers = DynamicCache(config=plain.config).layers
     window = getattr(plain.config.get_text_config(), "sliding_window", None) or longest
-    return takes_positions and longest <= window and all(type(layer) in KEYS_AND_VALUES for layer in layers)
+    wanted = getattr(plain.config.get_text_config(), "use_cache", True)
+    return wanted and takes_positions and longest <= window and all(type(layer) in KEYS_AND_VALUES for layer in layers)
 
 
 def selected(cache: DynamicCache, families: Sequence[int]) -> DynamicCache:

@@ -44,7 +44,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     option("--samples", type=int, default=48)
     option("--length", type=int, default=512, help="tokens a sample, prompt and answer together")
     option("--seeds", default="20,42,1234")
-    option("--start", default="xavier", choices=list(STARTS), help="the attacker's initial weights")
+    unaided = [start for start in STARTS if start != "public_base"]
+    option("--start", default="xavier", choices=unaided, help="the attacker's initial weights")
     option("--epsilon", type=float, default=0.05)
     option("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     option("--data", type=Path, help='lines of {"prompt": ..., "answer": ...}; default: the evaluation set')

@@ -1,7 +1,8 @@
 """The attacker's initial weights. Each tensor is float32 and depends on (seed, name), so runs are comparable.
 
 The starts of the paper draw from nothing (its text: Xavier; its printed ceilings: N(0, 0.02)). The others ask what an
-attacker gains who uses what lies open: the scale of the open layers, copies of them, or no layer at all.
+attacker gains who uses what lies open: the scale of the open layers, copies of them, no layer at all, or the public
+model that the victim was fine-tuned from.
 """
 
 import copy
@@ -73,8 +74,16 @@ def blank(module: nn.Module) -> nn.Module:
 class Drawing:
     """One call of `draw`: what the attacker knows of the victim, and the starts that are made of it, by name."""
 
-    def __init__(self, model: PreTrainedModel, names: list[str], seed: int, secret: Iterable[str], read: Callable):
-        self.model, self.seed, self.read = model, seed, read
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        names: list[str],
+        seed: int,
+        secret: Iterable[str],
+        read: Callable[[str], Tensor],
+        base: Callable[[str], Tensor | None] | None,
+    ):
+        self.model, self.seed, self.read, self.base = model, seed, read, base
         self.secret = {*secret, *names}  # what is being drawn is never read either
         self.shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
         vectors = [name for name in names if is_vector(name, self.shapes[name])]
@@ -120,6 +129,18 @@ class Drawing:
         writes = role_of(name) in ("o", "down") and name not in self.vectors and self.place(name)
         return torch.zeros(self.shapes[name]) if writes else self.normal(name)
 
+    def public_base(self, name: str) -> Tensor:
+        """The same tensor of the public model that the victim was fine-tuned from."""
+        if self.base is None:
+            raise StudyError("start 'public_base': no public base is known; name one (models.NAME.base in params.yaml)")
+        value = self.base(name)
+        if value is None or value.shape != self.shapes[name]:
+            found = "missing" if value is None else f"of shape {tuple(value.shape)}, not {tuple(self.shapes[name])},"
+            raise StudyError(
+                f"start 'public_base': {name} is {found} in the base; name the model the victim was fine-tuned from"
+            )
+        return value.detach().to("cpu", torch.float32, copy=True)
+
     def place(self, name: str) -> tuple[int, str] | None:
         """Layer and name inside it; None outside the decoder layers."""
         path = decoder_layers(self.model)[0]
@@ -163,6 +184,7 @@ STARTS: dict[str, Callable[[Drawing, str], Tensor]] = {
     "scale_matched": Drawing.scale_matched,
     "neighbour_copy": Drawing.neighbour_copy,
     "skip": Drawing.skip,
+    "public_base": Drawing.public_base,
 }
 SET_AWARE = {"scale_matched", "neighbour_copy"}
 
@@ -184,20 +206,23 @@ def draw(
     seed: int,
     secret: Iterable[str] | None = None,
     read: Callable[[str], Tensor] | None = None,
+    base: Callable[[str], Tensor | None] | None = None,
 ) -> dict[str, Tensor]:
     """Fresh float32 tensors for the named parameters of `model`, by the named start.
 
     Matrices are random; a stack of matrices (experts) is a stack of independent ones; vectors take the architecture's
     initial values. Values of `secret` (all names of the secured set; `names` when not given) are never read. Those of
     open parameters are, by `read`, and only where the start depends on the set; without `read` they come from `model`,
-    which may otherwise be on the meta device.
-    Raises StudyError on an unknown start, or where "skip" cannot tell by name what writes to the residual stream.
+    which may otherwise be on the meta device. `base` yields the tensors of a public base (None: it has none of that
+    name) for "public_base"; drawn for the whole model that start is the base itself, the no-theft baseline.
+    Raises StudyError on an unknown start, a base that is not given or does not fit, or where "skip" cannot tell by name
+    what writes to the residual stream.
     """
     depends_on_set(start)
     names = list(names)
     if start == "skip":
         check_skip(model, names)
-    drawing = Drawing(model, names, seed, secret or (), read or dict(model.named_parameters()).__getitem__)
+    drawing = Drawing(model, names, seed, secret or (), read or dict(model.named_parameters()).__getitem__, base)
     return {name: STARTS[start](drawing, name) for name in names}
 
 

@@ -120,12 +120,6 @@ def test_a_tied_head_is_secret_with_the_embeddings_and_open_without_them():
     assert view.view(tied, noisy_top(tied)).outputs_only  # the final norm is secret
 
 
-def test_sem_losses():
-    states, target = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[0.0, 4.0], [2.0, 0.0]])
-    assert sem.mse(states, target) == pytest.approx((9 + 1) / 4)
-    assert sem.relative_mse(states, target) == pytest.approx((9 / 16 + 1 / 4) / 2)
-
-
 @pytest.mark.parametrize("declaration", ["fully_secured", "layers 0,2", "layers 2-3 + head"])
 def test_states_that_are_not_visible_are_refused(llama, samples, declaration):
     batch = training.Collator(0)(samples)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from solid_utils import machine, training
-from solid_utils.attacks import part, recorded, sem, view
+from solid_utils.attacks import distances, part, recorded, view
 from solid_utils.errors import StudyError
 from solid_utils.secured import secured_set
 from tests.test_attacks import attack, attacker, declared, recording, run
@@ -37,7 +37,7 @@ def plain_sem(victim, secured, model):
     def loss(_, batch):
         with torch.no_grad():
             target = leaving(victim, batch).bfloat16().float()
-        return sem.relative_mse(leaving(model, batch), target)
+        return distances.relative_mse(leaving(model, batch), target).mean()
 
     return loss
 

@@ -11,6 +11,7 @@ from solid_utils.forward import pad
 from solid_utils.layers import DecoderLayers
 from solid_utils.secured import secured_set
 
+UNAIDED = [start for start in starts.STARTS if start != "public_base"]
 UP = "model.layers.{}.mlp.up_proj.weight"
 
 
@@ -27,7 +28,7 @@ def test_vectors_take_the_architectures_initial_values(model):
         assert torch.equal(drawn[name], parameter.float()), name
 
 
-@pytest.mark.parametrize("start", starts.STARTS)
+@pytest.mark.parametrize("start", UNAIDED)
 @pytest.mark.parametrize("declaration", ["layers 0-1", "layer 2 o + head", "all"])
 def test_secret_values_are_never_read(llama, start, declaration):
     secret = secured_set(llama, declaration).names
@@ -58,7 +59,7 @@ def test_all_victims_are_drawn_blindly(model):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("start", starts.STARTS)
+@pytest.mark.parametrize("start", UNAIDED)
 def test_the_model_may_have_no_values(model, start):
     """On the meta device: shapes and the architecture's vectors do; open values come from `read`."""
     with torch.device("meta"):
@@ -118,6 +119,7 @@ def test_unknown_start(llama):
 def test_which_starts_depend_on_the_set():
     assert {start: starts.depends_on_set(start) for start in starts.STARTS} == {
         "xavier": False, "normal_0.02": False, "scale_matched": True, "neighbour_copy": True, "skip": False,
+        "public_base": False,
     }  # fmt: skip
     with pytest.raises(StudyError, match="start 'zeros': unknown"):
         starts.depends_on_set("zeros")
@@ -198,3 +200,35 @@ def test_skip_refuses_experts_without_names():
     with pytest.raises(StudyError, match="start 'skip': what layer 1 of JetMoeForCausalLM adds"):
         starts.draw(moe, secured_set(moe, "layers 1").names, "skip", 20)
     starts.draw(moe, secured_set(moe, "head + embeddings").names, "skip", 20)
+
+
+def test_public_base(llama):
+    """The secret part comes from the base, and nothing of the victim is read; the whole model is the base itself."""
+    base = build("llama-tied")
+    with torch.no_grad():
+        for parameter in base.parameters():
+            parameter.add_(1)
+        for parameter in llama.parameters():
+            parameter.fill_(math.nan)
+    tensors = dict(base.bfloat16().named_parameters())
+    for declaration in ("layers 1-2", "layer 0 q + embeddings"):
+        secret = secured_set(llama, declaration).names
+        drawn = starts.draw(llama, secret, "public_base", 20, base=tensors.get)
+        assert list(drawn) == list(secret)
+        for name in secret:
+            assert torch.equal(drawn[name], tensors[name].float())
+            assert drawn[name].data_ptr() != tensors[name].data_ptr()
+    whole, original = build("llama"), build("llama")
+    everything = {name: parameter + 1 for name, parameter in original.named_parameters()}
+    starts.apply(whole, starts.draw(whole, names(whole), "public_base", 20, base=everything.get))
+    assert all(torch.equal(parameter, everything[name]) for name, parameter in whole.named_parameters())
+
+
+def test_a_public_base_must_be_there_and_fit(llama):
+    secret = secured_set(llama, "layers 1").names
+    with pytest.raises(StudyError, match="no public base is known; name one"):
+        starts.draw(llama, secret, "public_base", 20)
+    with pytest.raises(StudyError, match=r"model.layers.1.self_attn.q_proj.weight is missing in the base"):
+        starts.draw(llama, secret, "public_base", 20, base={}.get)
+    with pytest.raises(StudyError, match=r"is of shape \(2, 3\), not \(16, 16\), in the base"):
+        starts.draw(llama, secret, "public_base", 20, base=lambda _: torch.zeros(2, 3))

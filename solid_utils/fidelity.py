@@ -1,10 +1,12 @@
 """How close a replica is to the victim on held-out samples (paper 3.1): agreement, KL, cross-entropy."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
+from transformers import PreTrainedModel
 
 from solid_utils import machine
 from solid_utils.errors import StudyError
@@ -16,21 +18,28 @@ NAN = float("nan")
 
 
 class Remembered:
-    """The victim's answer logits on one list of samples, computed once as long as they take at most `room` bytes."""
+    """The victim's answer logits, computed once as long as they take at most `room` bytes.
 
-    def __init__(self, victim, room: float = 3e8) -> None:
-        self.victim, self.room, self.kept = victim, room, {}
+    `victim` gives the model and is asked only for logits that are not kept; while `complete`, all asked so far are.
+    """
+
+    def __init__(self, victim: Callable[[], PreTrainedModel], room: float = 3e8) -> None:
+        self.victim, self.room, self.kept, self.complete = victim, room, {}, True
 
     def logits(self, *inputs: Tensor) -> Tensor:
         """Float32 (answer tokens, vocab) of right-padded input_ids, mask and kept positions, see answer_logits."""
         key = tuple(inputs[0].flatten().tolist())
         if key in self.kept:
             return self.kept[key].float()
-        logits = _logits(self.victim, *inputs)
+        victim = self.victim()
+        with measuring(victim):
+            logits = _logits(victim, *inputs)
         half = logits.bfloat16()  # under autocast that is what they were, so nothing is lost
         small = half if torch.equal(half.float(), logits) else logits
         if small.nbytes <= self.room:
             self.kept[key], self.room = small, self.room - small.nbytes
+        else:
+            self.complete = False
         return logits
 
 
@@ -49,10 +58,11 @@ def fidelity(replica, victim, tokenizer, samples: list[dict]) -> Scored:
         raise StudyError("fidelity: needs samples, each with a prompt and an answer token; mend the evaluation set")
     scores = torch.zeros(len(samples), 4, dtype=torch.float64)  # per sample: tokens, agreeing, sum of KL, sum of CE
     batches = length_batches([len(sample["input_ids"]) for sample in samples], TOKEN_BUDGET)
-    remembered = victim if isinstance(victim, Remembered) else Remembered(victim, room=0)
-    with measuring(replica), measuring(remembered.victim):
+    remembered = victim if isinstance(victim, Remembered) else Remembered(lambda: victim, room=0)
+    known = None if victim is replica else remembered  # compared with itself it needs no second forward
+    with measuring(replica):
         for batch in tqdm(batches, desc="fidelity", unit="batch", leave=False):
-            scores[batch] = _compare(replica, remembered, tokenizer, [samples[index] for index in batch])
+            scores[batch] = _compare(replica, known, tokenizer, [samples[index] for index in batch])
             machine.release_memory(machine.GROWTH)
     tokens, agreeing, kl, cross_entropy = scores.unbind(1)
     loss, loss_error = _mean(cross_entropy / tokens)
@@ -68,7 +78,7 @@ def fidelity(replica, victim, tokenizer, samples: list[dict]) -> Scored:
     return Scored(rows, [same | {"item": one["id"], "value": hits, "weight": size} for one, hits, size in counts])
 
 
-def _compare(replica, remembered: Remembered, tokenizer, samples: list[dict]) -> Tensor:
+def _compare(replica, remembered: Remembered | None, tokenizer, samples: list[dict]) -> Tensor:
     """Per sample (samples, 4): answer tokens, agreeing ones, sum of KL, sum of the replica's cross-entropy."""
     input_ids, mask = pad([sample["input_ids"] for sample in samples], tokenizer.eos_token_id)  # (samples, tokens)
     starts = torch.tensor([sample["answer_start"] for sample in samples])[:, None]
@@ -77,8 +87,7 @@ def _compare(replica, remembered: Remembered, tokenizer, samples: list[dict]) ->
     labels = input_ids[keep.roll(1, dims=1)].to(replica.device)  # (answer tokens,)
     sample_of = keep.nonzero()[:, 0]  # (answer tokens,)
     logits = _logits(replica, input_ids, mask, keep)  # (answer tokens, vocab)
-    # The victim compared with itself needs no second forward.
-    theirs = logits if replica is remembered.victim else remembered.logits(input_ids, mask, keep).to(logits.device)
+    theirs = remembered.logits(input_ids, mask, keep).to(logits.device) if remembered else logits
     scores = torch.zeros(len(samples), 4, dtype=torch.float64)
     # In chunks: softmaxes over a large vocabulary take more memory than the forward.
     chunks = (tensor.split(128) for tensor in (logits, theirs, labels, sample_of))

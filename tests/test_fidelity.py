@@ -68,9 +68,9 @@ def test_a_remembered_victim_gives_the_same_and_runs_once(tokenizer, samples, ro
     victim, replica, runs = build("llama").to(dtype), build("gpt2"), []
     expected = fidelity(replica, victim, tokenizer, samples)
     victim.register_forward_hook(lambda *_: runs.append(1))
-    remembered = Remembered(victim, room)
+    remembered = Remembered(lambda: victim, room)
     assert all(fidelity(replica, remembered, tokenizer, samples) == expected for _ in range(3))
-    assert len(runs) == (1 if room else 3)
+    assert len(runs) == (1 if room else 3) and remembered.complete == bool(room)
 
 
 def test_agreements_error_is_clustered_by_sample():

@@ -3,9 +3,11 @@
 import json
 import shutil
 from dataclasses import asdict
+from functools import cached_property
 
 import pandas as pd
 import torch
+from transformers import PreTrainedModel
 
 from solid_utils import data, fidelity, models, params, published_tasks, schema, starts, training
 from solid_utils.attacks import Plan, ft, oracle, part, recorded, sem, view
@@ -49,9 +51,14 @@ class AttackRun:
             )
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
-        self.remembered = fidelity.Remembered(self.victim)
+        self.remembered = fidelity.Remembered(lambda: self.victim)
         settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
         self.state = State(f"{model}/attacks/{run}", settings | {"secured": self.secured, "revision": self.revision})
+
+    @cached_property
+    def victim(self) -> PreTrainedModel:
+        """The vendor's model: loaded again where it is needed after training had its memory."""
+        return models.load_victim(self.model, self.spec)[0]
 
     def _samples(self, name: str, count: int) -> list[dict]:
         return data.samples(name, self.tokenizer, self.budget.length, count)
@@ -101,6 +108,8 @@ class AttackRun:
         """Agreement, KL and cross-entropy on the validation prompts."""
         with models.precision(self.spec):
             scored = fidelity.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
+        if self.remembered.complete:  # until the end of training nobody asks for the victim
+            self.__dict__.pop("victim", None)
         return {row["metric"]: row["value"] for row in scored.rows}
 
     def start_scores(self, seed: int) -> Scored:

@@ -27,7 +27,7 @@ from solid_utils.card import card, plus_minus
 from solid_utils.difficulty import Difficulty, Found, Losses, solid_search
 from solid_utils.errors import StudyError
 from solid_utils.plan import Plan, Planner, duration, measured_rates, wave
-from solid_utils.starts import STARTS
+from solid_utils.starts import UNAIDED
 from solid_utils.state import State
 from solid_utils.weights import InMemory, Skeleton, Streamed
 
@@ -44,8 +44,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     option("--samples", type=int, default=48)
     option("--length", type=int, default=512, help="tokens a sample, prompt and answer together")
     option("--seeds", default="20,42,1234")
-    unaided = [start for start in STARTS if start != "public_base"]
-    option("--start", default="xavier", choices=unaided, help="the attacker's initial weights")
+    option("--start", default="xavier", choices=UNAIDED, help="the attacker's initial weights")
     option("--epsilon", type=float, default=0.05)
     option("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     option("--data", type=Path, help='lines of {"prompt": ..., "answer": ...}; default: the evaluation set')

@@ -186,6 +186,7 @@ STARTS: dict[str, Callable[[Drawing, str], Tensor]] = {
     "skip": Drawing.skip,
     "public_base": Drawing.public_base,
 }
+UNAIDED = tuple(start for start in STARTS if start != "public_base")  # those that need no other model
 SET_AWARE = {"scale_matched", "neighbour_copy"}
 
 

@@ -1,0 +1,64 @@
+"""What one linear map in place of layer 0 recovers, by queries: no training at all (attacks/stitch.py).
+
+    make bench B=stitch          a minute or two on 2 CPU cores; needs `dvc repro victim@smollm2-135m`
+
+Next-token agreement with the victim on held-out answers of the attack's kind, and on all tokens of web documents (C4),
+which are not. Queries are texts of at most 128 tokens, each asked once; the penalty is chosen on every ninth of them.
+"""
+
+import time
+from pathlib import Path
+
+import torch
+
+from solid_utils import data, fidelity, models, params, starts
+from solid_utils.attacks import oracle, stitch
+from solid_utils.items import read_lines
+from solid_utils.scored import Scored
+from solid_utils.secured import secured_set
+
+MODEL, SECURED, TEXT, PREVIOUS, SEED = "smollm2-135m", "layers 0", 128, 2, 42
+QUERIES = (0, 25, 100, 250, 1000)
+C4, DOCUMENTS, LENGTH = Path("data/c4_demo.jsonl"), 32, 128
+
+
+def documents(tokenizer) -> list[dict]:
+    """Web texts as samples whose every token but the first counts; none is a benchmark's (those are the first 150)."""
+    texts = [row["text"] for row in read_lines(C4)[-DOCUMENTS:]]
+    rows = [tokenizer(text).input_ids[:LENGTH] for text in texts]
+    return [{"id": f"c4-{number}", "input_ids": row, "answer_start": 1} for number, row in enumerate(rows)]
+
+
+def agreement(scored: Scored) -> str:
+    row = scored.rows[0]
+    return f"{row['value']:.1%} ± {row['stderr']:.1%} of {row['n']:,} tokens"
+
+
+def main() -> None:
+    study = params.load()
+    torch.set_num_threads(study.threads)
+    spec, budget = study.model(MODEL), study.budgets(MODEL)
+    victim, tokenizer, _ = models.load_victim(MODEL, spec)
+    secured = secured_set(victim, SECURED)
+    sets = {
+        "answers": data.samples("evaluation", tokenizer, budget.length, budget.evaluation.samples),
+        "C4": documents(tokenizer),
+    }
+    for queries in QUERIES:
+        begun, asked = time.perf_counter(), oracle.Oracle(victim, secured, tokenizer.pad_token_id)
+        attacker = models.open_part(victim, secured.names)
+        starts.apply(attacker, starts.draw(attacker, secured.names, "xavier", SEED))
+        with models.precision(spec):
+            if queries:
+                texts = data.texts("attack", tokenizer, TEXT, queries)
+                weights = stitch.fit(attacker, asked, texts, PREVIOUS)
+                stitch.install(attacker, asked.view, weights.bfloat16().float())
+            fitted = time.perf_counter() - begun
+            found = {name: agreement(fidelity.fidelity(attacker, victim, tokenizer, one)) for name, one in sets.items()}
+        said = ", ".join(f"{name} {value}" for name, value in found.items())
+        cost = f"{asked.sequences:,} queries, {asked.tokens:,} tokens, {fitted:.0f} s"
+        print(f"stitch on {SECURED}: {cost}: {said}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -183,5 +183,5 @@ def test_the_tiny_study_whole_twice_and_killed(tmp_path):
     time.sleep(3)  # the orphaned kernel notices and ends
     assert ran(repro(cut)) < expected_stages(fewer), "what was finished runs again"
     again = {name: content for name, content in results(cut).items() if name.startswith("results/runs/")}
-    assert len(again) == 4 + 2 * 3 + 2 + 1
+    assert len(again) == 2 + 3 + 1 + 2 * 4 + 3  # victim, dd, scan, two attacks, a customization
     assert [name for name in again if again[name] != first[name]] == [], "a cold, killed and resumed run differs"

@@ -1,5 +1,6 @@
 """From scores to ratios: which benchmarks count, what knowing nothing scores, how much of the victim a run keeps."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -40,11 +41,10 @@ class Yardstick:
         nan without a benchmark that counts; the interval also without the items (`own`) of every one. Raises
         StudyError when a benchmark that counts was not scored: an average must not shrink silently.
         """
-        found = {}
+        found, known = {}, not (self.counted.empty or replica.empty)
+        replica = replica[replica.index.isin(self.counted.index)]
         for name in names or OVER_BENCHMARKS + OVER_DOMAINS:
             metric = self._metric(name)
-            replica = replica[replica.index.isin(self.counted.index)]
-            known = not (self.counted.empty or replica.empty)
             found[name] = metric(replica, self.counted["victim"]) if known else NAN
             found |= ends(name, metric, self.counted.index, own, self.victim)
         return found
@@ -57,7 +57,7 @@ class Yardstick:
         value = metrics.delta_adr(*mine, self.counted["victim"]) if known else NAN
         return {"delta_adr": value} | ends("delta_adr", metrics.delta_adr, names, own, theirs, self.victim)
 
-    def _metric(self, name: str):
+    def _metric(self, name: str) -> Callable[..., metrics.Metric]:
         if name == "chance_corrected_ratio":
             return partial(metrics.chance_corrected_ratio, chance=self.counted["chance"])
         adr = metrics.adr_mean_of_ratios if name.endswith("mean_of_ratios") else metrics.adr_ratio_of_means
@@ -66,7 +66,7 @@ class Yardstick:
         return adr
 
 
-def ends(name: str, metric, benchmarks: pd.Index, *draws: Draws | None) -> dict[str, float]:
+def ends(name: str, metric: Callable, benchmarks: pd.Index, *draws: Draws | None) -> dict[str, float]:
     """{NAME_low, NAME_high} of a metric over resampled scores; nan where one side lacks the items of a benchmark."""
     low = high = NAN
     if len(benchmarks) and all(one is not None and benchmarks.isin(one.scores.index).all() for one in draws):

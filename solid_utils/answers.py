@@ -47,7 +47,7 @@ def sample_losses(frame: nn.Module, batch: Batch, scales: tuple[float, ...] = (1
     """
     tokens, first = [], 0
     for keep in batch.keeps:
-        logits = answer_logits(frame, batch.input_ids, batch.attention_mask, keep)  # (some answer tokens, vocab)
+        logits = answer_logits(frame, batch.input_ids, batch.attention_mask, keep).float()  # (some tokens, vocab)
         target = logits.gather(1, batch.targets[first : first + len(logits), None])[:, 0]
         first += len(logits)
         # logsumexp(s z) - s z_target, the scaled logits never stored for the usual scale 1

@@ -27,17 +27,15 @@ class Remembered:
         self.victim, self.room, self.kept, self.complete = victim, room, {}, True
 
     def logits(self, *inputs: Tensor) -> Tensor:
-        """Float32 (answer tokens, vocab) of right-padded input_ids, mask and kept positions, see answer_logits."""
+        """Logits (answer tokens, vocab) of right-padded input_ids, mask and kept positions, see answer_logits."""
         key = tuple(inputs[0].flatten().tolist())
         if key in self.kept:
-            return self.kept[key].float()
+            return self.kept[key]
         victim = self.victim()
         with measuring(victim):
             logits = _logits(victim, *inputs)
-        half = logits.bfloat16()  # under autocast that is what they were, so nothing is lost
-        small = half if torch.equal(half.float(), logits) else logits
-        if small.nbytes <= self.room:
-            self.kept[key], self.room = small, self.room - small.nbytes
+        if logits.nbytes <= self.room:
+            self.kept[key], self.room = logits, self.room - logits.nbytes
         else:
             self.complete = False
         return logits
@@ -92,7 +90,7 @@ def _compare(replica, remembered: Remembered | None, tokenizer, samples: list[di
     # In chunks: softmaxes over a large vocabulary take more memory than the forward.
     chunks = (tensor.split(128) for tensor in (logits, theirs, labels, sample_of))
     for own, other, label, owner in zip(*chunks, strict=True):
-        own, other = own.log_softmax(1), other.log_softmax(1)  # (128, vocab)
+        own, other = (part.log_softmax(1, dtype=torch.float32) for part in (own, other))  # (128, vocab)
         agree = own.argmax(1) == other.argmax(1)
         kl = (other.exp() * (other - own)).sum(1)
         loss = -own.gather(1, label[:, None])[:, 0]

@@ -19,14 +19,14 @@ KEYS_AND_VALUES = (DynamicLayer, DynamicSlidingWindowLayer)  # cache layers with
 
 
 def answer_logits(model, input_ids: Tensor, attention_mask: Tensor, keep: Tensor, **inputs) -> Tensor:
-    """Float32 logits (keep.sum(), vocab) of the kept positions, in row-major order.
+    """Logits (keep.sum(), vocab) of the kept positions, in row-major order and in the dtype that the model computes.
 
     `input_ids`, `attention_mask` and the bool mask `keep` are (batch, tokens). The model's own forward runs unchanged;
     a hook hands its output head only the kept hidden states, because at all positions the head costs a fifth of the
-    work of a small model and most of the memory (vocabulary >> width). Gradients flow. `inputs` go to the model as
-    they are, such as `past_key_values`. Rows are padded on the right: no token of a causal model looks there, so
-    without a cache the mask is all ones, which lets attention use its faster causal kernel; states of padding mean
-    nothing.
+    work of a small model and most of the memory (vocabulary >> width). Callers turn to float32 what they sum over, in
+    pieces: a copy of all at once took an eighth of HellaSwag's time. Gradients flow. `inputs` go to the model as they
+    are, such as `past_key_values`. Rows are padded on the right: no token of a causal model looks there, so without a
+    cache the mask is all ones, which lets attention use its faster causal kernel; states of padding mean nothing.
     Raises StudyError when the model has no output head.
     """
     if "past_key_values" not in inputs:
@@ -42,7 +42,7 @@ def answer_logits(model, input_ids: Tensor, attention_mask: Tensor, keep: Tensor
     hook = head.register_forward_pre_hook(only_kept)
     try:
         inputs = {"use_cache": False} | inputs
-        return model(input_ids=input_ids, attention_mask=attention_mask, **inputs).logits.float()
+        return model(input_ids=input_ids, attention_mask=attention_mask, **inputs).logits
     finally:
         hook.remove()
 

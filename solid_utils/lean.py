@@ -150,7 +150,7 @@ class LeanLM(TemplateLM):
 def _score(logits: Tensor, continuation: list[int]) -> tuple[float, bool]:
     """Log-probability of a continuation and whether it is greedy, from logits (>= continuation, vocab) at its end."""
     tokens = torch.tensor(continuation, device=logits.device)
-    logits = logits[-len(continuation) :]
+    logits = logits[-len(continuation) :].float()
     chosen = logits.gather(1, tokens[:, None])[:, 0]
     # argmax over a large vocabulary is slow on a CPU, amax is not, and few continuations come near it.
     greedy = chosen.equal(logits.amax(1)) and logits.argmax(1).equal(tokens)

@@ -59,7 +59,7 @@ def answer_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch
     """Mean cross-entropy over the batch's answer tokens; logits are computed at these positions only."""
     targets = torch.roll(batch["input_ids"], -1, dims=1)[batch["keep"]]
     logits = answer_logits(model, batch["input_ids"], batch["attention_mask"], batch["keep"])
-    return torch.nn.functional.cross_entropy(logits, targets)
+    return torch.nn.functional.cross_entropy(logits.float(), targets)
 
 
 def pieces(batch: dict[str, torch.Tensor], tokens: int | None) -> Iterator[tuple[dict[str, torch.Tensor], float]]:

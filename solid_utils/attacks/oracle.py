@@ -99,7 +99,7 @@ class Oracle:
     def outputs(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """Float32 logits of all real positions, (tokens, vocabulary), row after row; noisy under sap_dp."""
         prompts, real = rows(input_ids, attention_mask), attention_mask.bool()
-        logits = answer_logits(self._victim, input_ids, attention_mask, real)
+        logits = answer_logits(self._victim, input_ids, attention_mask, real).float()
         for noise in self._noise(prompts):
             drawn = noise.draw([(len(prompt), logits.shape[1]) for prompt in prompts])
             logits += torch.cat(drawn).to(logits)

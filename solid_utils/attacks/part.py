@@ -54,5 +54,5 @@ class SecuredPart:
         input_ids, mask = batch["input_ids"], batch["attention_mask"]
         with self.begun(batch):
             if self.seen.outputs_only:
-                return answer_logits(self.model, input_ids, mask, mask.bool())
+                return answer_logits(self.model, input_ids, mask, mask.bool()).float()
             return self.layers.boundary(input_ids, self.seen.last)[mask.bool()]

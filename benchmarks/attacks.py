@@ -46,12 +46,12 @@ class Bench:
         starts.apply(model, starts.draw(model, secured.names, "xavier", 42))
         return model
 
-    def rates(self, runs: dict[str, tuple[Callable, Loss]], accumulated: int = 1) -> dict[str, list[float]]:
+    def rates(self, runs: dict[str, tuple[Callable, Loss]], batch: int) -> dict[str, tuple[float, float]]:
         """Steps and real tokens a second of each run, medians over rounds in which they alternate; prints all."""
         seen = {name: [] for name in runs}
         for _ in range(ROUNDS):
             for name, (run, loss) in runs.items():
-                seen[name].append(clock := Clock(self.precise(loss), accumulated))
+                seen[name].append(clock := Clock(self.precise(loss), batch))
                 with contextlib.redirect_stdout(io.StringIO()):
                     clock.timed(run)
                 machine.release_memory()
@@ -74,16 +74,17 @@ class Bench:
 def counted(samples: list[dict], recipe: Recipe) -> tuple[int, int, int]:
     """Samples, tokens with the engine's padding, and answer tokens of a run."""
     indices = training.order([len(sample["input_ids"]) for sample in samples], recipe.batch, recipe.steps, 42)
-    rows, size = [samples[index] for index in indices], recipe.device_batch or recipe.batch
-    batches = [rows[first : first + size] for first in range(0, len(rows), size)]
-    padded = sum(len(batch) * max(len(sample["input_ids"]) for sample in batch) for batch in batches)
+    rows, padded = [samples[index] for index in indices], 0
+    for first in range(0, len(rows), recipe.batch):
+        batch = training.Collator(0)(rows[first : first + recipe.batch])
+        padded += sum(piece["input_ids"].numel() for piece, _ in training.pieces(batch, recipe.device_tokens))
     return len(rows), padded, sum(len(sample["input_ids"]) - sample["answer_start"] for sample in rows)
 
 
 def ft_all(bench: Bench) -> None:
     """FT-all against the paper's set-up, and against a Trainer that pads as little as the engine does."""
     samples = data.samples("attack", bench.tokenizer, PAPER_LENGTH, SAMPLES)
-    recipe = Recipe(steps=3, batch=8, device_batch=4, **RATES)
+    recipe = Recipe(steps=6, batch=8, device_tokens=1024, **RATES)
     secured = secured_set(bench.victim, "layers 0")
     model = bench.attacker(secured)
     plan = ft.ft_all(model, secured, view.view(model, secured), samples)
@@ -91,7 +92,7 @@ def ft_all(bench: Bench) -> None:
     for name, length in (("padded to 512", PAPER_LENGTH), ("padded to the longest", 0)):
         runs[name] = plain_run(model, plan.trainable, samples, recipe, collate(bench.pad_id, length)), own_loss
     print(f"FT-all, {PAPER_LENGTH} tokens, batch {recipe.batch}:")
-    rates = bench.rates(runs, accumulated=2)
+    rates = bench.rates(runs, recipe.batch)
     rows, padded, answers = counted(samples, recipe)
     ours, whole = bench.layers * padded + bench.head * answers, bench.layers + bench.head
     ceilings = {"padded to 512": whole * PAPER_LENGTH * rows / ours, "padded to the longest": whole * padded / ours}
@@ -134,7 +135,8 @@ def sem_layers(bench: Bench, last: int, steps: int, target: float) -> None:
                 "engine": (engine_run(model, plan.trainable, samples, recipe, bench.pad_id), plan.loss),
                 "whole victim in each step": (run, against(whole)),
                 "victim stopped at the boundary": (run, against(stopped)),
-            }
+            },
+            recipe.batch,
         )
     mine, theirs = 3 * secured.parameters, {"whole": bench.layers + bench.head, "stopped": secured.parameters}
     ceilings = {name: (mine + work) / mine for name, work in theirs.items()}
@@ -164,7 +166,7 @@ def ft_closed(bench: Bench) -> None:
             "engine": (engine_run(model, plan.trainable, samples, recipe, bench.pad_id), plan.loss),
             "plain": (plain, own_loss),
         }
-        rates = bench.rates(runs)
+        rates = bench.rates(runs, recipe.batch)
     _, padded, answers = counted(samples, recipe)
     ours = 3 * secured.parameters * padded + 2 * bench.head * answers
     theirs = (bench.layers + 2 * bench.head + 2 * secured.parameters) * padded

@@ -19,17 +19,21 @@ Loss = Callable[[torch.nn.Module, Batch], torch.Tensor]
 
 @dataclass
 class Clock:
-    """A loss that notes when each batch of a run began and how many real tokens it held, and the run's peak memory."""
+    """A loss that notes when each step of a run began and how many real tokens it held, and the run's peak memory."""
 
     loss: Loss
-    accumulated: int  # batches of one optimizer step
+    batch: int  # rows of an optimizer step, whether they come at once or in pieces
+    rows: int = 0
     begun: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
     peak: float = 0.0  # GB of this process
 
     def __call__(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
-        self.begun.append(time.perf_counter())
-        self.tokens.append(int(batch["attention_mask"].sum()))
+        if self.rows % self.batch == 0:
+            self.begun.append(time.perf_counter())
+            self.tokens.append(0)
+        self.rows += len(batch["input_ids"])
+        self.tokens[-1] += int(batch["attention_mask"].sum())
         return self.loss(model, batch)
 
     def timed(self, run: Callable[["Clock", Path], None]) -> None:
@@ -43,9 +47,8 @@ class Clock:
     @property
     def rates(self) -> tuple[float, float]:
         """Optimizer steps and real tokens a second, without the first step (it allocates) and the last (it saves)."""
-        first, last = self.accumulated, len(self.begun) - self.accumulated
-        seconds = self.begun[last] - self.begun[first]
-        return (last - first) / self.accumulated / seconds, sum(self.tokens[first:last]) / seconds
+        seconds, steps = self.begun[-1] - self.begun[1], len(self.begun) - 2
+        return steps / seconds, sum(self.tokens[1:-1]) / seconds
 
 
 class PlainTrainer(Trainer):
@@ -78,18 +81,16 @@ def collate(pad_id: int, length: int = 0) -> Callable[[list[dict]], Batch]:
 
 
 def plain_run(model, trainable: frozenset[str], samples: list[dict], recipe: Recipe, collator: Callable) -> Callable:
-    """A run of the plain Trainer over the engine's own batches, with its optimizer, rate and device batch."""
+    """A run of the plain Trainer over the engine's own batches, with its optimizer and rate."""
 
     def run(loss: Loss, folder: Path) -> None:
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(name in trainable)
         indices = training.order([len(sample["input_ids"]) for sample in samples], recipe.batch, recipe.steps, 42)
-        device_batch = recipe.device_batch or recipe.batch
         arguments = TrainingArguments(
             output_dir=str(folder),
             max_steps=recipe.steps,
-            per_device_train_batch_size=device_batch,
-            gradient_accumulation_steps=recipe.batch // device_batch,
+            per_device_train_batch_size=recipe.batch,
             learning_rate=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             lr_scheduler_type=recipe.schedule,

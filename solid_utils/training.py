@@ -17,6 +17,7 @@ from solid_utils.forward import answer_logits, length_batches, pad
 from solid_utils.params import Recipe
 
 Loss = Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]
+LOGIT_ROWS = 256
 WINDOW = 8  # batches are filled from windows of this many, sorted by length, so that padding stays small
 
 
@@ -59,7 +60,10 @@ def answer_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch
     """Mean cross-entropy over the batch's answer tokens; logits are computed at these positions only."""
     targets = torch.roll(batch["input_ids"], -1, dims=1)[batch["keep"]]
     logits = answer_logits(model, batch["input_ids"], batch["attention_mask"], batch["keep"])
-    return torch.nn.functional.cross_entropy(logits.float(), targets)
+    # In chunks, whose float32 copies the allocator keeps for reuse; larger ones are new memory in every step.
+    chunks = zip(logits.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
+    losses = [torch.nn.functional.cross_entropy(some.float(), labels, reduction="sum") for some, labels in chunks]
+    return torch.stack(losses).sum() / len(targets)
 
 
 def pieces(batch: dict[str, torch.Tensor], tokens: int | None) -> Iterator[tuple[dict[str, torch.Tensor], float]]:
@@ -129,7 +133,6 @@ class Progress(TrainerCallback):
         self.begun = self.told = (time.monotonic(), state.global_step)
 
     def on_step_end(self, args, state, control, **_):
-        machine.release_memory(machine.GROWTH)
         now = time.monotonic()
         if now - self.told[0] > 10:
             pace = (now - self.begun[0]) / (state.global_step - self.begun[1])

@@ -11,7 +11,8 @@ from transformers.pytorch_utils import Conv1D
 
 from solid_utils import data, fidelity, models, params, published_tasks, schema, training
 from solid_utils.answers import TOKENS, batches, sample_losses
-from solid_utils.attacks.run import deployment_set, described, recipe_text
+from solid_utils.attacks.accounting import described, recipe_text
+from solid_utils.attacks.run import deployment_set
 from solid_utils.errors import StudyError
 from solid_utils.forward import answer_logits
 from solid_utils.metrics import standard_error

@@ -10,7 +10,7 @@ from solid_utils.errors import StudyError
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
-Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip"]
+Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip", "public_base"]
 T = TypeVar("T")
 
 
@@ -41,6 +41,7 @@ class Model(Section):
     shape: Shape | None = None
     weights: Literal["float32", "bfloat16"]
     autocast: Literal["bfloat16"] | None
+    base: str | None = None  # the public model that this one was fine-tuned from: a name of `models`
     budget: dict[str, dict] = {}
 
     @model_validator(mode="after")
@@ -94,7 +95,8 @@ class Recipe(Section):
     warmup: Rate = 0.0
     warmup_steps: Positive | None = None
     validate_every: Positive
-    loss: Literal["relative_mse", "mse"] | None = None
+    loss: Literal["relative_mse", "mse", "cosine"] | None = None
+    first_weight: Rate = 1.0  # SEM: how much a text's first token counts; 0 leaves it out
 
     @model_validator(mode="after")
     def complete(self) -> "Recipe":
@@ -141,17 +143,21 @@ class Tier(Section):
 
 class AttackRun(Section):
     secured: str
-    attack: Literal["ft_all", "ft_closed", "sem"]
+    attack: Literal["ft_all", "ft_closed", "sem", "stitch"]
+    start: Start | None = None  # the tier's when not given
+    previous: Annotated[int, Field(ge=0)] = 2  # stitch: earlier tokens it may look at
     noise: Literal["fixed", "fresh"] = "fixed"  # of sap_dp: by the query, or new at each asking (answers: one)
     repeats: Positive = 1  # how often SEM asks each query; it trains on the mean answer
     recipe: dict[str, dict] = {}  # tier -> what this run overrides in the tier's recipe
 
     @model_validator(mode="after")
-    def noise_is_there(self) -> "AttackRun":
+    def options_fit(self) -> "AttackRun":
         if (self.noise, self.repeats) != ("fixed", 1) and self.secured != "sap_dp":
             raise ValueError(f"noise and repeats are of sap_dp, '{self.secured}' answers without noise; leave them out")
         if self.repeats > 1 and self.attack != "sem":
             raise ValueError(f"repeats: {self.attack} trains on answers, which have no mean; use attack: sem")
+        if "previous" in self.model_fields_set and self.attack != "stitch":
+            raise ValueError(f"previous: {self.attack} is no stitch and looks at all tokens; leave it out")
         return self
 
 
@@ -225,6 +231,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def names_exist(self) -> "Params":
+        for name, model in self.models.items():
+            if model.base is not None:
+                pick(self.models, model.base, f"models.{name}.base")
         for key, section in (
             ("models", self.models),
             ("attacks", self.attacks),
@@ -244,13 +253,26 @@ class Params(Section):
         where = f"tiers.{self.tier}" + (f" + models.{model}.budget.{self.tier}" if overrides else "")
         return validated(Tier, merge(self.tiers[self.tier], overrides), where)
 
+    def usual_recipe(self, model: str, run: str) -> Recipe:
+        """The tier's recipe for the attack of a run."""
+        base, attack = self.budgets(model).attack, pick(self.attacks, run, "attacks").attack
+        return base.sem if attack in ("sem", "stitch") else base.ft
+
     def recipe(self, model: str, run: str) -> Recipe:
         """The recipe of an attack run: the tier's, with the run's overrides laid over it."""
-        attack = pick(self.attacks, run, "attacks")
-        base = self.budgets(model).attack
-        recipe = base.sem if attack.attack == "sem" else base.ft
-        overrides = attack.recipe.get(self.tier, {})
-        return validated(Recipe, merge(recipe.model_dump(exclude_none=True), overrides), f"attacks.{run}.recipe")
+        overrides = pick(self.attacks, run, "attacks").recipe.get(self.tier, {})
+        usual = self.usual_recipe(model, run).model_dump(exclude_none=True)
+        return validated(Recipe, merge(usual, overrides), f"attacks.{run}.recipe")
+
+    def start(self, model: str, run: str) -> Start:
+        """The start of an attack run: its own, else the tier's. Raises StudyError when no public base is named."""
+        start = pick(self.attacks, run, "attacks").start or self.budgets(model).attack.start
+        if start == "public_base" and self.model(model).base is None:
+            raise StudyError(
+                f"params.yaml: models.{model}.base: missing, and attacks.{run} starts from public_base; "
+                "name the section of the public model that this one was fine-tuned from"
+            )
+        return start
 
 
 def load(path: Path | str = "params.yaml") -> Params:
@@ -267,6 +289,7 @@ def load(path: Path | str = "params.yaml") -> Params:
         params.budgets(model)
         for run in params.study.attacks:
             params.recipe(model, run)
+            params.start(model, run)
     return params
 
 

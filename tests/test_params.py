@@ -62,7 +62,7 @@ def test_a_runs_recipe_overrides_the_tiers():
         (
             "attacks.solid-ft_all.attack",
             "ft_most",
-            "attacks.solid-ft_all.attack: Input should be 'ft_all', 'ft_closed' or 'sem'",
+            "attacks.solid-ft_all.attack: Input should be 'ft_all', 'ft_closed', 'sem' or 'stitch'",
         ),
         ("tiers.small.attack.ft.steps", -3, "attack.ft.steps: Input should be greater than or equal to 0, given -3"),
         ("tiers.small.difficulty.samples", 0, "difficulty.samples: Input should be greater than 0, given 0"),
@@ -75,6 +75,13 @@ def test_a_runs_recipe_overrides_the_tiers():
             "attacks.layer0-sem: noise and repeats are of sap_dp, 'layers 0' answers without noise; leave them out",
         ),
         (["attacks", "sap_dp-ft_all", "repeats"], 4, "attacks.sap_dp-ft_all: repeats: ft_all trains on answers"),
+        (["attacks", "layer0-sem", "previous"], 2, "attacks.layer0-sem: previous: sem is no stitch"),
+        (
+            ["attacks", "layer0-sem", "start"],
+            "public_base",
+            "models.smollm2-135m.base: missing, and attacks.layer0-sem starts from public_base; name the section",
+        ),
+        ("models.tiny.base", "tini", "models.tiny.base: unknown name 'tini'; choose one of"),
     ],
 )
 def test_mistakes_get_one_line_with_the_key(tmp_path, key, value, complaint):

@@ -1,0 +1,110 @@
+"""What an attack run is called in the tables, and what it costs: oracle queries and training FLOPs."""
+
+from solid_utils import params, training
+from solid_utils.attacks import stitch
+from solid_utils.attacks.view import View
+from solid_utils.secured import SecuredSet
+
+UNSAID = ("warmup", "warmup_steps", "first_weight")  # settings that a recipe's line names only where a run changes them
+
+
+def described(secured: SecuredSet) -> str:
+    """The secured layers in one word: "layers 0-3", "all", ...; a set that is no row of layers as it was declared."""
+    if secured.is_whole_model:
+        return "all"
+    if not secured.names:
+        return "none"
+    if not secured.layers or list(secured.layers) != list(range(secured.layers[0], secured.layers[-1] + 1)):
+        return secured.declaration
+    first, last = secured.layers[0], secured.layers[-1]
+    return f"layers {first}" if first == last else f"layers {first}-{last}"
+
+
+def recipe_text(recipe: params.Recipe) -> str:
+    """A training recipe in one line."""
+    length = f" x {recipe.length} tokens" if recipe.length else ""
+    loss = f", {recipe.loss}" if recipe.loss else ""
+    optimizer = f"adamw {recipe.learning_rate:g}, decay {recipe.weight_decay:g}, {recipe.schedule}"
+    return f"{optimizer}, batch {recipe.batch}{length}{loss}"
+
+
+def attack_text(attack: params.AttackRun, recipe: params.Recipe, usual: params.Recipe) -> str:
+    """All that tells one attack from another one but what it starts from and sees: these have columns of their own.
+
+    `usual` is the tier's recipe. Budgets (steps, queries) are no part of it: they are points of one curve.
+    """
+    if attack.attack == "stitch":
+        return f"ridge, {attack.previous} previous tokens, batch {stitch.BATCH} x {recipe.length} tokens"
+    changed = [name for name in UNSAID if getattr(recipe, name) != getattr(usual, name)]
+    return recipe_text(recipe) + "".join(f", {name} {getattr(recipe, name):g}" for name in changed)
+
+
+def view_text(attack: params.AttackRun, seen: View) -> str:
+    """What this attack trains on, of all that is seen."""
+    if attack.attack in ("ft_all", "ft_closed"):
+        return seen.answers
+    noise = f", {attack.noise} noise, {attack.repeats} askings a query" if seen.noisy else ""
+    return seen.pair + noise
+
+
+class Account:
+    """Queries and FLOPs of one attack run with these samples."""
+
+    def __init__(
+        self,
+        attack: params.AttackRun,
+        recipe: params.Recipe,
+        secured: SecuredSet,
+        seen: View,
+        samples: list[dict],
+        validation: list[dict],
+        width: int,
+    ):
+        """`width`: of the model's hidden states."""
+        self.width = width
+        self.attack, self.recipe, self.secured, self.seen = attack, recipe, secured, seen
+        self.samples, self.validation = samples, validation
+        self.lengths = [len(sample["input_ids"]) for sample in samples]
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run: of the optimizer, or batches of texts that enter the stitch's equations."""
+        if self.attack.attack == "stitch":
+            return -(-len(self.samples) // stitch.BATCH)
+        return self.recipe.total_steps(len(self.samples))
+
+    def order(self, seed: int, steps: int) -> list[int]:
+        """Sample numbers in the order of `steps` steps."""
+        return training.order(self.lengths, self.recipe.batch, steps, seed)
+
+    def asked(self, seed: int, steps: int) -> list[dict]:
+        """What was asked of the oracle after `steps` steps: the training samples seen so far, and validation.
+
+        A stitch asks for all its texts; it chooses its penalty on some of them and needs no validation answers.
+        """
+        if self.attack.attack == "stitch":
+            return self.samples if steps else []
+        used = [self.samples[number] for number in sorted(set(self.order(seed, steps)))]
+        return used * self.attack.repeats + (self.validation if steps else [])
+
+    def flops(self, steps: int) -> int:
+        """Training FLOPs: 4 a token and parameter worked through (forward, backward to the states), 2 a trained one.
+
+        Open layers below the secured part run forward once a sample (2), except under FT-all, which trains them.
+        A stitch has no steps of an optimizer: see stitch.flops.
+        """
+        if self.attack.attack == "stitch":
+            return stitch.flops(sum(self.lengths), self.width, self.attack.previous, self.seen.below) if steps else 0
+        tokens = steps * self.recipe.batch * sum(self.lengths) // len(self.samples)
+        if self.attack.attack == "ft_all":
+            return tokens * 6 * self.secured.total
+        stopped = self.attack.attack == "sem" and not self.seen.outputs_only
+        worked = self.secured.parameters if stopped else self.secured.total - self.seen.below
+        once = 2 * self.seen.below * min(tokens, sum(self.lengths))
+        return tokens * (4 * worked + 2 * self.secured.parameters) + once
+
+    def cost(self, seed: int, steps: int) -> dict[str, int]:
+        """Columns schema.COST after `steps` steps."""
+        asked = self.asked(seed, steps)
+        tokens = sum(len(sample["input_ids"]) for sample in asked)
+        return {"steps": steps, "queries": len(asked), "tokens": tokens, "flops": self.flops(steps)}

@@ -1,0 +1,117 @@
+"""Attack runs as params.yaml asks for them, on the tiny random model: what is trained, kept, counted and named."""
+
+import pytest
+import torch
+import yaml
+
+from solid_utils import data, models, params, published_tasks, starts
+from solid_utils.attacks import oracle, stitch
+from solid_utils.attacks.run import AttackRun
+from solid_utils.errors import StudyError
+from solid_utils.scored import Scored
+from tests.test_params import SHIPPED
+
+MODEL, SEED = "tiny", 42
+RUNS = {
+    "sem": {"secured": "layers 0", "attack": "sem"},
+    "stitch": {"secured": "layers 0", "attack": "stitch", "previous": 1},
+    "stitch-embeddings": {"secured": "bottom 1 + embeddings", "attack": "stitch"},
+    "base": {"secured": "layers 0", "attack": "sem", "start": "public_base"},
+    "options": {
+        "secured": "layers 0",
+        "attack": "sem",
+        "recipe": {"tiny": {"loss": "cosine", "first_weight": 0, "warmup": 0.5}},
+    },
+}
+
+
+def words(number):
+    return " ".join(f"word{(number * 7 + place) % 23}" for place in range(12))
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with parameters, sets, victim, its public base and its answers, as earlier stages leave them."""
+    folder = tmp_path_factory.mktemp("study")
+    raw = yaml.safe_load(SHIPPED.read_text()) | {"tier": "tiny", "threads": 1}
+    raw["attacks"] |= RUNS
+    raw["models"]["tiny"] |= {"base": "other"}
+    raw["models"]["other"] = raw["models"]["tiny"] | {"base": None}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+        for name, count in (("attack", 400), ("validation", 30), ("evaluation", 30)):
+            rows = [
+                {"id": f"{name}-{n}", "source": "alpaca", "prompt": words(n), "answer": words(3 * n)}
+                for n in range(count)
+            ]
+            data.write_lines(rows, data.SETS / f"{name}.jsonl")
+        study = params.load()
+        models.materialise(models.victim_folder(MODEL), study.model(MODEL))
+        models.materialise(models.base_folder(MODEL), study.model("other"))
+        oracle.label(MODEL)
+    return folder
+
+
+@pytest.fixture
+def attack(place, monkeypatch):
+    """AttackRun by the run's name, in that folder."""
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(published_tasks, "run_suite", lambda *_: Scored())
+    return lambda run: AttackRun(MODEL, run)
+
+
+def scored(attack):
+    """One run as notebook 03 does it; its history, and its rows before and after."""
+    history = attack.train(SEED)
+    rows = attack.start_scores(SEED).of(attack.row(SEED, 0)).rows[:1]
+    return history, rows + attack.end_scores(SEED).of(attack.row(SEED, attack.account.steps)).rows[:1]
+
+
+def test_the_rows_of_the_shipped_runs_are_what_they_were(attack):
+    recipes = {run: attack(run).row(SEED, 4)["recipe"] for run in ("darknetz-ft_all", "layer0-sem")}
+    assert recipes == {
+        "darknetz-ft_all": "adamw 0.001, decay 0.1, cosine, batch 4",
+        "layer0-sem": "adamw 0.001, decay 0.01, cosine, batch 8 x 64 tokens, relative_mse",
+    }
+
+
+def test_options_are_named_in_the_recipe_and_reach_the_loss(attack):
+    run = attack("options")
+    expected = "adamw 0.001, decay 0.01, cosine, batch 8 x 64 tokens, cosine, warmup 0.5, first_weight 0"
+    assert run.row(SEED, 4)["recipe"] == expected
+    losses = [row["loss"] for row in run.train(SEED) if "loss" in row]
+    assert 0 < losses[-1] < 2  # 1 - cos; relative errors of a Xavier start would be larger
+
+
+def test_a_stitch_is_fitted_kept_scored_and_counted(attack):
+    run = attack("stitch")
+    history, (before, after) = scored(run)
+    texts = run.samples
+    assert [row["step"] for row in history] == [before["steps"], after["steps"]] == [0, 2]  # 32 texts of 16
+    assert (before["queries"], before["flops"]) == (0, 0)
+    assert (after["queries"], after["tokens"]) == (32, sum(len(text["input_ids"]) for text in texts))
+    assert after["recipe"] == "ridge, 1 previous tokens, batch 16 x 64 tokens"
+    assert after["view"] == "token ids and boundary states" and after["labels"] == "none"
+    assert after["value"] > before["value"]
+    kept = stitch.load(run._kept(SEED))
+    asked = oracle.Oracle(run.victim, run.secured, run.tokenizer.pad_token_id)
+    assert torch.equal(kept, stitch.fit(run.start(SEED), asked, texts, 1).bfloat16().float())
+    assert asked.sequences == after["queries"] and asked.tokens == after["tokens"]
+
+
+def test_a_stitch_below_secret_embeddings_is_refused(attack):
+    with pytest.raises(StudyError, match="hides the embeddings") as caught:
+        attack("stitch-embeddings").train(SEED)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_run_has_a_start_of_its_own(attack):
+    run, usual = attack("base"), attack("sem")
+    assert (run.row(SEED, 0)["start"], usual.row(SEED, 0)["start"]) == ("public_base", "xavier")
+    base = models.load_base(MODEL, run.spec)
+    expected = dict(base.named_parameters())
+    started, drawn = (dict(one.start(SEED).named_parameters()) for one in (run, usual))
+    fresh = starts.draw(usual.victim, usual.secured.names, "xavier", SEED)
+    for name in run.secured.names:
+        assert torch.equal(started[name], expected[name]) and torch.equal(drawn[name], fresh[name])

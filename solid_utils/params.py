@@ -146,16 +146,19 @@ class AttackRun(Section):
     attack: Literal["ft_all", "ft_closed", "sem", "stitch"]
     start: Start | None = None  # the tier's when not given
     previous: Annotated[int, Field(ge=0)] = 2  # stitch: earlier tokens it may look at
+    objective: Literal["answers", "logits"] = "answers"  # fine-tune on answers, or on the logits behind them
     noise: Literal["fixed", "fresh"] = "fixed"  # of sap_dp: by the query, or new at each asking (answers: one)
-    repeats: Positive = 1  # how often SEM asks each query; it trains on the mean answer
+    repeats: Positive = 1  # how often each query is asked; states or logits are averaged
     recipe: dict[str, dict] = {}  # tier -> what this run overrides in the tier's recipe
 
     @model_validator(mode="after")
     def options_fit(self) -> "AttackRun":
         if (self.noise, self.repeats) != ("fixed", 1) and self.secured != "sap_dp":
             raise ValueError(f"noise and repeats are of sap_dp, '{self.secured}' answers without noise; leave them out")
-        if self.repeats > 1 and self.attack != "sem":
-            raise ValueError(f"repeats: {self.attack} trains on answers, which have no mean; use attack: sem")
+        if self.repeats > 1 and self.attack != "sem" and self.objective == "answers":
+            raise ValueError(f"repeats: {self.attack} trains on answers, which have no mean; set objective: logits")
+        if self.objective == "logits" and self.attack not in ("ft_all", "ft_closed"):
+            raise ValueError(f"objective: {self.attack} trains on no answers; use attack: ft_all or ft_closed")
         if "previous" in self.model_fields_set and self.attack != "stitch":
             raise ValueError(f"previous: {self.attack} is no stitch and looks at all tokens; leave it out")
         return self

@@ -75,6 +75,7 @@ def test_a_runs_recipe_overrides_the_tiers():
             "attacks.layer0-sem: noise and repeats are of sap_dp, 'layers 0' answers without noise; leave them out",
         ),
         (["attacks", "sap_dp-ft_all", "repeats"], 4, "attacks.sap_dp-ft_all: repeats: ft_all trains on answers"),
+        (["attacks", "layer0-sem", "objective"], "logits", "attacks.layer0-sem: objective: sem trains on no answers"),
         (["attacks", "layer0-sem", "previous"], 2, "attacks.layer0-sem: previous: sem is no stitch"),
         (
             ["attacks", "layer0-sem", "start"],

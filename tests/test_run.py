@@ -17,6 +17,8 @@ RUNS = {
     "stitch": {"secured": "layers 0", "attack": "stitch", "previous": 1},
     "stitch-embeddings": {"secured": "bottom 1 + embeddings", "attack": "stitch"},
     "base": {"secured": "layers 0", "attack": "sem", "start": "public_base"},
+    "logits": {"secured": "layers 0", "attack": "ft_all", "objective": "logits"},
+    "logits-noisy": {"secured": "sap_dp", "attack": "ft_closed", "objective": "logits", "noise": "fresh", "repeats": 3},
     "options": {
         "secured": "layers 0",
         "attack": "sem",
@@ -104,6 +106,25 @@ def test_a_stitch_below_secret_embeddings_is_refused(attack):
     with pytest.raises(StudyError, match="hides the embeddings") as caught:
         attack("stitch-embeddings").train(SEED)
     assert "\n" not in str(caught.value)
+
+
+def test_logits_come_with_the_answers_and_under_noise_cost_queries_of_their_own(attack):
+    for run, askings, view in (
+        ("logits", 1, "answers and their logits; attacker ignores what he sees: boundary states"),
+        ("logits-noisy", 1 + 3, "noisy answers and their logits, fresh noise, 3 askings a query"),
+    ):
+        made = attack(run)
+        history, row = made.train(SEED), made.row(SEED, 4)
+        assert row["queries"] == askings * 16 + 4 and row["view"] == view and row["labels"] == "victim"
+        assert row["recipe"] == "adamw 0.001, decay 0.1, cosine, batch 4, kl on logits"
+        assert history[-1]["validation_kl"] < history[0]["validation_kl"]
+
+
+def test_text_alone_has_no_logits(attack, monkeypatch):
+    study = params.load()
+    study.tiers["tiny"]["attack"]["labels"] = "dataset"
+    with pytest.raises(StudyError, match="objective: logits: labels: dataset shows text only"):
+        AttackRun(MODEL, "logits", study)
 
 
 def test_a_run_has_a_start_of_its_own(attack):

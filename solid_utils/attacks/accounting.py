@@ -35,15 +35,16 @@ def attack_text(attack: params.AttackRun, recipe: params.Recipe, usual: params.R
     """
     if attack.attack == "stitch":
         return f"ridge, {attack.previous} previous tokens, batch {stitch.BATCH} x {recipe.length} tokens"
+    objective = ", kl on logits" if attack.objective == "logits" else ""
     changed = [name for name in UNSAID if getattr(recipe, name) != getattr(usual, name)]
-    return recipe_text(recipe) + "".join(f", {name} {getattr(recipe, name):g}" for name in changed)
+    return recipe_text(recipe) + objective + "".join(f", {name} {getattr(recipe, name):g}" for name in changed)
 
 
 def view_text(attack: params.AttackRun, seen: View) -> str:
     """What this attack trains on, of all that is seen."""
-    if attack.attack in ("ft_all", "ft_closed"):
-        return seen.answers
     noise = f", {attack.noise} noise, {attack.repeats} askings a query" if seen.noisy else ""
+    if attack.attack in ("ft_all", "ft_closed"):
+        return seen.trained_on(attack.objective == "logits") + noise * (attack.objective == "logits")
     return seen.pair + noise
 
 
@@ -81,11 +82,15 @@ class Account:
         """What was asked of the oracle after `steps` steps: the training samples seen so far, and validation.
 
         A stitch asks for all its texts; it chooses its penalty on some of them and needs no validation answers.
+        The logits of an answer are seen while it is generated; where noise is added, asking for them is another query.
         """
         if self.attack.attack == "stitch":
             return self.samples if steps else []
         used = [self.samples[number] for number in sorted(set(self.order(seed, steps)))]
-        return used * self.attack.repeats + (self.validation if steps else [])
+        askings = self.attack.repeats
+        if self.attack.objective == "logits":
+            askings = 1 + self.attack.repeats if self.seen.noisy else 1
+        return used * askings + (self.validation if steps else [])
 
     def flops(self, steps: int) -> int:
         """Training FLOPs: 4 a token and parameter worked through (forward, backward to the states), 2 a trained one.

@@ -53,6 +53,11 @@ class AttackRun:
             raise StudyError(
                 f"attacks.{run}: labels: dataset makes sap_dp equal to sap; set labels: victim in params.yaml (tiers)"
             )
+        if self.labels == "dataset" and self.attack.objective == "logits":
+            raise StudyError(
+                f"attacks.{run}: objective: logits: labels: dataset shows text only; set labels: victim in params.yaml "
+                "(tiers)"
+            )
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
         width = self.victim.config.get_text_config().hidden_size
@@ -95,10 +100,14 @@ class AttackRun:
         return dict(base.named_parameters()).get
 
     def answers(self) -> recorded.Recorded:
-        """What leaves the secured part, for every sample that a seed trains on; each is asked once for all seeds."""
+        """What the oracle says of every sample that a seed trains on, each asked once for all seeds.
+
+        What leaves the secured part for SEM; the logits of the answers for fine-tuning that trains on them.
+        """
+        record = recorded.answered if self.attack.attack == "sem" else recorded.answer_logits
         asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id, self.attack.noise)
         with models.precision(self.spec):
-            return recorded.answered(asked, self._trained_on(), self.state.folder / "answers", self.attack.repeats)
+            return record(asked, self._trained_on(), self.state.folder / "answers", self.attack.repeats)
 
     def _trained_on(self) -> dict[int, dict]:
         """Training samples by number, without those that no seed's batches reach."""
@@ -107,15 +116,15 @@ class AttackRun:
         return {number: self.samples[number] for number in sorted(used)}
 
     def plan(self, attacker: torch.nn.Module, answers: recorded.Recorded | None) -> Plan:
-        """What this attack trains, by its name; `answers` are the recorded ones, for SEM."""
+        """What this attack trains, by its name; `answers` are the recorded ones, where it needs them."""
         if self.attack.attack == "ft_all":
-            return ft.ft_all(attacker, self.secured, self.seen, self.samples)
+            return ft.ft_all(attacker, self.secured, self.seen, self.samples, answers)
         with models.precision(self.spec):
             folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
             states = part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)
         trained = part.SecuredPart(attacker, self.seen, states)
         if self.attack.attack == "ft_closed":
-            return ft.ft_closed(trained, self.secured, self.samples)
+            return ft.ft_closed(trained, self.secured, self.samples, answers)
         return sem.sem(trained, self.secured, self.samples, answers, self.recipe.loss, self.recipe.first_weight)
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
@@ -159,7 +168,8 @@ class AttackRun:
         return self.state.folder / f"seed-{seed}.safetensors"
 
     def _trained(self, seed: int) -> list[dict]:
-        answers = self.answers() if self.attack.attack == "sem" else None
+        recorded_first = self.attack.attack == "sem" or self.attack.objective == "logits"
+        answers = self.answers() if recorded_first else None
         attacker = self.start(seed)  # from here on nothing reads the victim but validation, which only measures
         plan = self.plan(attacker, answers)
 

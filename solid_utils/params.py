@@ -146,6 +146,7 @@ class AttackRun(Section):
     attack: Literal["ft_all", "ft_closed", "sem", "stitch"]
     start: Start | None = None  # the tier's when not given
     previous: Annotated[int, Field(ge=0)] = 2  # stitch: earlier tokens it may look at
+    after: str | None = None  # the run whose replica this one goes on from (a curriculum)
     objective: Literal["answers", "logits"] = "answers"  # fine-tune on answers, or on the logits behind them
     noise: Literal["fixed", "fresh"] = "fixed"  # of sap_dp: by the query, or new at each asking (answers: one)
     repeats: Positive = 1  # how often each query is asked; states or logits are averaged
@@ -159,6 +160,8 @@ class AttackRun(Section):
             raise ValueError(f"repeats: {self.attack} trains on answers, which have no mean; set objective: logits")
         if self.objective == "logits" and self.attack not in ("ft_all", "ft_closed"):
             raise ValueError(f"objective: {self.attack} trains on no answers; use attack: ft_all or ft_closed")
+        if self.after is not None and self.start is not None:
+            raise ValueError(f"start: it goes on from {self.after}; leave start out here and set it there")
         if "previous" in self.model_fields_set and self.attack != "stitch":
             raise ValueError(f"previous: {self.attack} is no stitch and looks at all tokens; leave it out")
         return self
@@ -244,8 +247,31 @@ class Params(Section):
         ):
             for name in getattr(self.study, key):
                 pick(section, name, f"study.{key}")
+        for name, attack in self.attacks.items():
+            self._check_after(name, attack)
         pick(self.tiers, self.tier, "tier")
         return self
+
+    def _check_after(self, name: str, attack: AttackRun) -> None:
+        """Raises StudyError where an attack run cannot go on from the one it names."""
+        seen, here = [name], attack
+        while here.after is not None:
+            before = pick(self.attacks, here.after, f"attacks.{seen[-1]}.after")
+            if here.after in seen:
+                raise StudyError(f"params.yaml: attacks.{name}.after: goes round in a circle; let one run begin")
+            opened = before.attack == "ft_all" and here.attack != "ft_all"  # these take the open part for the vendor's
+            if before.secured != here.secured or "stitch" in (before.attack, here.attack) or opened:
+                raise StudyError(
+                    f"params.yaml: attacks.{seen[-1]}.after: {here.attack} cannot go on from '{here.after}'; name a "
+                    f"trained run with secured: {here.secured}{' that left the open part alone' if opened else ''}"
+                )
+            seen, here = [*seen, here.after], before
+
+    def first(self, run: str) -> str:
+        """The run that a curriculum began with; the run itself where it goes on from none."""
+        while (before := pick(self.attacks, run, "attacks").after) is not None:
+            run = before
+        return run
 
     def model(self, name: str) -> Model:
         return pick(self.models, name, "models")
@@ -268,8 +294,11 @@ class Params(Section):
         return validated(Recipe, merge(usual, overrides), f"attacks.{run}.recipe")
 
     def start(self, model: str, run: str) -> Start:
-        """The start of an attack run: its own, else the tier's. Raises StudyError when no public base is named."""
-        start = pick(self.attacks, run, "attacks").start or self.budgets(model).attack.start
+        """The start of an attack run, or of the first of its curriculum: its own, else the tier's.
+
+        Raises StudyError when no public base is named.
+        """
+        start = pick(self.attacks, self.first(run), "attacks").start or self.budgets(model).attack.start
         if start == "public_base" and self.model(model).base is None:
             raise StudyError(
                 f"params.yaml: models.{model}.base: missing, and attacks.{run} starts from public_base; "

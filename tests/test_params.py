@@ -76,6 +76,20 @@ def test_a_runs_recipe_overrides_the_tiers():
         ),
         (["attacks", "sap_dp-ft_all", "repeats"], 4, "attacks.sap_dp-ft_all: repeats: ft_all trains on answers"),
         (["attacks", "layer0-sem", "objective"], "logits", "attacks.layer0-sem: objective: sem trains on no answers"),
+        (["attacks", "layer0-sem", "after"], "melt", "attacks.layer0-sem.after: unknown name 'melt'"),
+        (
+            ["attacks", "layer0-sem", "after"],
+            "layer0-sem-ft_closed",
+            "attacks.layer0-sem.after: goes round in a circle",
+        ),
+        (["attacks", "layer0-sem", "after"], "layers0_3-sem", "name a trained run with secured: layers 0"),
+        (["attacks", "layer0-sem", "after"], "layer0-stitch", "sem cannot go on from 'layer0-stitch'"),
+        (
+            ["attacks", "solid-ft_closed", "after"],
+            "solid-ft_all",
+            "attacks.solid-ft_closed.after: ft_closed cannot go on from 'solid-ft_all'; name a trained run with "
+            "secured: solid that left the open part alone",
+        ),
         (["attacks", "layer0-sem", "previous"], 2, "attacks.layer0-sem: previous: sem is no stitch"),
         (
             ["attacks", "layer0-sem", "start"],

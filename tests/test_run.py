@@ -1,5 +1,6 @@
 """Attack runs as params.yaml asks for them, on the tiny random model: what is trained, kept, counted and named."""
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -19,6 +20,8 @@ RUNS = {
     "base": {"secured": "layers 0", "attack": "sem", "start": "public_base"},
     "logits": {"secured": "layers 0", "attack": "ft_all", "objective": "logits"},
     "logits-noisy": {"secured": "sap_dp", "attack": "ft_closed", "objective": "logits", "noise": "fresh", "repeats": 3},
+    "then-closed": {"secured": "layers 0", "attack": "ft_closed", "after": "sem"},
+    "then-all": {"secured": "layers 0", "attack": "ft_all", "after": "then-closed"},
     "options": {
         "secured": "layers 0",
         "attack": "sem",
@@ -106,6 +109,40 @@ def test_a_stitch_below_secret_embeddings_is_refused(attack):
     with pytest.raises(StudyError, match="hides the embeddings") as caught:
         attack("stitch-embeddings").train(SEED)
     assert "\n" not in str(caught.value)
+
+
+def finished(attack):
+    """A whole run as notebook 03 does it, its files written; its history, and its costs before and after."""
+    history, (before, after) = scored(attack)
+    scores = attack.start_scores(SEED).of(attack.row(SEED, 0)) + attack.end_scores(SEED).of(
+        attack.row(SEED, after["steps"])
+    )
+    curve = pd.DataFrame([attack.row(SEED, row["step"]) | {"split": "", "metric": "", "value": 0} for row in history])
+    attack.finish(scores, curve, pd.DataFrame([{"id": "", "victim": "", "replica": ""}]))
+    return history, before, after
+
+
+def test_a_curriculum_goes_on_from_the_replica_and_pays_for_it(attack):
+    with pytest.raises(StudyError, match="missing; run `dvc repro attack@tiny-sem` first"):
+        attack("then-closed")
+    spent, ends = {"queries": 0, "tokens": 0, "flops": 0}, None
+    for name, steps in (("sem", 8), ("then-closed", 8 + 4), ("then-all", 8 + 4 + 4)):
+        run = attack(name)
+        begun = dict(run.begun(SEED).named_parameters())
+        assert ends is None or all(torch.equal(tensor, ends[key]) for key, tensor in begun.items())
+        own = {"queries": len(run.account.asked(SEED, 4)), "flops": run.account.flops(run.account.own_steps)}
+        ends = dict(run.replica(SEED).named_parameters()) if run.train(SEED) else None
+        history, before, after = finished(run)
+        assert (before["steps"], before["queries"], before["flops"], after["steps"]) == (0, 0, 0, steps)
+        assert history[0]["step"] == run.account.done(SEED) and history[-1]["step"] == steps
+        assert run.row(SEED, history[0]["step"])["queries"] == spent["queries"]
+        assert after["flops"] == spent["flops"] + own["flops"] and after["start"] == "xavier"
+        spent = after
+    assert after["recipe"].endswith(
+        "batch 4, after ft_closed, 12 steps of adamw 0.001, decay 0.1, cosine, batch 4, after sem, 8 steps of "
+        "adamw 0.001, decay 0.01, cosine, batch 8 x 64 tokens, relative_mse"
+    )
+    assert after["queries"] == (32 + 4) + 2 * (16 + 4)
 
 
 def test_logits_come_with_the_answers_and_under_noise_cost_queries_of_their_own(attack):

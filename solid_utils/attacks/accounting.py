@@ -28,16 +28,20 @@ def recipe_text(recipe: params.Recipe) -> str:
     return f"{optimizer}, batch {recipe.batch}{length}{loss}"
 
 
-def attack_text(attack: params.AttackRun, recipe: params.Recipe, usual: params.Recipe) -> str:
+def attack_text(
+    attack: params.AttackRun, recipe: params.Recipe, usual: params.Recipe, before: dict | None = None
+) -> str:
     """All that tells one attack from another one but what it starts from and sees: these have columns of their own.
 
-    `usual` is the tier's recipe. Budgets (steps, queries) are no part of it: they are points of one curve.
+    `usual` is the tier's recipe; `before` the end of the run that this one goes on from (curriculum.ended). Budgets
+    (steps, queries) are no part of it, as they are points of one curve; those of the run before are.
     """
     if attack.attack == "stitch":
         return f"ridge, {attack.previous} previous tokens, batch {stitch.BATCH} x {recipe.length} tokens"
     objective = ", kl on logits" if attack.objective == "logits" else ""
     changed = [name for name in UNSAID if getattr(recipe, name) != getattr(usual, name)]
-    return recipe_text(recipe) + objective + "".join(f", {name} {getattr(recipe, name):g}" for name in changed)
+    own = recipe_text(recipe) + objective + "".join(f", {name} {getattr(recipe, name):g}" for name in changed)
+    return own if before is None else f"{own}, after {before['attack']}, {before['steps']} steps of {before['recipe']}"
 
 
 def view_text(attack: params.AttackRun, seen: View) -> str:
@@ -60,16 +64,26 @@ class Account:
         samples: list[dict],
         validation: list[dict],
         width: int,
+        before: dict[int, dict],
     ):
-        """`width`: of the model's hidden states."""
-        self.width = width
+        """`width`: of the model's hidden states; `before`: by seed, the end of the run that this one goes on from."""
+        self.width, self.before = width, before
         self.attack, self.recipe, self.secured, self.seen = attack, recipe, secured, seen
         self.samples, self.validation = samples, validation
         self.lengths = [len(sample["input_ids"]) for sample in samples]
 
     @property
     def steps(self) -> int:
-        """Steps of the whole run: of the optimizer, or batches of texts that enter the stitch's equations."""
+        """Steps at the end of the run, those of the runs before included."""
+        return self.own_steps + max(map(self.done, self.before), default=0)
+
+    def done(self, seed: int) -> int:
+        """Steps that the runs before have made."""
+        return self.before[seed]["steps"] if self.before else 0
+
+    @property
+    def own_steps(self) -> int:
+        """Steps of this run: of the optimizer, or batches of texts that enter the stitch's equations."""
         if self.attack.attack == "stitch":
             return -(-len(self.samples) // stitch.BATCH)
         return self.recipe.total_steps(len(self.samples))
@@ -79,7 +93,7 @@ class Account:
         return training.order(self.lengths, self.recipe.batch, steps, seed)
 
     def asked(self, seed: int, steps: int) -> list[dict]:
-        """What was asked of the oracle after `steps` steps: the training samples seen so far, and validation.
+        """What was asked of the oracle after `steps` steps of its own: training samples seen so far, and validation.
 
         A stitch asks for all its texts; it chooses its penalty on some of them and needs no validation answers.
         The logits of an answer are seen while it is generated; where noise is added, asking for them is another query.
@@ -93,7 +107,8 @@ class Account:
         return used * askings + (self.validation if steps else [])
 
     def flops(self, steps: int) -> int:
-        """Training FLOPs: 4 a token and parameter worked through (forward, backward to the states), 2 a trained one.
+        """FLOPs of `steps` steps of its own: 4 a token and parameter worked through (forward, backward to the states),
+        2 a trained one.
 
         Open layers below the secured part run forward once a sample (2), except under FT-all, which trains them.
         A stitch has no steps of an optimizer: see stitch.flops.
@@ -109,7 +124,14 @@ class Account:
         return tokens * (4 * worked + 2 * self.secured.parameters) + once
 
     def cost(self, seed: int, steps: int) -> dict[str, int]:
-        """Columns schema.COST after `steps` steps."""
-        asked = self.asked(seed, steps)
+        """Columns schema.COST after `steps` steps, of which 0 are those of a start that asked nothing.
+
+        With the cost of the runs before, which is an upper bound: what two of them asked alike counts twice.
+        """
+        own = max(0, steps - self.done(seed))
+        asked = self.asked(seed, own)
         tokens = sum(len(sample["input_ids"]) for sample in asked)
-        return {"steps": steps, "queries": len(asked), "tokens": tokens, "flops": self.flops(steps)}
+        cost = {"queries": len(asked), "tokens": tokens, "flops": self.flops(own)}
+        if steps and self.before:
+            cost = {name: value + self.before[seed][name] for name, value in cost.items()}
+        return {"steps": steps} | cost

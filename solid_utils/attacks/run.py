@@ -12,7 +12,7 @@ import torch
 from transformers import PreTrainedModel
 
 from solid_utils import data, fidelity, models, params, published_tasks, schema, starts, training
-from solid_utils.attacks import Plan, accounting, ft, oracle, part, recorded, sem, stitch, view
+from solid_utils.attacks import Plan, accounting, curriculum, ft, oracle, part, recorded, sem, stitch, view
 from solid_utils.attacks.accounting import described
 from solid_utils.errors import StudyError
 from solid_utils.schema import RESULTS
@@ -60,12 +60,23 @@ class AttackRun:
             )
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
+        self.before = self._before()
         width = self.victim.config.get_text_config().hidden_size
         account = self.attack, self.recipe, self.secured, self.seen, self.samples, self.validation
-        self.account = accounting.Account(*account, width)
+        self.account = accounting.Account(*account, width, self.before)
         self.remembered = fidelity.Remembered(lambda: self.victim)
         settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
-        self.state = State(f"{model}/attacks/{run}", settings | {"secured": self.secured, "revision": self.revision})
+        self.state = State(
+            f"{model}/attacks/{run}",
+            settings | {"secured": self.secured, "revision": self.revision} | {"before": self.before},
+        )
+
+    def _before(self) -> dict[int, dict]:
+        """By seed, the end of the run that this one goes on from; empty where it begins from nothing."""
+        if self.attack.after is None:
+            return {}
+        tier = self.study.tier
+        return {seed: curriculum.ended(self.model, self.attack.after, seed, tier) for seed in self.budget.attack.seeds}
 
     @cached_property
     def victim(self) -> PreTrainedModel:
@@ -87,9 +98,17 @@ class AttackRun:
         return tuple(oracle.relabelled(samples, answers, self.budget.length) for samples in pair)
 
     def start(self, seed: int) -> torch.nn.Module:
-        """The attacker's model before training: the open part, and fresh weights in place of the secret ones."""
+        """The attacker's model before any query: the open part, and fresh weights in place of the secret ones."""
         attacker = models.open_part(self.victim, self.secured.names)
         starts.apply(attacker, starts.draw(attacker, self.secured.names, self.start_name, seed, base=self._base()))
+        return attacker
+
+    def begun(self, seed: int) -> torch.nn.Module:
+        """The attacker's model before training: the start, or the replica of the run that this one goes on from."""
+        if self.attack.after is None:
+            return self.start(seed)
+        attacker = models.open_part(self.victim, self.secured.names)
+        models.load_delta(attacker, curriculum.checkpoint(self.model, self.attack.after, seed))
         return attacker
 
     def _base(self) -> Callable[[str], torch.Tensor | None] | None:
@@ -112,7 +131,7 @@ class AttackRun:
     def _trained_on(self) -> dict[int, dict]:
         """Training samples by number, without those that no seed's batches reach."""
         account, seeds = self.account, self.budget.attack.seeds
-        used = {number for seed in seeds for number in account.order(seed, account.steps)}
+        used = {number for seed in seeds for number in account.order(seed, account.own_steps)}
         return {number: self.samples[number] for number in sorted(used)}
 
     def plan(self, attacker: torch.nn.Module, answers: recorded.Recorded | None) -> Plan:
@@ -170,7 +189,7 @@ class AttackRun:
     def _trained(self, seed: int) -> list[dict]:
         recorded_first = self.attack.attack == "sem" or self.attack.objective == "logits"
         answers = self.answers() if recorded_first else None
-        attacker = self.start(seed)  # from here on nothing reads the victim but validation, which only measures
+        attacker = self.begun(seed)  # from here on nothing reads the victim but validation, which only measures
         plan = self.plan(attacker, answers)
 
         def loss(model, batch):
@@ -180,7 +199,7 @@ class AttackRun:
         arguments = plan.trainable, plan.samples, loss, self.validate, self.recipe, seed, self.tokenizer.pad_token_id
         rows = training.train(attacker, *arguments, self.state.folder / f"trainer-{seed}")
         models.save_delta(attacker, models.open_part(self.victim, self.secured.names), self._kept(seed))
-        return rows
+        return [row | {"step": row["step"] + self.account.done(seed)} for row in rows]
 
     def _stitched(self, seed: int) -> list[dict]:
         """A linear stitch in place of the secured layers: fitted, not trained; its weights are what is kept."""
@@ -227,7 +246,7 @@ class AttackRun:
             "secured": described(self.secured),
             "start": self.start_name,
             "attack": self.attack.attack,
-            "recipe": accounting.attack_text(self.attack, self.recipe, usual),
+            "recipe": accounting.attack_text(self.attack, self.recipe, usual, self.before.get(seed)),
             "view": accounting.view_text(self.attack, self.seen),
             "labels": self.labels,
             "seed": seed,

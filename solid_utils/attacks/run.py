@@ -61,15 +61,19 @@ class AttackRun:
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
         self.before = self._before()
-        width = self.victim.config.get_text_config().hidden_size
-        account = self.attack, self.recipe, self.secured, self.seen, self.samples, self.validation
-        self.account = accounting.Account(*account, width, self.before)
+        self.width = self.victim.config.get_text_config().hidden_size
         self.remembered = fidelity.Remembered(lambda: self.victim)
         settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
         self.state = State(
             f"{model}/attacks/{run}",
             settings | {"secured": self.secured, "revision": self.revision} | {"before": self.before},
         )
+
+    @property
+    def account(self) -> accounting.Account:
+        """Queries and FLOPs of this run."""
+        run = self.attack, self.recipe, self.secured, self.seen, self.samples, self.validation
+        return accounting.Account(*run, self.width, self.before)
 
     def _before(self) -> dict[int, dict]:
         """By seed, the end of the run that this one goes on from; empty where it begins from nothing."""
@@ -134,13 +138,17 @@ class AttackRun:
         used = {number for seed in seeds for number in account.order(seed, account.own_steps)}
         return {number: self.samples[number] for number in sorted(used)}
 
+    def entered(self, attacker: torch.nn.Module) -> recorded.Recorded | None:
+        """What enters the secured part, for every sample that a seed trains on; None where token ids do."""
+        folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
+        return part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)
+
     def plan(self, attacker: torch.nn.Module, answers: recorded.Recorded | None) -> Plan:
         """What this attack trains, by its name; `answers` are the recorded ones, where it needs them."""
         if self.attack.attack == "ft_all":
             return ft.ft_all(attacker, self.secured, self.seen, self.samples, answers)
         with models.precision(self.spec):
-            folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
-            states = part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)
+            states = self.entered(attacker)
         trained = part.SecuredPart(attacker, self.seen, states)
         if self.attack.attack == "ft_closed":
             return ft.ft_closed(trained, self.secured, self.samples, answers)

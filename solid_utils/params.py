@@ -97,9 +97,15 @@ class Recipe(Section):
     validate_every: Positive
     loss: Literal["relative_mse", "mse", "cosine"] | None = None
     first_weight: Rate = 1.0  # SEM: how much a text's first token counts; 0 leaves it out
+    method: Literal["lora", "full"] = "full"  # how the open part is trained, where it is
+    rank: Positive | None = None
+    alpha: Positive | None = None
+    dropout: Rate = 0.0
 
     @model_validator(mode="after")
     def complete(self) -> "Recipe":
+        if self.method == "lora" and None in (self.rank, self.alpha):
+            raise ValueError("method: lora needs rank and alpha")
         if self.steps is None and self.epochs is None:
             raise ValueError("needs steps or epochs")
         return self
@@ -120,9 +126,6 @@ class AttackBudget(Section):
 
 class CustomizationBudget(Recipe):
     method: Literal["lora", "full"]
-    rank: Positive | None = None
-    alpha: Positive | None = None
-    dropout: Rate = 0.0
     samples: Positive
     validation: Positive
     test: Positive
@@ -148,6 +151,7 @@ class AttackRun(Section):
     previous: Annotated[int, Field(ge=0)] = 2  # stitch: earlier tokens it may look at
     after: str | None = None  # the run whose replica this one goes on from (a curriculum)
     objective: Literal["answers", "logits"] = "answers"  # fine-tune on answers, or on the logits behind them
+    replacement: Positive | None = None  # SEM: fresh decoder layers in place of more secured ones; None: as many
     noise: Literal["fixed", "fresh"] = "fixed"  # of sap_dp: by the query, or new at each asking (answers: one)
     repeats: Positive = 1  # how often each query is asked; states or logits are averaged
     recipe: dict[str, dict] = {}  # tier -> what this run overrides in the tier's recipe
@@ -162,6 +166,10 @@ class AttackRun(Section):
             raise ValueError(f"objective: {self.attack} trains on no answers; use attack: ft_all or ft_closed")
         if self.after is not None and self.start is not None:
             raise ValueError(f"start: it goes on from {self.after}; leave start out here and set it there")
+        if self.replacement is not None and (self.attack != "sem" or self.after is not None):
+            raise ValueError(
+                "replacement: a smaller replacement is trained by attack: sem from its own start; leave it out"
+            )
         if "previous" in self.model_fields_set and self.attack != "stitch":
             raise ValueError(f"previous: {self.attack} is no stitch and looks at all tokens; leave it out")
         return self
@@ -260,7 +268,8 @@ class Params(Section):
             if here.after in seen:
                 raise StudyError(f"params.yaml: attacks.{name}.after: goes round in a circle; let one run begin")
             opened = before.attack == "ft_all" and here.attack != "ft_all"  # these take the open part for the vendor's
-            if before.secured != here.secured or "stitch" in (before.attack, here.attack) or opened:
+            foreign = before.secured != here.secured or before.replacement is not None
+            if foreign or "stitch" in (before.attack, here.attack) or opened:
                 raise StudyError(
                     f"params.yaml: attacks.{seen[-1]}.after: {here.attack} cannot go on from '{here.after}'; name a "
                     f"trained run with secured: {here.secured}{' that left the open part alone' if opened else ''}"
@@ -291,7 +300,12 @@ class Params(Section):
         """The recipe of an attack run: the tier's, with the run's overrides laid over it."""
         overrides = pick(self.attacks, run, "attacks").recipe.get(self.tier, {})
         usual = self.usual_recipe(model, run).model_dump(exclude_none=True)
-        return validated(Recipe, merge(usual, overrides), f"attacks.{run}.recipe")
+        recipe = validated(Recipe, merge(usual, overrides), f"attacks.{run}.recipe")
+        if recipe.method == "lora" and self.attacks[run].attack != "ft_all":
+            raise StudyError(
+                f"attacks.{run}.recipe: method: lora is ft_all's, which trains the open part; leave it out"
+            )
+        return recipe
 
     def start(self, model: str, run: str) -> Start:
         """The start of an attack run, or of the first of its curriculum: its own, else the tier's.

@@ -90,6 +90,13 @@ def test_a_runs_recipe_overrides_the_tiers():
             "attacks.solid-ft_closed.after: ft_closed cannot go on from 'solid-ft_all'; name a trained run with "
             "secured: solid that left the open part alone",
         ),
+        (["attacks", "solid-ft_all", "replacement"], 1, "replacement: a smaller replacement is trained by attack: sem"),
+        (
+            ["attacks", "layer0-sem", "recipe"],
+            {"small": {"method": "lora", "rank": 2, "alpha": 2}},
+            "attacks.layer0-sem.recipe: method: lora is ft_all's",
+        ),
+        ("tiers.small.attack.ft.method", "lora", "method: lora needs rank and alpha"),
         (["attacks", "layer0-sem", "previous"], 2, "attacks.layer0-sem: previous: sem is no stitch"),
         (
             ["attacks", "layer0-sem", "start"],

@@ -1,18 +1,22 @@
 """Attack runs as params.yaml asks for them, on the tiny random model: what is trained, kept, counted and named."""
 
+from itertools import count
+
 import pandas as pd
 import pytest
 import torch
 import yaml
 
-from solid_utils import data, models, params, published_tasks, starts
+from solid_utils import data, lora, models, params, published_tasks, starts
 from solid_utils.attacks import oracle, stitch
 from solid_utils.attacks.run import AttackRun
 from solid_utils.errors import StudyError
+from solid_utils.layers import DecoderLayers
 from solid_utils.scored import Scored
 from tests.test_params import SHIPPED
 
 MODEL, SEED = "tiny", 42
+LORA = {"method": "lora", "rank": 2, "alpha": 4}
 RUNS = {
     "sem": {"secured": "layers 0", "attack": "sem"},
     "stitch": {"secured": "layers 0", "attack": "stitch", "previous": 1},
@@ -20,6 +24,11 @@ RUNS = {
     "base": {"secured": "layers 0", "attack": "sem", "start": "public_base"},
     "logits": {"secured": "layers 0", "attack": "ft_all", "objective": "logits"},
     "logits-noisy": {"secured": "sap_dp", "attack": "ft_closed", "objective": "logits", "noise": "fresh", "repeats": 3},
+    "lora": {"secured": "layers 0", "attack": "ft_all", "recipe": {"tiny": LORA}},
+    "lora-cut": {"secured": "layers 0", "attack": "ft_all", "recipe": {"tiny": LORA}},
+    "lora-everywhere": {"secured": "fully_secured", "attack": "ft_all", "recipe": {"tiny": LORA}},
+    "smaller": {"secured": "layers 1-3", "attack": "sem", "replacement": 1},
+    "no-smaller": {"secured": "layers 0", "attack": "sem", "replacement": 1},
     "then-closed": {"secured": "layers 0", "attack": "ft_closed", "after": "sem"},
     "then-all": {"secured": "layers 0", "attack": "ft_all", "after": "then-closed"},
     "options": {
@@ -155,6 +164,69 @@ def test_logits_come_with_the_answers_and_under_noise_cost_queries_of_their_own(
         assert row["queries"] == askings * 16 + 4 and row["view"] == view and row["labels"] == "victim"
         assert row["recipe"] == "adamw 0.001, decay 0.1, cosine, batch 4, kl on logits"
         assert history[-1]["validation_kl"] < history[0]["validation_kl"]
+
+
+def test_lora_trains_the_replacement_wholly_and_the_open_layers_by_adapters(attack):
+    run = attack("lora")
+    run.train(SEED)
+    start, end = (dict(model.named_parameters()) for model in (run.start(SEED), run.replica(SEED)))
+    changed = {name for name in start if not torch.equal(start[name], end[name])}
+    adapted = {f"{name}.weight" for name in lora.open_matrices(run.victim, run.secured)}
+    assert changed == adapted | set(run.secured.names) and len(adapted) == 7 * 7
+    wrapped, names = lora.wrapped(run.start(SEED), run.secured, run.recipe)
+    sizes = {name: parameter.numel() for name, parameter in wrapped.named_parameters()}
+    assert run.adapters == sum(sizes[name] for name in names)
+    row = run.row(SEED, 4)
+    assert row["recipe"] == "adamw 0.001, decay 0.1, cosine, batch 4, lora rank 2, alpha 4"
+    tokens = 4 * 4 * sum(run.account.lengths) // 16
+    assert row["flops"] == tokens * (4 * run.secured.total + 2 * (run.secured.parameters + run.adapters))
+
+
+def test_a_lora_run_that_was_cut_short_ends_at_the_same_replica(attack, monkeypatch):
+    whole, cut = attack("lora"), attack("lora-cut")
+    whole.train(SEED)
+    measure, calls = cut.validate, count(1)
+
+    def mortal(model):
+        if next(calls) == 3:  # after 0 and 2 steps
+            raise KeyboardInterrupt
+        return measure(model)
+
+    monkeypatch.setattr(cut, "validate", mortal)
+    with pytest.raises(KeyboardInterrupt):
+        cut.train(SEED)
+    again = attack("lora-cut")
+    assert again.train(SEED) == whole.train(SEED)
+    for one, other in zip(again.replica(SEED).parameters(), whole.replica(SEED).parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_lora_needs_an_open_layer(attack):
+    with pytest.raises(StudyError, match="'fully_secured' leaves no decoder layer open; set method: full"):
+        attack("lora-everywhere")
+
+
+def test_a_smaller_replacement_is_fewer_layers_and_nothing_else(attack):
+    run, usual = attack("smaller"), attack("sem")
+    assert run.replaced.parameters * 3 == run.secured.parameters == 3 * usual.secured.parameters
+    before, after = scored(run)[1]
+    assert before["secured"] == "layers 1-3" and after["value"] != before["value"]
+    assert after["recipe"].endswith("relative_mse, 1 layer(s) in place of all secured")
+    tokens = 8 * 8 * sum(run.account.lengths) // 32
+    below = 2 * usual.secured.parameters * min(tokens, sum(run.account.lengths))
+    assert after["flops"] == tokens * 6 * usual.secured.parameters + below
+    replica, plain = run.replica(SEED), models.clone(run.victim)
+    models.load_delta(plain, run._kept(SEED))
+    layers, ids = DecoderLayers(plain), torch.tensor([run.samples[0]["input_ids"]])
+    with torch.no_grad(), layers.replaced({2: layers.skip, 3: layers.skip}):
+        expected = plain(input_ids=ids, use_cache=False).logits
+        torch.testing.assert_close(replica(input_ids=ids).logits, expected)
+    assert {name for name, _ in replica.named_parameters()} & set(run.secured.names) == set(run.replaced.names)
+
+
+def test_as_many_layers_are_no_smaller_replacement(attack):
+    with pytest.raises(StudyError, match="replacement: 1 layers in place of 'layers 0'"):
+        attack("no-smaller")
 
 
 def test_text_alone_has_no_logits(attack, monkeypatch):

@@ -1,11 +1,19 @@
 """What an attack run is called in the tables, and what it costs: oracle queries and training FLOPs."""
 
+from dataclasses import dataclass
+from functools import cached_property
+
 from solid_utils import params, training
 from solid_utils.attacks import stitch
 from solid_utils.attacks.view import View
 from solid_utils.secured import SecuredSet
 
-UNSAID = ("warmup", "warmup_steps", "first_weight")  # settings that a recipe's line names only where a run changes them
+UNSAID = (
+    "warmup",
+    "warmup_steps",
+    "first_weight",
+    "dropout",
+)  # settings that a recipe's line names only where a run changes them
 
 
 def described(secured: SecuredSet) -> str:
@@ -40,7 +48,15 @@ def attack_text(
         return f"ridge, {attack.previous} previous tokens, batch {stitch.BATCH} x {recipe.length} tokens"
     objective = ", kl on logits" if attack.objective == "logits" else ""
     changed = [name for name in UNSAID if getattr(recipe, name) != getattr(usual, name)]
-    own = recipe_text(recipe) + objective + "".join(f", {name} {getattr(recipe, name):g}" for name in changed)
+    adapters = f", lora rank {recipe.rank}, alpha {recipe.alpha}" if recipe.method == "lora" else ""
+    smaller = f", {attack.replacement} layer(s) in place of all secured" if attack.replacement else ""
+    own = (
+        recipe_text(recipe)
+        + objective
+        + adapters
+        + smaller
+        + "".join(f", {name} {getattr(recipe, name):g}" for name in changed)
+    )
     return own if before is None else f"{own}, after {before['attack']}, {before['steps']} steps of {before['recipe']}"
 
 
@@ -52,25 +68,24 @@ def view_text(attack: params.AttackRun, seen: View) -> str:
     return seen.pair + noise
 
 
+@dataclass(frozen=True)
 class Account:
     """Queries and FLOPs of one attack run with these samples."""
 
-    def __init__(
-        self,
-        attack: params.AttackRun,
-        recipe: params.Recipe,
-        secured: SecuredSet,
-        seen: View,
-        samples: list[dict],
-        validation: list[dict],
-        width: int,
-        before: dict[int, dict],
-    ):
-        """`width`: of the model's hidden states; `before`: by seed, the end of the run that this one goes on from."""
-        self.width, self.before = width, before
-        self.attack, self.recipe, self.secured, self.seen = attack, recipe, secured, seen
-        self.samples, self.validation = samples, validation
-        self.lengths = [len(sample["input_ids"]) for sample in samples]
+    attack: params.AttackRun
+    recipe: params.Recipe
+    replaced: SecuredSet  # what the attacker trains in place of the secret
+    seen: View
+    samples: list[dict]
+    validation: list[dict]
+    width: int  # of the model's hidden states
+    adapters: int  # parameters of LoRA on the open part; 0 where it is trained itself, or not at all
+    before: dict[int, dict]  # by seed, the end of the run that this one goes on from
+
+    @cached_property
+    def lengths(self) -> list[int]:
+        """Tokens of each sample."""
+        return [len(sample["input_ids"]) for sample in self.samples]
 
     @property
     def steps(self) -> int:
@@ -116,12 +131,14 @@ class Account:
         if self.attack.attack == "stitch":
             return stitch.flops(sum(self.lengths), self.width, self.attack.previous, self.seen.below) if steps else 0
         tokens = steps * self.recipe.batch * sum(self.lengths) // len(self.samples)
+        secret = self.replaced.parameters
         if self.attack.attack == "ft_all":
-            return tokens * 6 * self.secured.total
+            trained = secret + self.adapters if self.recipe.method == "lora" else self.replaced.total
+            return tokens * (4 * self.replaced.total + 2 * trained)
         stopped = self.attack.attack == "sem" and not self.seen.outputs_only
-        worked = self.secured.parameters if stopped else self.secured.total - self.seen.below
+        worked = secret if stopped else self.replaced.total - self.seen.below
         once = 2 * self.seen.below * min(tokens, sum(self.lengths))
-        return tokens * (4 * worked + 2 * self.secured.parameters) + once
+        return tokens * (4 * worked + 2 * secret) + once
 
     def cost(self, seed: int, steps: int) -> dict[str, int]:
         """Columns schema.COST after `steps` steps, of which 0 are those of a start that asked nothing.

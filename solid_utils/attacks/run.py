@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -11,8 +11,8 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from solid_utils import data, fidelity, models, params, published_tasks, schema, starts, training
-from solid_utils.attacks import Plan, accounting, curriculum, ft, oracle, part, recorded, sem, stitch, view
+from solid_utils import data, fidelity, lora, models, params, published_tasks, schema, starts, training
+from solid_utils.attacks import Plan, accounting, curriculum, ft, oracle, part, recorded, sem, smaller, stitch, view
 from solid_utils.attacks.accounting import described
 from solid_utils.errors import StudyError
 from solid_utils.schema import RESULTS
@@ -60,7 +60,11 @@ class AttackRun:
             )
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
-        self.before = self._before()
+        self.before, self.replaced = self._before(), self.secured
+        if self.attack.replacement is not None:
+            self.replaced = smaller.kept(self.victim, self.secured, self.attack.replacement)
+        adapted = self.recipe.method == "lora"
+        self.adapters = lora.size(self.victim, self.secured, self.recipe.rank) if adapted else 0
         self.width = self.victim.config.get_text_config().hidden_size
         self.remembered = fidelity.Remembered(lambda: self.victim)
         settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
@@ -72,8 +76,10 @@ class AttackRun:
     @property
     def account(self) -> accounting.Account:
         """Queries and FLOPs of this run."""
-        run = self.attack, self.recipe, self.secured, self.seen, self.samples, self.validation
-        return accounting.Account(*run, self.width, self.before)
+        asked = self.samples, self.validation
+        return accounting.Account(
+            self.attack, self.recipe, self.replaced, self.seen, *asked, self.width, self.adapters, self.before
+        )
 
     def _before(self) -> dict[int, dict]:
         """By seed, the end of the run that this one goes on from; empty where it begins from nothing."""
@@ -105,6 +111,8 @@ class AttackRun:
         """The attacker's model before any query: the open part, and fresh weights in place of the secret ones."""
         attacker = models.open_part(self.victim, self.secured.names)
         starts.apply(attacker, starts.draw(attacker, self.secured.names, self.start_name, seed, base=self._base()))
+        if self.replaced != self.secured:
+            smaller.shrink(attacker, self.secured, self.replaced)
         return attacker
 
     def begun(self, seed: int) -> torch.nn.Module:
@@ -152,7 +160,7 @@ class AttackRun:
         trained = part.SecuredPart(attacker, self.seen, states)
         if self.attack.attack == "ft_closed":
             return ft.ft_closed(trained, self.secured, self.samples, answers)
-        return sem.sem(trained, self.secured, self.samples, answers, self.recipe.loss, self.recipe.first_weight)
+        return sem.sem(trained, self.replaced, self.samples, answers, self.recipe.loss, self.recipe.first_weight)
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Agreement, KL and cross-entropy on the validation prompts."""
@@ -168,9 +176,12 @@ class AttackRun:
             "model": self.spec,
             "budget": self.budget.evaluation,
             "revision": self.revision,
-            "names": self.secured.names,
+            "names": self.replaced.names,
         }
-        work = State(f"{self.model}/starts/{described(self.secured)}-{self.start_name}-{seed}", shared)
+        work = State(
+            f"{self.model}/starts/{described(self.secured)}-{self.start_name}{self.attack.replacement or ''}-{seed}",
+            shared,
+        )
         return Scored(**work.cached("scores", lambda: asdict(self.scores(self.start(seed)))))
 
     def end_scores(self, seed: int) -> Scored:
@@ -199,6 +210,10 @@ class AttackRun:
         answers = self.answers() if recorded_first else None
         attacker = self.begun(seed)  # from here on nothing reads the victim but validation, which only measures
         plan = self.plan(attacker, answers)
+        if self.recipe.method == "lora":
+            torch.manual_seed(seed)
+            attacker, adapters = lora.wrapped(attacker, self.secured, self.recipe)
+            plan = replace(plan, trainable=adapters | {lora.PREFIX + name for name in self.secured.names})
 
         def loss(model, batch):
             with models.precision(self.spec):
@@ -206,6 +221,8 @@ class AttackRun:
 
         arguments = plan.trainable, plan.samples, loss, self.validate, self.recipe, seed, self.tokenizer.pad_token_id
         rows = training.train(attacker, *arguments, self.state.folder / f"trainer-{seed}")
+        if self.recipe.method == "lora":
+            attacker = attacker.merge_and_unload()
         models.save_delta(attacker, models.open_part(self.victim, self.secured.names), self._kept(seed))
         return [row | {"step": row["step"] + self.account.done(seed)} for row in rows]
 
@@ -226,8 +243,10 @@ class AttackRun:
         replica = models.open_part(self.victim, self.secured.names)
         if self.attack.attack == "stitch":
             stitch.install(replica, self.seen, stitch.load(self._kept(seed)))
-        else:
-            models.load_delta(replica, self._kept(seed))
+            return replica
+        if self.replaced != self.secured:
+            smaller.shrink(replica, self.secured, self.replaced)
+        models.load_delta(replica, self._kept(seed))
         return replica
 
     def finish(self, scores: Scored, curve: pd.DataFrame, answers: pd.DataFrame) -> None:

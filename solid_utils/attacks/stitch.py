@@ -123,7 +123,11 @@ def install(model: PreTrainedModel, seen: View, weights: Tensor) -> None:
     for index in seen.stages:
         layers.layers[index] = stitch if index == seen.first else Through(layers.extra)
     model.register_forward_pre_hook(stitch.note, with_kwargs=True)
-    # generate() and forward.shares_prefixes look here before they cache keys and values.
+    without_caches(model)
+
+
+def without_caches(model: PreTrainedModel) -> None:
+    """From now on the model caches no keys and values: generate() and forward.shares_prefixes look here."""
     model.config.get_text_config().use_cache = model.generation_config.use_cache = False
 
 

@@ -48,30 +48,17 @@ class AttackRun:
         self.secured = deployment_set(self.victim, model, self.attack.secured)
         self.seen = view.view(self.victim, self.secured)
         self.start_name = self.study.start(model, run)
-        self.labels = "none" if self.attack.attack in ("sem", "stitch") else self.budget.attack.labels
-        if self.labels == "dataset" and self.attack.secured == "sap_dp":
-            raise StudyError(
-                f"attacks.{run}: labels: dataset makes sap_dp equal to sap; set labels: victim in params.yaml (tiers)"
-            )
-        if self.labels == "dataset" and self.attack.objective == "logits":
-            raise StudyError(
-                f"attacks.{run}: objective: logits: labels: dataset shows text only; set labels: victim in params.yaml "
-                "(tiers)"
-            )
+        self.labels = self._labels()
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
-        self.before, self.replaced = self._before(), self.secured
-        if self.attack.replacement is not None:
-            self.replaced = smaller.kept(self.victim, self.secured, self.attack.replacement)
+        self.before, self.replaced = self._before(), self._replaced()
         adapted = self.recipe.method == "lora"
         self.adapters = lora.size(self.victim, self.secured, self.recipe.rank) if adapted else 0
         self.width = self.victim.config.get_text_config().hidden_size
         self.remembered = fidelity.Remembered(lambda: self.victim)
         settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
-        self.state = State(
-            f"{model}/attacks/{run}",
-            settings | {"secured": self.secured, "revision": self.revision} | {"before": self.before},
-        )
+        settings |= {"secured": self.secured, "revision": self.revision, "before": self.before}
+        self.state = State(f"{model}/attacks/{run}", settings)
 
     @property
     def account(self) -> accounting.Account:
@@ -80,6 +67,23 @@ class AttackRun:
         return accounting.Account(
             self.attack, self.recipe, self.replaced, self.seen, *asked, self.width, self.adapters, self.before
         )
+
+    def _labels(self) -> str:
+        """Whose answers this attack trains on. Raises StudyError where the data set's would not do."""
+        if self.attack.attack in ("sem", "stitch"):
+            return "none"
+        labels, fix = self.budget.attack.labels, "set labels: victim in params.yaml (tiers)"
+        if labels == "dataset" and self.attack.secured == "sap_dp":
+            raise StudyError(f"attacks.{self.run}: labels: dataset makes sap_dp equal to sap; {fix}")
+        if labels == "dataset" and self.attack.objective == "logits":
+            raise StudyError(f"attacks.{self.run}: objective: logits: labels: dataset shows text only; {fix}")
+        return labels
+
+    def _replaced(self) -> SecuredSet:
+        """What the attacker trains in place of the secret: as many tensors, or fewer layers."""
+        if self.attack.replacement is None:
+            return self.secured
+        return smaller.kept(self.victim, self.secured, self.attack.replacement)
 
     def _before(self) -> dict[int, dict]:
         """By seed, the end of the run that this one goes on from; empty where it begins from nothing."""
@@ -206,8 +210,8 @@ class AttackRun:
         return self.state.folder / f"seed-{seed}.safetensors"
 
     def _trained(self, seed: int) -> list[dict]:
-        recorded_first = self.attack.attack == "sem" or self.attack.objective == "logits"
-        answers = self.answers() if recorded_first else None
+        asks = self.attack.attack == "sem" or self.attack.objective == "logits"  # else the labels are there
+        answers = self.answers() if asks else None
         attacker = self.begun(seed)  # from here on nothing reads the victim but validation, which only measures
         plan = self.plan(attacker, answers)
         if self.recipe.method == "lora":
@@ -229,13 +233,11 @@ class AttackRun:
     def _stitched(self, seed: int) -> list[dict]:
         """A linear stitch in place of the secured layers: fitted, not trained; its weights are what is kept."""
         asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id)
-        attacker = self.start(seed)
         with models.precision(self.spec):
-            stitch.save(stitch.fit(attacker, asked, self.samples, self.attack.previous), self._kept(seed))
-        points = {0: attacker, self.account.steps: self.replica(seed)}
+            stitch.save(stitch.fit(self.start(seed), asked, self.samples, self.attack.previous), self._kept(seed))
         return [
-            {"step": step} | {f"validation_{name}": value for name, value in self.validate(model).items()}
-            for step, model in points.items()
+            {"step": step} | {f"validation_{name}": value for name, value in self.validate(model(seed)).items()}
+            for step, model in {0: self.start, self.account.steps: self.replica}.items()
         ]
 
     def replica(self, seed: int) -> torch.nn.Module:

@@ -22,6 +22,11 @@ RUNS = {
     "stitch": {"secured": "layers 0", "attack": "stitch", "previous": 1},
     "stitch-embeddings": {"secured": "bottom 1 + embeddings", "attack": "stitch"},
     "base": {"secured": "layers 0", "attack": "sem", "start": "public_base"},
+    "options-whole": {
+        "secured": "layers 0",
+        "attack": "sem",
+        "recipe": {"tiny": {"loss": "cosine", "warmup": 0.5}},
+    },
     "logits": {"secured": "layers 0", "attack": "ft_all", "objective": "logits"},
     "logits-noisy": {"secured": "sap_dp", "attack": "ft_closed", "objective": "logits", "noise": "fresh", "repeats": 3},
     "lora": {"secured": "layers 0", "attack": "ft_all", "recipe": {"tiny": LORA}},
@@ -95,7 +100,9 @@ def test_options_are_named_in_the_recipe_and_reach_the_loss(attack):
     expected = "adamw 0.001, decay 0.01, cosine, batch 8 x 64 tokens, cosine, warmup 0.5, first_weight 0"
     assert run.row(SEED, 4)["recipe"] == expected
     losses = [row["loss"] for row in run.train(SEED) if "loss" in row]
-    assert 0 < losses[-1] < 2  # 1 - cos; relative errors of a Xavier start would be larger
+    whole = [row["loss"] for row in attack("options-whole").train(SEED) if "loss" in row]
+    assert 0 < losses[-1] < 2 and 0 < whole[-1] < 2  # 1 - cos
+    assert losses[0] != whole[0]  # the first token counts there
 
 
 def test_a_stitch_is_fitted_kept_scored_and_counted(attack):
@@ -141,7 +148,9 @@ def test_a_curriculum_goes_on_from_the_replica_and_pays_for_it(attack):
         assert ends is None or all(torch.equal(tensor, ends[key]) for key, tensor in begun.items())
         own = {"queries": len(run.account.asked(SEED, 4)), "flops": run.account.flops(run.account.own_steps)}
         ends = dict(run.replica(SEED).named_parameters()) if run.train(SEED) else None
+        begins = run.validate(run.begun(SEED))["kl"]
         history, before, after = finished(run)
+        assert history[0]["validation_kl"] == pytest.approx(begins, rel=1e-4)
         assert (before["steps"], before["queries"], before["flops"], after["steps"]) == (0, 0, 0, steps)
         assert history[0]["step"] == run.account.done(SEED) and history[-1]["step"] == steps
         assert run.row(SEED, history[0]["step"])["queries"] == spent["queries"]

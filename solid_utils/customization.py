@@ -4,52 +4,26 @@ import shutil
 from dataclasses import asdict
 
 import numpy as np
-import peft
 import torch
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
-from solid_utils import data, fidelity, models, params, published_tasks, schema, training
+from solid_utils import data, fidelity, lora, models, params, published_tasks, schema, training
 from solid_utils.answers import TOKENS, batches, sample_losses
-from solid_utils.attacks.run import deployment_set, described, recipe_text
-from solid_utils.errors import StudyError
+from solid_utils.attacks.accounting import described, recipe_text
+from solid_utils.attacks.run import deployment_set
 from solid_utils.forward import answer_logits
 from solid_utils.metrics import standard_error
 from solid_utils.schema import RESULTS
 from solid_utils.scored import Scored, libraries
-from solid_utils.secured import SecuredSet, decoder_layers
+from solid_utils.secured import SecuredSet
 from solid_utils.state import State
-
-
-def open_matrices(model: nn.Module, secured: SecuredSet) -> list[str]:
-    """Names of the linear modules inside open decoder layers. Raises StudyError when every layer is secured."""
-    path, _ = decoder_layers(model)
-    names = [
-        name
-        for name, module in model.named_modules()
-        if name.startswith(f"{path}.")
-        and isinstance(module, nn.Linear | Conv1D)
-        and f"{name}.weight" not in secured.names
-    ]
-    if not names:
-        raise StudyError(f"customization: '{secured.declaration}' leaves no decoder layer open; nothing to fine-tune")
-    return names
 
 
 def adapted(model: nn.Module, secured: SecuredSet, budget: params.CustomizationBudget) -> tuple[nn.Module, set[str]]:
     """The model to fine-tune and the names of what is trained: LoRA on the open layers, or the open part itself."""
     if budget.method == "full":
         return model, {name for name, _ in model.named_parameters()} - set(secured.names)
-    # Modules are named in full: peft reads an empty layer list as "all layers", secured ones included.
-    config = peft.LoraConfig(
-        r=budget.rank,
-        lora_alpha=budget.alpha,
-        lora_dropout=budget.dropout,
-        target_modules=open_matrices(model, secured),
-        task_type="CAUSAL_LM",
-    )
-    wrapped = peft.get_peft_model(model, config)
-    return wrapped, {name for name, _ in wrapped.named_parameters() if "lora_" in name}
+    return lora.wrapped(model, secured, budget)
 
 
 @torch.inference_mode()

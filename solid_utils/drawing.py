@@ -9,7 +9,12 @@ from matplotlib.ticker import PercentFormatter
 
 PALETTE = sns.color_palette("colorblind")
 BLUE, ORANGE, GREY = PALETTE[0], PALETTE[1], PALETTE[7]
-ATTACKS = {"ft_all": ("o", BLUE), "ft_closed": ("s", PALETTE[2]), "sem": ("^", ORANGE)}
+ATTACKS = {
+    "ft_all": ("o", BLUE),
+    "ft_closed": ("s", PALETTE[2]),
+    "sem": ("^", ORANGE),
+    "stitch": ("D", PALETTE[4]),
+}
 POINTS = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.4}  # of lines with error bars
 INTERVALS = {"fmt": "none", "ecolor": "black", "elinewidth": 1, "capsize": 2}  # of bars and points
 STYLE = {"font.family": "DejaVu Sans", "hatch.linewidth": 0.6, "grid.linewidth": 0.6, "grid.color": "#e3e3e3"}

@@ -27,9 +27,13 @@ def victim_folder(name: str) -> Path:
     return CHECKPOINTS / name / "victim"
 
 
-def materialise(name: str, spec: params.Model) -> None:
-    """Write the victim once: bfloat16 safetensors and tokenizer; for a hub model a pointer to its resolved commit."""
-    folder = victim_folder(name)
+def base_folder(name: str) -> Path:
+    """The public base of a victim, inside the victim's folder: what depends on that one depends on both."""
+    return victim_folder(name) / "base"
+
+
+def materialise(folder: Path, spec: params.Model) -> None:
+    """Write a model once: bfloat16 safetensors and tokenizer; for a hub model a pointer to its resolved commit."""
     folder.mkdir(parents=True, exist_ok=True)
     if spec.source == "hub":
         model, tokenizer, revision = from_hub(spec)
@@ -41,7 +45,7 @@ def materialise(name: str, spec: params.Model) -> None:
         model, tokenizer, revision = random_llama(spec.shape)
     (folder / "source.json").write_text(json.dumps({"source": spec.source, "revision": revision}) + "\n")
     if spec.source != "hub":  # hub weights stay in the hub's own cache
-        machine.check_disk(2 * model.num_parameters(), folder, f"the victim {name}")
+        machine.check_disk(2 * model.num_parameters(), folder, f"the model {spec.path or ''}")
         model.to(torch.bfloat16).save_pretrained(folder)
         tokenizer.save_pretrained(folder)
 
@@ -118,16 +122,25 @@ def random_llama(shape: params.Shape) -> tuple[PreTrainedModel, PreTrainedTokeni
 
 def load_victim(name: str, spec: params.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
     """The materialised victim in evaluation mode, its tokenizer and its revision. Raises StudyError when missing."""
-    folder = victim_folder(name)
+    return load(victim_folder(name), spec, name)
+
+
+def load_base(name: str, spec: params.Model) -> PreTrainedModel:
+    """The public base of victim `name`, described by `spec`. Raises StudyError when missing."""
+    return load(base_folder(name), spec, name)[0]
+
+
+def load(folder: Path, spec: params.Model, victim: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+    """What `materialise` wrote, as `load_victim` returns it."""
     if not (folder / "source.json").exists():
-        raise StudyError(f"{folder}: no victim there; run `dvc repro victim@{name}`")
+        raise StudyError(f"{folder}: no model there; run `dvc repro victim@{victim}`")
     source = json.loads((folder / "source.json").read_text())
     if source["source"] == "hub":
         model, tokenizer, _ = from_hub(spec.model_copy(update={"revision": source["revision"]}))
         model = model.to(getattr(torch, spec.weights))
     else:
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-        machine.check_memory(size * (2 if spec.weights == "float32" else 1), f"the victim {name}")
+        machine.check_memory(size * (2 if spec.weights == "float32" else 1), f"the model in {folder}")
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, spec.weights), use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(folder)
     return model.eval().to(machine.device()), tokenizer, source["revision"]
@@ -192,4 +205,7 @@ if __name__ == "__main__":
     with errors.one_line():
         study = params.load()
         torch.set_num_threads(study.threads)
-        materialise(sys.argv[1], study.model(sys.argv[1]))
+        name = sys.argv[1]
+        materialise(victim_folder(name), study.model(name))
+        if base := study.model(name).base:
+            materialise(base_folder(name), study.model(base))

@@ -10,7 +10,7 @@ from solid_utils.errors import StudyError
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
-Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip"]
+Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip", "public_base"]
 T = TypeVar("T")
 
 
@@ -41,6 +41,7 @@ class Model(Section):
     shape: Shape | None = None
     weights: Literal["float32", "bfloat16"]
     autocast: Literal["bfloat16"] | None
+    base: str | None = None  # the public model that this one was fine-tuned from: a name of `models`
     budget: dict[str, dict] = {}
 
     @model_validator(mode="after")
@@ -94,10 +95,17 @@ class Recipe(Section):
     warmup: Rate = 0.0
     warmup_steps: Positive | None = None
     validate_every: Positive
-    loss: Literal["relative_mse", "mse"] | None = None
+    loss: Literal["relative_mse", "mse", "cosine"] | None = None
+    first_weight: Rate = 1.0  # SEM: how much a text's first token counts; 0 leaves it out
+    method: Literal["lora", "full"] = "full"  # how the open part is trained, where it is
+    rank: Positive | None = None
+    alpha: Positive | None = None
+    dropout: Rate = 0.0
 
     @model_validator(mode="after")
     def complete(self) -> "Recipe":
+        if self.method == "lora" and None in (self.rank, self.alpha):
+            raise ValueError("method: lora needs rank and alpha")
         if self.steps is None and self.epochs is None:
             raise ValueError("needs steps or epochs")
         return self
@@ -118,9 +126,6 @@ class AttackBudget(Section):
 
 class CustomizationBudget(Recipe):
     method: Literal["lora", "full"]
-    rank: Positive | None = None
-    alpha: Positive | None = None
-    dropout: Rate = 0.0
     samples: Positive
     validation: Positive
     test: Positive
@@ -141,17 +146,32 @@ class Tier(Section):
 
 class AttackRun(Section):
     secured: str
-    attack: Literal["ft_all", "ft_closed", "sem"]
+    attack: Literal["ft_all", "ft_closed", "sem", "stitch"]
+    start: Start | None = None  # the tier's when not given
+    previous: Annotated[int, Field(ge=0)] = 2  # stitch: earlier tokens it may look at
+    after: str | None = None  # the run whose replica this one goes on from (a curriculum)
+    objective: Literal["answers", "logits"] = "answers"  # fine-tune on answers, or on the logits behind them
+    replacement: Positive | None = None  # SEM: fresh decoder layers in place of more secured ones; None: as many
     noise: Literal["fixed", "fresh"] = "fixed"  # of sap_dp: by the query, or new at each asking (answers: one)
-    repeats: Positive = 1  # how often SEM asks each query; it trains on the mean answer
+    repeats: Positive = 1  # how often each query is asked; states or logits are averaged
     recipe: dict[str, dict] = {}  # tier -> what this run overrides in the tier's recipe
 
     @model_validator(mode="after")
-    def noise_is_there(self) -> "AttackRun":
+    def options_fit(self) -> "AttackRun":
         if (self.noise, self.repeats) != ("fixed", 1) and self.secured != "sap_dp":
             raise ValueError(f"noise and repeats are of sap_dp, '{self.secured}' answers without noise; leave them out")
-        if self.repeats > 1 and self.attack != "sem":
-            raise ValueError(f"repeats: {self.attack} trains on answers, which have no mean; use attack: sem")
+        if self.repeats > 1 and self.attack != "sem" and self.objective == "answers":
+            raise ValueError(f"repeats: {self.attack} trains on answers, which have no mean; set objective: logits")
+        if self.objective == "logits" and self.attack not in ("ft_all", "ft_closed"):
+            raise ValueError(f"objective: {self.attack} trains on no answers; use attack: ft_all or ft_closed")
+        if self.after is not None and self.start is not None:
+            raise ValueError(f"start: it goes on from {self.after}; leave start out here and set it there")
+        if self.replacement is not None and (self.attack != "sem" or self.after is not None):
+            raise ValueError(
+                "replacement: a smaller replacement is trained by attack: sem from its own start; leave it out"
+            )
+        if "previous" in self.model_fields_set and self.attack != "stitch":
+            raise ValueError(f"previous: {self.attack} is no stitch and looks at all tokens; leave it out")
         return self
 
 
@@ -225,6 +245,9 @@ class Params(Section):
 
     @model_validator(mode="after")
     def names_exist(self) -> "Params":
+        for name, model in self.models.items():
+            if model.base is not None:
+                pick(self.models, model.base, f"models.{name}.base")
         for key, section in (
             ("models", self.models),
             ("attacks", self.attacks),
@@ -232,8 +255,32 @@ class Params(Section):
         ):
             for name in getattr(self.study, key):
                 pick(section, name, f"study.{key}")
+        for name, attack in self.attacks.items():
+            self._check_after(name, attack)
         pick(self.tiers, self.tier, "tier")
         return self
+
+    def _check_after(self, name: str, attack: AttackRun) -> None:
+        """Raises StudyError where an attack run cannot go on from the one it names."""
+        seen, here = [name], attack
+        while here.after is not None:
+            before = pick(self.attacks, here.after, f"attacks.{seen[-1]}.after")
+            if here.after in seen:
+                raise StudyError(f"params.yaml: attacks.{name}.after: goes round in a circle; let one run begin")
+            opened = before.attack == "ft_all" and here.attack != "ft_all"  # these take the open part for the vendor's
+            foreign = before.secured != here.secured or before.replacement is not None
+            if foreign or "stitch" in (before.attack, here.attack) or opened:
+                raise StudyError(
+                    f"params.yaml: attacks.{seen[-1]}.after: {here.attack} cannot go on from '{here.after}'; name a "
+                    f"trained run with secured: {here.secured}{' that left the open part alone' if opened else ''}"
+                )
+            seen, here = [*seen, here.after], before
+
+    def first(self, run: str) -> str:
+        """The run that a curriculum began with; the run itself where it goes on from none."""
+        while (before := pick(self.attacks, run, "attacks").after) is not None:
+            run = before
+        return run
 
     def model(self, name: str) -> Model:
         return pick(self.models, name, "models")
@@ -244,13 +291,34 @@ class Params(Section):
         where = f"tiers.{self.tier}" + (f" + models.{model}.budget.{self.tier}" if overrides else "")
         return validated(Tier, merge(self.tiers[self.tier], overrides), where)
 
+    def usual_recipe(self, model: str, run: str) -> Recipe:
+        """The tier's recipe for the attack of a run."""
+        base, attack = self.budgets(model).attack, pick(self.attacks, run, "attacks").attack
+        return base.sem if attack in ("sem", "stitch") else base.ft
+
     def recipe(self, model: str, run: str) -> Recipe:
         """The recipe of an attack run: the tier's, with the run's overrides laid over it."""
-        attack = pick(self.attacks, run, "attacks")
-        base = self.budgets(model).attack
-        recipe = base.sem if attack.attack == "sem" else base.ft
-        overrides = attack.recipe.get(self.tier, {})
-        return validated(Recipe, merge(recipe.model_dump(exclude_none=True), overrides), f"attacks.{run}.recipe")
+        overrides = pick(self.attacks, run, "attacks").recipe.get(self.tier, {})
+        usual = self.usual_recipe(model, run).model_dump(exclude_none=True)
+        recipe = validated(Recipe, merge(usual, overrides), f"attacks.{run}.recipe")
+        if recipe.method == "lora" and self.attacks[run].attack != "ft_all":
+            raise StudyError(
+                f"attacks.{run}.recipe: method: lora is ft_all's, which trains the open part; leave it out"
+            )
+        return recipe
+
+    def start(self, model: str, run: str) -> Start:
+        """The start of an attack run, or of the first of its curriculum: its own, else the tier's.
+
+        Raises StudyError when no public base is named.
+        """
+        start = pick(self.attacks, self.first(run), "attacks").start or self.budgets(model).attack.start
+        if start == "public_base" and self.model(model).base is None:
+            raise StudyError(
+                f"params.yaml: models.{model}.base: missing, and attacks.{run} starts from public_base; "
+                "name the section of the public model that this one was fine-tuned from"
+            )
+        return start
 
 
 def load(path: Path | str = "params.yaml") -> Params:
@@ -267,6 +335,7 @@ def load(path: Path | str = "params.yaml") -> Params:
         params.budgets(model)
         for run in params.study.attacks:
             params.recipe(model, run)
+            params.start(model, run)
     return params
 
 

@@ -12,7 +12,7 @@ from solid_utils import schema
 from solid_utils.errors import StudyError
 
 ORDER = {  # of runs; other deployments, such as "layers 0-3", come last
-    "attack": ("none", "ft_all", "ft_closed", "sem"),
+    "attack": ("none", "ft_all", "ft_closed", "sem", "stitch"),
     "deployment": ("fully_open", "solid", "darknetz", "sap", "sap_dp", "fully_secured"),
 }
 SCORED = ["victim", "attacks/*", "customizations/*"]  # folders with a scores.csv, as patterns under runs/MODEL

@@ -265,9 +265,12 @@ def budget(found: Evidence) -> str:
         parts.append(f"DD on {found.difficulty['n'].max():.0f} samples, {found.difficulty['seeds'].max():.0f} seeds")
     for attack, runs in found.attacks.groupby("attack", sort=False):
         steps = " to ".join(f"{value:.0f}" for value in sorted({runs["steps"].min(), runs["steps"].max()}))
-        part = 100 * (runs["samples"].astype(float) / PAPER_SAMPLES[attack]).max()
         seeds = f"{runs['seeds'].max():.0f} seed(s)"
-        parts.append(f"{attack} {steps} steps, {seeds}, {part:.2g} % of the paper's samples at most")
+        part = "not in the paper"
+        if attack in PAPER_SAMPLES:
+            most = 100 * (runs["samples"].astype(float) / PAPER_SAMPLES[attack]).max()
+            part = f"{most:.2g} % of the paper's samples at most"
+        parts.append(f"{attack} {steps} steps, {seeds}, {part}")
     return "; ".join(parts) or "no runs"
 
 

@@ -41,11 +41,11 @@ def recording(victim, secured, samples, folder, repeats=1, noise="fixed"):
 def attack(name, model, secured, samples, folder, answers=None):
     seen = view.view(model, secured)
     if name == "ft_all":
-        return ft.ft_all(model, secured, seen, samples)
+        return ft.ft_all(model, secured, seen, samples, answers)
     states = part.entered(model, seen, dict(enumerate(samples)), folder / "entered", 0)
     trained = part.SecuredPart(model, seen, states)
     if name == "ft_closed":
-        return ft.ft_closed(trained, secured, samples)
+        return ft.ft_closed(trained, secured, samples, answers)
     return sem.sem(trained, secured, samples, answers, "relative_mse")
 
 

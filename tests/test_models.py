@@ -70,7 +70,7 @@ def test_missing_sources_get_one_line(tmp_path, monkeypatch):
         models.from_folder(tmp_path)
     with pytest.raises(StudyError, match="run `dvc repro fetch`"):
         models.from_gguf(tmp_path / "model.gguf")
-    with pytest.raises(StudyError, match="no victim there; run `dvc repro victim@x`"):
+    with pytest.raises(StudyError, match="no model there; run `dvc repro victim@x`"):
         models.load_victim("x", HUB)
 
 
@@ -83,7 +83,7 @@ def test_a_local_folder_is_a_victim(llama, tmp_path, monkeypatch):
     llama.save_pretrained("mine")
     PreTrainedTokenizerFast(tokenizer_object=Tokenizer(tokenizer_models.BPE()), eos_token="<e>").save_pretrained("mine")
     spec = params.Model(source="folder", path="mine", weights="float32", autocast=None)
-    models.materialise("mine", spec)
+    models.materialise(models.victim_folder("mine"), spec)
     victim, _, _ = models.load_victim("mine", spec)
     for name, tensor in victim.state_dict().items():
         assert torch.equal(tensor, llama.state_dict()[name].to(torch.bfloat16).float()), name

@@ -62,7 +62,7 @@ def test_a_runs_recipe_overrides_the_tiers():
         (
             "attacks.solid-ft_all.attack",
             "ft_most",
-            "attacks.solid-ft_all.attack: Input should be 'ft_all', 'ft_closed' or 'sem'",
+            "attacks.solid-ft_all.attack: Input should be 'ft_all', 'ft_closed', 'sem' or 'stitch'",
         ),
         ("tiers.small.attack.ft.steps", -3, "attack.ft.steps: Input should be greater than or equal to 0, given -3"),
         ("tiers.small.difficulty.samples", 0, "difficulty.samples: Input should be greater than 0, given 0"),
@@ -75,6 +75,35 @@ def test_a_runs_recipe_overrides_the_tiers():
             "attacks.layer0-sem: noise and repeats are of sap_dp, 'layers 0' answers without noise; leave them out",
         ),
         (["attacks", "sap_dp-ft_all", "repeats"], 4, "attacks.sap_dp-ft_all: repeats: ft_all trains on answers"),
+        (["attacks", "layer0-sem", "objective"], "logits", "attacks.layer0-sem: objective: sem trains on no answers"),
+        (["attacks", "layer0-sem", "after"], "melt", "attacks.layer0-sem.after: unknown name 'melt'"),
+        (
+            ["attacks", "layer0-sem", "after"],
+            "layer0-sem-ft_closed",
+            "attacks.layer0-sem.after: goes round in a circle",
+        ),
+        (["attacks", "layer0-sem", "after"], "layers0_3-sem", "name a trained run with secured: layers 0"),
+        (["attacks", "layer0-sem", "after"], "layer0-stitch", "sem cannot go on from 'layer0-stitch'"),
+        (
+            ["attacks", "solid-ft_closed", "after"],
+            "solid-ft_all",
+            "attacks.solid-ft_closed.after: ft_closed cannot go on from 'solid-ft_all'; name a trained run with "
+            "secured: solid that left the open part alone",
+        ),
+        (["attacks", "solid-ft_all", "replacement"], 1, "replacement: a smaller replacement is trained by attack: sem"),
+        (
+            ["attacks", "layer0-sem", "recipe"],
+            {"small": {"method": "lora", "rank": 2, "alpha": 2}},
+            "attacks.layer0-sem.recipe: method: lora is ft_all's",
+        ),
+        ("tiers.small.attack.ft.method", "lora", "method: lora needs rank and alpha"),
+        (["attacks", "layer0-sem", "previous"], 2, "attacks.layer0-sem: previous: sem is no stitch"),
+        (
+            ["attacks", "layer0-sem", "start"],
+            "public_base",
+            "models.smollm2-135m.base: missing, and attacks.layer0-sem starts from public_base; name the section",
+        ),
+        ("models.tiny.base", "tini", "models.tiny.base: unknown name 'tini'; choose one of"),
     ],
 )
 def test_mistakes_get_one_line_with_the_key(tmp_path, key, value, complaint):

@@ -4,9 +4,10 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.distributions import Categorical, kl_divergence
 
 from solid_utils import machine, training
-from solid_utils.attacks import distances, part, recorded, view
+from solid_utils.attacks import distances, oracle, part, recorded, view
 from solid_utils.errors import StudyError
 from solid_utils.secured import secured_set
 from tests.test_attacks import attack, attacker, declared, recording, run
@@ -64,6 +65,35 @@ def test_a_recorded_run_ends_at_the_replica_of_a_plain_one(name, declaration, ll
     for key, tensor in run(plan, model, tmp_path).items():
         torch.testing.assert_close(tensor, expected[key], atol=1e-4, rtol=1e-4)
         assert torch.equal(tensor, start[key]) == (key not in secured.names)
+
+
+@pytest.mark.parametrize(("name", "declaration"), [("ft_all", "layers 0"), ("ft_closed", "top 1")])
+def test_recorded_logits_train_the_replica_of_a_plain_distillation(name, declaration, llama, samples, tmp_path):
+    secured = secured_set(llama, declaration)
+    asked = oracle.Oracle(llama, secured, 0)
+    logits = recorded.answer_logits(asked, dict(enumerate(samples)), tmp_path / "logits")
+    assert asked.sequences == len(samples)
+    model, plain = attacker(llama, secured), attacker(llama, secured)
+    plan = attack(name, model, secured, samples, tmp_path, logits)
+
+    def loss(_, batch):
+        inputs = {"input_ids": batch["input_ids"], "attention_mask": batch["attention_mask"]}
+        with torch.no_grad():
+            theirs = llama(**inputs).logits[batch["keep"]].bfloat16().float()
+        own = plain(**inputs).logits[batch["keep"]]
+        return kl_divergence(Categorical(logits=theirs), Categorical(logits=own)).mean()
+
+    expected = run(replace(plan, loss=loss), plain, tmp_path / "plain")
+    for key, tensor in run(plan, model, tmp_path).items():
+        torch.testing.assert_close(tensor, expected[key], atol=1e-4, rtol=1e-4)
+
+
+def test_noise_on_an_answers_logits_is_that_of_the_whole_query(llama, samples):
+    batch = training.Collator(0)(samples)
+    real, keep = batch["attention_mask"].bool(), batch["keep"]
+    asked = oracle.Oracle(llama, declared(llama, "sap_dp"), 0)
+    inputs = batch["input_ids"], batch["attention_mask"]
+    torch.testing.assert_close(asked.outputs(*inputs, keep), asked.outputs(*inputs)[keep[real]])
 
 
 def test_a_file_that_is_there_is_not_made_again(llama, samples, tmp_path):

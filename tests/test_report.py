@@ -456,3 +456,12 @@ def test_the_notebook_calls_only_what_exists():
 
     assert set(re.findall(r'study\.figure\("(\w+)"\)', code)) == set(figures.FIGURES)
     assert all(name in verdicts.RULES for name in [claim.key for claim in paper.CLAIMS])
+
+
+def test_an_attack_beyond_the_paper_has_no_budget_of_the_papers(tmp_path):
+    stitch = ("layers 0", "layers 0", "stitch", 16, 94, 0.02, 0.70, 0.60)
+    found = Report(write_study(tmp_path, attacks=ATTACKS | {"layer0-stitch": stitch}, items=False))
+    assert row(found.tables["attacks"], run="layer0-stitch")["agreement"] == 0.70
+    assert "stitch 94 steps, 1 seed(s), not in the paper" in found.tables["claims"]["budget"].iloc[0]
+    for key in ("solid_security", "sem_at_chance"):  # the paper's claims are judged by the paper's attacks
+        assert "stitch" not in verdict(found, key)[1]

@@ -1,4 +1,7 @@
-"""The paper's three distillation attacks (3.1): FT-all, FT-closed, SEM. An attack is a function that returns a Plan."""
+"""The paper's three distillation attacks (3.1), FT-all, FT-closed, SEM, and some beyond it.
+
+An attack that trains is a function that returns a Plan.
+"""
 
 from dataclasses import dataclass
 

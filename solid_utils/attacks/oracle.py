@@ -96,21 +96,32 @@ class Oracle:
         return self._layers.boundary(input_ids, seen.last)
 
     @torch.no_grad()
-    def outputs(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        """Float32 logits of all real positions, (tokens, vocabulary), row after row; noisy under sap_dp."""
+    def outputs(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, keep: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Float32 logits of all real positions, (tokens, vocabulary), row after row; noisy under sap_dp.
+
+        `keep`, a bool mask (batch, tokens), names fewer positions. Where all that follows the secured part is open,
+        the attacker computes them from the boundary states.
+        """
         prompts, real = rows(input_ids, attention_mask), attention_mask.bool()
-        logits = answer_logits(self._victim, input_ids, attention_mask, real).float()
+        keep = real if keep is None else keep
+        logits = answer_logits(self._victim, input_ids, attention_mask, keep).float()
         for noise in self._noise(prompts):
             drawn = noise.draw([(len(prompt), logits.shape[1]) for prompt in prompts])
-            logits += torch.cat(drawn).to(logits)
+            logits += torch.cat(drawn)[keep[real].cpu()].to(logits)
         self._count(prompts)
         return logits
 
     @property
+    def vocabulary(self) -> int:
+        """Logits of one position."""
+        return self._victim.config.get_text_config().vocab_size
+
+    @property
     def width(self) -> int:
         """Scalars that leave the secured part for each token."""
-        config = self._victim.config.get_text_config()
-        return config.vocab_size if self.view.outputs_only else config.hidden_size
+        return self.vocabulary if self.view.outputs_only else self._victim.config.get_text_config().hidden_size
 
     def leaving(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """What leaves the secured part at real positions, (tokens, width): boundary states, else the outputs."""

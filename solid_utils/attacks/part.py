@@ -23,9 +23,9 @@ def entered(model: PreTrainedModel, seen: View, samples: dict[int, dict], folder
         return None
     layers = DecoderLayers(model)
 
-    def compute(input_ids: Tensor, mask: Tensor) -> Tensor:
+    def compute(input_ids: Tensor, _: Tensor, keep: Tensor) -> Tensor:
         with measuring(model):
-            return layers.boundary(input_ids, seen.first - 1)[mask.bool()]
+            return layers.boundary(input_ids, seen.first - 1)[keep]
 
     return record(folder, samples, compute, pad_id, model.config.get_text_config().hidden_size, model.dtype)
 

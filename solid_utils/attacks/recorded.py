@@ -16,55 +16,66 @@ from tqdm import tqdm
 from solid_utils import machine
 from solid_utils.attacks.oracle import Oracle
 from solid_utils.errors import StudyError
-from solid_utils.forward import length_batches, pad
+from solid_utils.forward import length_batches
+from solid_utils.training import Collator
 
 TOKENS = 2048  # of one forward, padding included
 FILE_BYTES = 2**28  # of one file; it is held in memory while it is made
 
-Compute = Callable[[Tensor, Tensor], Tensor]  # (input_ids, attention_mask) -> (real tokens, width), row after row
+Compute = Callable[[Tensor, Tensor, Tensor], Tensor]  # (input_ids, attention_mask, keep) -> (kept tokens, width)
 
 
 class Recorded:
-    """Rows of states or logits by sample number; a sample has one row a token."""
+    """Rows of states or logits by sample number; a sample has one row a token, or one an answer token."""
 
     def __init__(self, paths: Iterable[Path]):
         files = [safetensors.safe_open(path, "pt") for path in paths]
         self.place = {int(key): file for file in files for key in file.keys()}  # noqa: SIM118 (no dict)
 
     def of(self, numbers: Tensor) -> Tensor:
-        """(tokens of these samples, width), sample after sample, on the device of `numbers`."""
+        """(rows of these samples, width), sample after sample, on the device of `numbers`."""
         rows = [self.place[number].get_tensor(str(number)) for number in numbers.tolist()]
         return torch.cat(rows).to(numbers.device)
 
 
 def record(
-    folder: Path, samples: dict[int, dict], compute: Compute, pad_id: int, width: int, dtype: torch.dtype
+    folder: Path,
+    samples: dict[int, dict],
+    compute: Compute,
+    pad_id: int,
+    width: int,
+    dtype: torch.dtype,
+    answers: bool = False,
 ) -> Recorded:
     """`compute` of every numbered sample, `width` scalars a token, kept in `folder` as `dtype`.
 
+    With `answers` only the positions that predict a sample's answer tokens count, else all its tokens.
     Batches hold samples of similar length. Files that a killed run left whole are used again.
     Raises StudyError when the disk does not hold them or they cannot be written.
     """
     tokens, numbers = [len(sample["input_ids"]) for sample in samples.values()], list(samples)
-    machine.check_disk(sum(tokens) * width * dtype.itemsize, folder, f"{folder.name} of {len(numbers)} sequences")
+    rows = sum(tokens) - answers * sum(sample["answer_start"] for sample in samples.values())
+    machine.check_disk(rows * width * dtype.itemsize, folder, f"{folder.name} of {len(numbers)} sequences")
     batches = [[numbers[place] for place in batch] for batch in length_batches(tokens, TOKENS)]
     together, paths = max(1, FILE_BYTES // (TOKENS * width * dtype.itemsize)), []
     for first in tqdm(range(0, len(batches), together), desc=folder.name, unit="file", mininterval=5):
         paths.append(folder / f"{first:06}.safetensors")
         if not paths[-1].exists():
-            computed = in_batches(samples, batches[first : first + together], compute, pad_id)
-            write(paths[-1], {str(number): rows.to(dtype, copy=True) for number, rows in computed})
+            computed = in_batches(samples, batches[first : first + together], compute, pad_id, answers)
+            write(paths[-1], {str(number): part.to(dtype, copy=True) for number, part in computed})
     return Recorded(paths)
 
 
 def in_batches(
-    samples: dict[int, dict], batches: list[list[int]], compute: Compute, pad_id: int
+    samples: dict[int, dict], batches: list[list[int]], compute: Compute, pad_id: int, answers: bool
 ) -> Iterator[tuple[int, Tensor]]:
     """Number and rows of each sample of these batches, on the CPU."""
     for batch in batches:
-        input_ids, mask = pad([samples[number]["input_ids"] for number in batch], pad_id)
-        rows = compute(input_ids.to(machine.device()), mask.to(machine.device())).cpu()
-        yield from zip(batch, rows.split(mask.sum(1).tolist()), strict=True)
+        padded = Collator(pad_id)([samples[number] for number in batch])
+        input_ids, mask = padded["input_ids"], padded["attention_mask"]
+        keep = padded["keep"] if answers else mask.bool()
+        rows = compute(*(tensor.to(machine.device()) for tensor in (input_ids, mask, keep))).cpu()
+        yield from zip(batch, rows.split(keep.sum(1).tolist()), strict=True)
 
 
 def write(path: Path, tensors: dict[str, Tensor]) -> None:
@@ -85,7 +96,16 @@ def answered(oracle: Oracle, samples: dict[int, dict], folder: Path, repeats: in
     Raises StudyError where nothing that SEM could learn from is visible.
     """
 
-    def compute(input_ids: Tensor, mask: Tensor) -> Tensor:
+    def compute(input_ids: Tensor, mask: Tensor, _: Tensor) -> Tensor:
         return sum(oracle.leaving(input_ids, mask) for _ in range(repeats)) / repeats
 
     return record(folder, samples, compute, oracle.pad_id, oracle.width, torch.bfloat16)
+
+
+def answer_logits(oracle: Oracle, samples: dict[int, dict], folder: Path, repeats: int = 1) -> Recorded:
+    """The full logits that predict the answer tokens of these samples, asked and kept as in `answered`."""
+
+    def compute(*inputs: Tensor) -> Tensor:
+        return sum(oracle.outputs(*inputs) for _ in range(repeats)) / repeats
+
+    return record(folder, samples, compute, oracle.pad_id, oracle.vocabulary, torch.bfloat16, answers=True)

@@ -2,15 +2,18 @@
 
 import json
 import shutil
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import cached_property
+from pathlib import Path
 
 import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from solid_utils import data, fidelity, models, params, published_tasks, schema, starts, training
-from solid_utils.attacks import Plan, ft, oracle, part, recorded, sem, view
+from solid_utils import data, fidelity, lora, models, params, published_tasks, schema, starts, training
+from solid_utils.attacks import Plan, accounting, curriculum, ft, oracle, part, recorded, sem, smaller, stitch, view
+from solid_utils.attacks.accounting import described
 from solid_utils.errors import StudyError
 from solid_utils.schema import RESULTS
 from solid_utils.scored import Scored
@@ -34,8 +37,8 @@ def deployment_set(victim: torch.nn.Module, model: str, declaration: str) -> Sec
 class AttackRun:
     """An attack on one deployment of one model, as `attacks.RUN` in params.yaml describes it."""
 
-    def __init__(self, model: str, run: str):
-        self.study = params.load()
+    def __init__(self, model: str, run: str, study: params.Params | None = None):
+        self.study = study or params.load()
         torch.set_num_threads(self.study.threads)
         self.model, self.run = model, run
         self.spec, self.budget = self.study.model(model), self.study.budgets(model)
@@ -44,16 +47,50 @@ class AttackRun:
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.secured = deployment_set(self.victim, model, self.attack.secured)
         self.seen = view.view(self.victim, self.secured)
-        self.labels = "none" if self.attack.attack == "sem" else self.budget.attack.labels
-        if self.labels == "dataset" and self.attack.secured == "sap_dp":
-            raise StudyError(
-                f"attacks.{run}: labels: dataset makes sap_dp equal to sap; set labels: victim in params.yaml (tiers)"
-            )
+        self.start_name = self.study.start(model, run)
+        self.labels = self._labels()
         self.samples, self.validation = self._queried()
         self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
+        self.before, self.replaced = self._before(), self._replaced()
+        adapted = self.recipe.method == "lora"
+        self.adapters = lora.size(self.victim, self.secured, self.recipe.rank) if adapted else 0
+        self.width = self.victim.config.get_text_config().hidden_size
         self.remembered = fidelity.Remembered(lambda: self.victim)
         settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
-        self.state = State(f"{model}/attacks/{run}", settings | {"secured": self.secured, "revision": self.revision})
+        settings |= {"secured": self.secured, "revision": self.revision, "before": self.before}
+        self.state = State(f"{model}/attacks/{run}", settings)
+
+    @property
+    def account(self) -> accounting.Account:
+        """Queries and FLOPs of this run."""
+        asked = self.samples, self.validation
+        return accounting.Account(
+            self.attack, self.recipe, self.replaced, self.seen, *asked, self.width, self.adapters, self.before
+        )
+
+    def _labels(self) -> str:
+        """Whose answers this attack trains on. Raises StudyError where the data set's would not do."""
+        if self.attack.attack in ("sem", "stitch"):
+            return "none"
+        labels, fix = self.budget.attack.labels, "set labels: victim in params.yaml (tiers)"
+        if labels == "dataset" and self.attack.secured == "sap_dp":
+            raise StudyError(f"attacks.{self.run}: labels: dataset makes sap_dp equal to sap; {fix}")
+        if labels == "dataset" and self.attack.objective == "logits":
+            raise StudyError(f"attacks.{self.run}: objective: logits: labels: dataset shows text only; {fix}")
+        return labels
+
+    def _replaced(self) -> SecuredSet:
+        """What the attacker trains in place of the secret: as many tensors, or fewer layers."""
+        if self.attack.replacement is None:
+            return self.secured
+        return smaller.kept(self.victim, self.secured, self.attack.replacement)
+
+    def _before(self) -> dict[int, dict]:
+        """By seed, the end of the run that this one goes on from; empty where it begins from nothing."""
+        if self.attack.after is None:
+            return {}
+        tier = self.study.tier
+        return {seed: curriculum.ended(self.model, self.attack.after, seed, tier) for seed in self.budget.attack.seeds}
 
     @cached_property
     def victim(self) -> PreTrainedModel:
@@ -66,7 +103,7 @@ class AttackRun:
     def _queried(self) -> tuple[list[dict], list[dict]]:
         """Training and validation samples: what this attacker asks of the oracle."""
         validation = self._samples("validation", self.budget.attack.validation)
-        if self.attack.attack == "sem":
+        if self.labels == "none":
             return data.texts("attack", self.tokenizer, self.recipe.length, self.recipe.queries), validation
         pair = self._samples("attack", self.recipe.queries), validation
         if self.labels == "dataset":
@@ -75,34 +112,59 @@ class AttackRun:
         return tuple(oracle.relabelled(samples, answers, self.budget.length) for samples in pair)
 
     def start(self, seed: int) -> torch.nn.Module:
-        """The attacker's model before training: the open part, and fresh random weights in place of the secret ones."""
+        """The attacker's model before any query: the open part, and fresh weights in place of the secret ones."""
         attacker = models.open_part(self.victim, self.secured.names)
-        starts.apply(attacker, starts.draw(attacker, self.secured.names, self.budget.attack.start, seed))
+        starts.apply(attacker, starts.draw(attacker, self.secured.names, self.start_name, seed, base=self._base()))
+        if self.replaced != self.secured:
+            smaller.shrink(attacker, self.secured, self.replaced)
         return attacker
 
+    def begun(self, seed: int) -> torch.nn.Module:
+        """The attacker's model before training: the start, or the replica of the run that this one goes on from."""
+        if self.attack.after is None:
+            return self.start(seed)
+        attacker = models.open_part(self.victim, self.secured.names)
+        models.load_delta(attacker, curriculum.checkpoint(self.model, self.attack.after, seed))
+        return attacker
+
+    def _base(self) -> Callable[[str], torch.Tensor | None] | None:
+        """Tensors of the public base by name, where the start needs them."""
+        if self.start_name != "public_base":
+            return None
+        base = models.load_base(self.model, self.study.model(self.spec.base))
+        return dict(base.named_parameters()).get
+
     def answers(self) -> recorded.Recorded:
-        """What leaves the secured part, for every sample that a seed trains on; each is asked once for all seeds."""
+        """What the oracle says of every sample that a seed trains on, each asked once for all seeds.
+
+        What leaves the secured part for SEM; the logits of the answers for fine-tuning that trains on them.
+        """
+        record = recorded.answered if self.attack.attack == "sem" else recorded.answer_logits
         asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id, self.attack.noise)
         with models.precision(self.spec):
-            return recorded.answered(asked, self._trained_on(), self.state.folder / "answers", self.attack.repeats)
+            return record(asked, self._trained_on(), self.state.folder / "answers", self.attack.repeats)
 
     def _trained_on(self) -> dict[int, dict]:
         """Training samples by number, without those that no seed's batches reach."""
-        steps = self.recipe.total_steps(len(self.samples))
-        used = {number for seed in self.budget.attack.seeds for number in self.order(seed, steps)}
+        account, seeds = self.account, self.budget.attack.seeds
+        used = {number for seed in seeds for number in account.order(seed, account.own_steps)}
         return {number: self.samples[number] for number in sorted(used)}
 
+    def entered(self, attacker: torch.nn.Module) -> recorded.Recorded | None:
+        """What enters the secured part, for every sample that a seed trains on; None where token ids do."""
+        folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
+        return part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)
+
     def plan(self, attacker: torch.nn.Module, answers: recorded.Recorded | None) -> Plan:
-        """What this attack trains, by its name; `answers` are the recorded ones, for SEM."""
+        """What this attack trains, by its name; `answers` are the recorded ones, where it needs them."""
         if self.attack.attack == "ft_all":
-            return ft.ft_all(attacker, self.secured, self.seen, self.samples)
+            return ft.ft_all(attacker, self.secured, self.seen, self.samples, answers)
         with models.precision(self.spec):
-            folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
-            states = part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)
+            states = self.entered(attacker)
         trained = part.SecuredPart(attacker, self.seen, states)
         if self.attack.attack == "ft_closed":
-            return ft.ft_closed(trained, self.secured, self.samples)
-        return sem.sem(trained, self.secured, self.samples, answers, self.recipe.loss)
+            return ft.ft_closed(trained, self.secured, self.samples, answers)
+        return sem.sem(trained, self.replaced, self.samples, answers, self.recipe.loss, self.recipe.first_weight)
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Agreement, KL and cross-entropy on the validation prompts."""
@@ -118,9 +180,12 @@ class AttackRun:
             "model": self.spec,
             "budget": self.budget.evaluation,
             "revision": self.revision,
-            "names": self.secured.names,
+            "names": self.replaced.names,
         }
-        work = State(f"{self.model}/starts/{described(self.secured)}-{self.budget.attack.start}-{seed}", shared)
+        work = State(
+            f"{self.model}/starts/{described(self.secured)}-{self.start_name}{self.attack.replacement or ''}-{seed}",
+            shared,
+        )
         return Scored(**work.cached("scores", lambda: asdict(self.scores(self.start(seed)))))
 
     def end_scores(self, seed: int) -> Scored:
@@ -138,37 +203,52 @@ class AttackRun:
 
         The finished replica waits in the state folder until `finish`, so a kill during evaluation loses no training.
         """
-        kept = self.state.folder / f"seed-{seed}.safetensors"
+        work = self._stitched if self.attack.attack == "stitch" else self._trained
+        return self.state.cached(f"history-{seed}", lambda: work(seed))
 
-        def compute() -> list[dict]:
-            answers = self.answers() if self.attack.attack == "sem" else None
-            attacker = self.start(seed)  # from here on nothing reads the victim but validation, which only measures
-            plan = self.plan(attacker, answers)
+    def _kept(self, seed: int) -> Path:
+        return self.state.folder / f"seed-{seed}.safetensors"
 
-            def loss(model, batch):
-                with models.precision(self.spec):
-                    return plan.loss(model, batch)
+    def _trained(self, seed: int) -> list[dict]:
+        asks = self.attack.attack == "sem" or self.attack.objective == "logits"  # else the labels are there
+        answers = self.answers() if asks else None
+        attacker = self.begun(seed)  # from here on nothing reads the victim but validation, which only measures
+        plan = self.plan(attacker, answers)
+        if self.recipe.method == "lora":
+            torch.manual_seed(seed)
+            attacker, adapters = lora.wrapped(attacker, self.secured, self.recipe)
+            plan = replace(plan, trainable=adapters | {lora.PREFIX + name for name in self.secured.names})
 
-            folder = self.state.folder / f"trainer-{seed}"
-            arguments = (
-                plan.trainable,
-                plan.samples,
-                loss,
-                self.validate,
-                self.recipe,
-                seed,
-                self.tokenizer.pad_token_id,
-            )
-            rows = training.train(attacker, *arguments, folder)
-            models.save_delta(attacker, models.open_part(self.victim, self.secured.names), kept)
-            return rows
+        def loss(model, batch):
+            with models.precision(self.spec):
+                return plan.loss(model, batch)
 
-        return self.state.cached(f"history-{seed}", compute)
+        arguments = plan.trainable, plan.samples, loss, self.validate, self.recipe, seed, self.tokenizer.pad_token_id
+        rows = training.train(attacker, *arguments, self.state.folder / f"trainer-{seed}")
+        if self.recipe.method == "lora":
+            attacker = attacker.merge_and_unload()
+        models.save_delta(attacker, models.open_part(self.victim, self.secured.names), self._kept(seed))
+        return [row | {"step": row["step"] + self.account.done(seed)} for row in rows]
+
+    def _stitched(self, seed: int) -> list[dict]:
+        """A linear stitch in place of the secured layers: fitted, not trained; its weights are what is kept."""
+        asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id)
+        with models.precision(self.spec):
+            stitch.save(stitch.fit(self.start(seed), asked, self.samples, self.attack.previous), self._kept(seed))
+        return [
+            {"step": step} | {f"validation_{name}": value for name, value in self.validate(model(seed)).items()}
+            for step, model in {0: self.start, self.account.steps: self.replica}.items()
+        ]
 
     def replica(self, seed: int) -> torch.nn.Module:
         """The trained replica, read back from its bfloat16 checkpoint: what is scored is what is kept."""
         replica = models.open_part(self.victim, self.secured.names)
-        models.load_delta(replica, self.state.folder / f"seed-{seed}.safetensors")
+        if self.attack.attack == "stitch":
+            stitch.install(replica, self.seen, stitch.load(self._kept(seed)))
+            return replica
+        if self.replaced != self.secured:
+            smaller.shrink(replica, self.secured, self.replaced)
+        models.load_delta(replica, self._kept(seed))
         return replica
 
     def finish(self, scores: Scored, curve: pd.DataFrame, answers: pd.DataFrame) -> None:
@@ -180,12 +260,12 @@ class AttackRun:
         target = models.CHECKPOINTS / self.model / "attacks" / self.run
         target.mkdir(parents=True, exist_ok=True)
         for seed in self.budget.attack.seeds:
-            shutil.copy(self.state.folder / f"seed-{seed}.safetensors", target)
+            shutil.copy(self._kept(seed), target)
         self.state.discard()
 
     def row(self, seed: int, steps: int) -> dict:
-        """The columns that say what was run and at which cost, after `steps` optimizer steps."""
-        asked = self.asked(seed, steps)
+        """The columns that say what was run and at which cost, after `steps` steps."""
+        usual = self.study.usual_recipe(self.model, self.run)
         return {
             "model": self.model,
             "revision": self.revision,
@@ -193,65 +273,10 @@ class AttackRun:
             "dtype": self.spec.dtype,
             "deployment": self.attack.secured,
             "secured": described(self.secured),
-            "start": self.budget.attack.start,
+            "start": self.start_name,
             "attack": self.attack.attack,
-            "recipe": recipe_text(self.recipe),
-            "view": self.view,
+            "recipe": accounting.attack_text(self.attack, self.recipe, usual, self.before.get(seed)),
+            "view": accounting.view_text(self.attack, self.seen),
             "labels": self.labels,
             "seed": seed,
-            "steps": steps,
-            "queries": len(asked),
-            "tokens": sum(len(sample["input_ids"]) for sample in asked),
-            "flops": self.flops(steps),
-        }
-
-    @property
-    def view(self) -> str:
-        """What this attack trains on, of all that is seen."""
-        if self.attack.attack != "sem":
-            return self.seen.answers
-        noise = f", {self.attack.noise} noise, {self.attack.repeats} askings a query" if self.seen.noisy else ""
-        return self.seen.pair + noise
-
-    def order(self, seed: int, steps: int) -> list[int]:
-        """Sample numbers in the order of `steps` steps."""
-        return training.order([len(s["input_ids"]) for s in self.samples], self.recipe.batch, steps, seed)
-
-    def asked(self, seed: int, steps: int) -> list[dict]:
-        """What was asked of the oracle after `steps` steps: the training samples seen so far, and validation."""
-        used = [self.samples[number] for number in sorted(set(self.order(seed, steps)))]
-        return used * self.attack.repeats + (self.validation if steps else [])
-
-    def flops(self, steps: int) -> int:
-        """Training FLOPs: 4 a token and parameter worked through (forward, backward to the states), 2 a trained one.
-
-        Open layers below the secured part run forward once a sample (2), except under FT-all, which trains them.
-        """
-        lengths = sum(len(sample["input_ids"]) for sample in self.samples)
-        tokens, sem_run = steps * self.recipe.batch * lengths // len(self.samples), self.attack.attack == "sem"
-        if self.attack.attack == "ft_all":
-            return tokens * 6 * self.secured.total
-        stopped = sem_run and not self.seen.outputs_only
-        worked = self.secured.parameters if stopped else self.secured.total - self.seen.below
-        once = 2 * self.seen.below * min(tokens, lengths)
-        return tokens * (4 * worked + 2 * self.secured.parameters) + once
-
-
-def described(secured: SecuredSet) -> str:
-    """The secured layers in one word: "layers 0-3", "all", ...; a set that is no row of layers as it was declared."""
-    if secured.is_whole_model:
-        return "all"
-    if not secured.names:
-        return "none"
-    if not secured.layers or list(secured.layers) != list(range(secured.layers[0], secured.layers[-1] + 1)):
-        return secured.declaration
-    first, last = secured.layers[0], secured.layers[-1]
-    return f"layers {first}" if first == last else f"layers {first}-{last}"
-
-
-def recipe_text(recipe: params.Recipe) -> str:
-    """A recipe in one line."""
-    length = f" x {recipe.length} tokens" if recipe.length else ""
-    loss = f", {recipe.loss}" if recipe.loss else ""
-    optimizer = f"adamw {recipe.learning_rate:g}, decay {recipe.weight_decay:g}, {recipe.schedule}"
-    return f"{optimizer}, batch {recipe.batch}{length}{loss}"
+        } | self.account.cost(seed, steps)

@@ -6,13 +6,16 @@ stitching, Bansal et al. 2021, arXiv:2106.07682. Not in the paper.)
 """
 
 import itertools
+from pathlib import Path
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from solid_utils import machine
+from solid_utils.attacks import recorded
 from solid_utils.attacks.oracle import Oracle
 from solid_utils.attacks.view import View
 from solid_utils.errors import StudyError
@@ -120,8 +123,39 @@ def install(model: PreTrainedModel, seen: View, weights: Tensor) -> None:
     for index in seen.stages:
         layers.layers[index] = stitch if index == seen.first else Through(layers.extra)
     model.register_forward_pre_hook(stitch.note, with_kwargs=True)
-    # generate() and forward.shares_prefixes look here before they cache keys and values.
+    without_caches(model)
+
+
+def without_caches(model: PreTrainedModel) -> None:
+    """From now on the model caches no keys and values: generate() and forward.shares_prefixes look here."""
     model.config.get_text_config().use_cache = model.generation_config.use_cache = False
+
+
+def sizes(width: int, previous: int) -> list[int]:
+    """How many features are tried: those of each number of previous tokens up to `previous`."""
+    return [2 + (lags + 1) * width for lags in PREVIOUS if lags <= previous]
+
+
+def flops(tokens: int, width: int, previous: int, below: int) -> int:
+    """FLOPs of `fit` on so many tokens; `below` parameters of open layers run forward once, 2 a token.
+
+    With f = 2 + (previous + 1) width features a token costs 2 f^2 (X'X) and 2 f width (X'Y). Each penalty and each
+    size s costs s^3 / 3 (Cholesky), 2 s^2 width (two triangular solves) and 2 s^2 width (held-out error); the last
+    solve, of at most f features, counts as one of f.
+    """
+    inputs = 2 + (previous + 1) * width
+    search = len(RIDGES) * sum(size**3 // 3 + 4 * size**2 * width for size in sizes(width, previous))
+    return tokens * 2 * (below + inputs * (inputs + width)) + search + inputs**3 // 3 + 2 * inputs**2 * width
+
+
+def save(weights: Tensor, path: Path) -> None:
+    """Keep weights (features, width) in bfloat16. Raises StudyError when the file cannot be written."""
+    recorded.write(path, {"stitch": weights.bfloat16().contiguous().cpu()})
+
+
+def load(path: Path) -> Tensor:
+    """Weights (features, width) that `save` kept, float32."""
+    return safetensors.torch.load_file(path)["stitch"].float()
 
 
 def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int) -> Tensor:
@@ -138,9 +172,8 @@ def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: i
         )
     parts = [sample for number, sample in enumerate(samples) if number % HELD_OUT], samples[::HELD_OUT]
     total, held_out = (equations(model, oracle, part, previous) for part in parts)
-    width = total.cross.shape[1]
-    sizes = [2 + (lags + 1) * width for lags in PREVIOUS if lags <= previous]
-    ridge, size = min(itertools.product(RIDGES, sizes), key=lambda choice: held_out.error(total.solve(*choice)))
+    choices = itertools.product(RIDGES, sizes(total.cross.shape[1], previous))
+    ridge, size = min(choices, key=lambda choice: held_out.error(total.solve(*choice)))
     total += held_out
     return total.solve(ridge, size).float()
 

@@ -54,6 +54,13 @@ class View:
         ignored = self.logits if self.outputs_only else f"boundary states, {self.logits}"
         return f"{'noisy ' * self.noisy}answers; attacker ignores what he sees: {ignored}"
 
+    def trained_on(self, logits: bool) -> str:
+        """`answers`, or what fine-tuning on the logits behind them trains on."""
+        if not logits:
+            return self.answers
+        ignored = "" if self.outputs_only else "; attacker ignores what he sees: boundary states"
+        return f"{'noisy ' * self.noisy}answers and their logits{ignored}"
+
     @property
     def logits(self) -> str:
         """Full logits: an output, or computed from boundary states where all that follows is open."""

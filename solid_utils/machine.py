@@ -9,6 +9,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
@@ -43,7 +44,8 @@ def describe(threads: int) -> dict[str, str]:
 
 def processes() -> PartialState:
     """This process among those that torch.distributed.run started together, one a GPU; mostly it is alone."""
-    return PartialState(cpu=not torch.cuda.is_available())
+    # Some wait while the first records what all of them train on, which takes hours at 7B.
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2))
 
 
 def device() -> torch.device:

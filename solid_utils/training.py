@@ -5,13 +5,14 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from solid_utils import machine
+from solid_utils import machine, parallel
 from solid_utils.errors import StudyError
 from solid_utils.forward import answer_logits, length_batches, pad
 from solid_utils.params import Recipe
@@ -62,19 +63,23 @@ def answer_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch
     return torch.nn.functional.cross_entropy(logits, targets)
 
 
+def counted(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Tokens that the loss counts, (batch,): a sample's answer tokens, or all tokens of texts without an answer."""
+    answers = batch["keep"].sum(1)
+    return answers if answers.any() else batch["attention_mask"].sum(1)
+
+
 def pieces(batch: dict[str, torch.Tensor], tokens: int | None) -> Iterator[tuple[dict[str, torch.Tensor], float]]:
     """A batch in pieces of at most `tokens` padded tokens, and each piece's share of the tokens that the loss counts.
 
     The sum of share x loss is the loss of the whole batch, so nothing depends on how much fits into memory at once.
-    Counted are a sample's answer tokens, or all tokens of texts without an answer.
     """
-    lengths, answers = batch["attention_mask"].sum(1), batch["keep"].sum(1)
-    counted = answers if answers.any() else lengths
+    lengths, tokens_of = batch["attention_mask"].sum(1), counted(batch)
     groups = length_batches(lengths.tolist(), tokens) if tokens else [list(range(len(lengths)))]
     for group in groups:
         longest = int(lengths[group].max())
         part = {name: rows[group, :longest] if rows.ndim > 1 else rows[group] for name, rows in batch.items()}
-        yield part, (counted[group].sum() / counted.sum()).item()
+        yield part, (tokens_of[group].sum() / tokens_of.sum()).item()
 
 
 class StudyTrainer(Trainer):
@@ -89,17 +94,25 @@ class StudyTrainer(Trainer):
         **options,
     ):
         super().__init__(*arguments, **options)
+        # As for evaluation: not in DistributedDataParallel, see parallel.py.
+        self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
         self.study_loss, self.device_tokens, self.study_validate = loss, device_tokens, validate
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        """Forward and backward of one effective batch, piece by piece; returns its loss."""
+        """Forward and backward of this process's part of one effective batch, piece by piece.
+
+        Returns the part's share of the batch's loss, times the processes: Trainer logs their mean.
+        """
         model.train()
-        whole = 0.0
-        for piece, share in pieces(self._prepare_inputs(inputs), self.device_tokens):
-            loss = share * self.study_loss(model, piece)
+        inputs, whole = self._prepare_inputs(inputs), 0.0
+        tokens = counted(inputs).sum()
+        part = (tokens / parallel.total(tokens)).item()
+        for piece, share in pieces(inputs, self.device_tokens):
+            loss = part * share * self.study_loss(model, piece)
             self.accelerator.backward(loss)
             whole += loss.detach()
-        return whole
+        parallel.sum_gradients(model.parameters())
+        return whole * self.args.world_size
 
     def floating_point_ops(self, inputs: dict) -> int:
         """None: Trainer's own count walks through all parameters in every step, and is wrong for a part of them."""
@@ -131,7 +144,7 @@ class Progress(TrainerCallback):
     def on_step_end(self, args, state, control, **_):
         machine.release_memory(machine.GROWTH)
         now = time.monotonic()
-        if now - self.told[0] > 10:
+        if now - self.told[0] > 10 and state.is_world_process_zero:
             pace = (now - self.begun[0]) / (state.global_step - self.begun[1])
             left = pace * (state.max_steps - state.global_step)
             print(f"step {state.global_step}/{state.max_steps}, {pace:.2f} s a step, {left:.0f} s left", flush=True)
@@ -190,7 +203,7 @@ def train(
     arguments = TrainingArguments(
         output_dir=str(state),
         max_steps=steps,
-        per_device_train_batch_size=recipe.batch,
+        per_device_train_batch_size=parallel.device_batch(recipe.batch),
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         lr_scheduler_type=recipe.schedule,

@@ -32,6 +32,12 @@ class Shape(Section):
     vocabulary: Positive
 
 
+class Parallel(Section):
+    """How attacks on a model train: in how many processes, one a GPU."""
+
+    processes: Positive = 1
+
+
 class Model(Section):
     """Where a victim comes from and in which dtype it runs."""
 
@@ -41,6 +47,7 @@ class Model(Section):
     shape: Shape | None = None
     weights: Literal["float32", "bfloat16"]
     autocast: Literal["bfloat16"] | None
+    parallel: Parallel = Parallel()
     budget: dict[str, dict] = {}
 
     @model_validator(mode="after")
@@ -51,6 +58,8 @@ class Model(Section):
             raise ValueError(f"source: {self.source} needs a path")
         if self.source == "hub" and self.revision is None:
             raise ValueError("source: hub needs a revision")
+        if self.weights == "bfloat16" and self.autocast is None:
+            raise ValueError("weights: bfloat16 needs autocast: bfloat16, because what is trained is kept in float32")
         return self
 
     @property

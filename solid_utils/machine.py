@@ -72,6 +72,8 @@ def release_memory(grown: float = 0) -> None:
         return
     if not grown:  # between phases: always, and reference cycles as well
         gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     _released[0] = process.memory_info().rss

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from solid_utils import data, fidelity, models, params, published_tasks, schema, starts, training
+from solid_utils import data, fidelity, machine, models, params, published_tasks, schema, starts, training
 from solid_utils.attacks import Plan, ft, oracle, part, recorded, sem, view
 from solid_utils.errors import StudyError
 from solid_utils.schema import RESULTS
@@ -60,6 +60,10 @@ class AttackRun:
         """The vendor's model: loaded again where it is needed after training had its memory."""
         return models.load_victim(self.model, self.spec)[0]
 
+    def forget_victim(self) -> None:
+        """Free the victim's memory; it is loaded again when somebody asks for it."""
+        self.__dict__.pop("victim", None)
+
     def _samples(self, name: str, count: int) -> list[dict]:
         return data.samples(name, self.tokenizer, self.budget.length, count)
 
@@ -83,7 +87,7 @@ class AttackRun:
     def answers(self) -> recorded.Recorded:
         """What leaves the secured part, for every sample that a seed trains on; each is asked once for all seeds."""
         asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id, self.attack.noise)
-        with models.precision(self.spec):
+        with models.precision(self.spec), machine.processes().main_process_first():
             return recorded.answered(asked, self._trained_on(), self.state.folder / "answers", self.attack.repeats)
 
     def _trained_on(self) -> dict[int, dict]:
@@ -96,7 +100,7 @@ class AttackRun:
         """What this attack trains, by its name; `answers` are the recorded ones, for SEM."""
         if self.attack.attack == "ft_all":
             return ft.ft_all(attacker, self.secured, self.seen, self.samples)
-        with models.precision(self.spec):
+        with models.precision(self.spec), machine.processes().main_process_first():
             folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
             states = part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)
         trained = part.SecuredPart(attacker, self.seen, states)
@@ -109,7 +113,7 @@ class AttackRun:
         with models.precision(self.spec):
             scored = fidelity.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
         if self.remembered.complete:  # until the end of training nobody asks for the victim
-            self.__dict__.pop("victim", None)
+            self.forget_victim()
         return {row["metric"]: row["value"] for row in scored.rows}
 
     def start_scores(self, seed: int) -> Scored:
@@ -164,6 +168,11 @@ class AttackRun:
             return rows
 
         return self.state.cached(f"history-{seed}", compute)
+
+    @property
+    def trained(self) -> bool:
+        """Is the training of all seeds done?"""
+        return all((self.state.folder / f"history-{seed}.json").exists() for seed in self.budget.attack.seeds)
 
     def replica(self, seed: int) -> torch.nn.Module:
         """The trained replica, read back from its bfloat16 checkpoint: what is scored is what is kept."""

@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import torch
 from accelerate import PartialState
+from torch.distributed.tensor import DTensor
 
 from solid_utils.errors import StudyError
 
@@ -46,6 +47,11 @@ def processes() -> PartialState:
     """This process among those that torch.distributed.run started together, one a GPU; mostly it is alone."""
     # Some wait while the first records what all of them train on, which takes hours at 7B.
     return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2))
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor, gathered from all processes where it is sharded; all of them must call."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def device() -> torch.device:

@@ -165,7 +165,7 @@ def save_delta(replica: torch.nn.Module, victim: torch.nn.Module, path: Path) ->
     base = dict(victim.named_parameters())
     delta = {}
     for name, tensor in replica.named_parameters():
-        half = tensor.detach().to(torch.bfloat16)
+        half = machine.whole(tensor.detach()).to(torch.bfloat16)
         if not torch.equal(half, base[name].detach().to(torch.bfloat16)):
             delta[name] = half.contiguous().cpu()
     if not machine.processes().is_main_process:

@@ -33,9 +33,16 @@ class Shape(Section):
 
 
 class Parallel(Section):
-    """How attacks on a model train: in how many processes, one a GPU."""
+    """How an attack trains: in how many processes, one a GPU, and are the model's parameters split over them?"""
 
     processes: Positive = 1
+    shard: bool = False
+
+    @model_validator(mode="after")
+    def has_somewhere_to_go(self) -> "Parallel":
+        if self.shard and self.processes == 1:
+            raise ValueError("shard needs processes: 2 or more")
+        return self
 
 
 class Model(Section):
@@ -47,7 +54,7 @@ class Model(Section):
     shape: Shape | None = None
     weights: Literal["float32", "bfloat16"]
     autocast: Literal["bfloat16"] | None
-    parallel: Parallel = Parallel()
+    parallel: dict[Literal["ft_all", "ft_closed", "sem"], Parallel] = {}
     budget: dict[str, dict] = {}
 
     @model_validator(mode="after")

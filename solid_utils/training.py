@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from solid_utils import machine, parallel
+from solid_utils import machine, memory, parallel
 from solid_utils.errors import StudyError
 from solid_utils.forward import answer_logits, length_batches, pad
 from solid_utils.params import Recipe
@@ -105,14 +105,22 @@ class StudyTrainer(Trainer):
         """
         model.train()
         inputs, whole = self._prepare_inputs(inputs), 0.0
-        tokens = counted(inputs).sum()
+        tokens, parts = counted(inputs).sum(), list(pieces(inputs, self.device_tokens))
         part = (tokens / parallel.total(tokens)).item()
-        for piece, share in pieces(inputs, self.device_tokens):
+        if sharded := parallel.sharded(
+            model
+        ):  # its layers are gathered by all processes together, and gradients averaged
+            part *= self.args.world_size
+            rounds = int(parallel.most(torch.tensor(len(parts), device=tokens.device)))
+            parts += [(parts[-1][0], 0.0)] * (rounds - len(parts))
+        for piece, share in parts:
             loss = part * share * self.study_loss(model, piece)
             self.accelerator.backward(loss)
             whole += loss.detach()
-        parallel.sum_gradients(model.parameters())
-        return whole * self.args.world_size
+        if not sharded:
+            parallel.sum_gradients(model.parameters())
+            whole *= self.args.world_size
+        return whole
 
     def floating_point_ops(self, inputs: dict) -> int:
         """None: Trainer's own count walks through all parameters in every step, and is wrong for a part of them."""
@@ -127,9 +135,27 @@ class StudyTrainer(Trainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        trainable = {name: p.detach().contiguous() for name, p in self.model.named_parameters() if p.requires_grad}
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(trainable, Path(output_dir) / "model.safetensors", metadata={"format": "pt"})
+        parameters = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
+        trainable = {name: machine.whole(tensor).contiguous() for name, tensor in parameters.items()}
+        if self.args.should_save:
+            Path(output_dir).mkdir(parents=True, exist_ok=True)
+            safetensors.torch.save_file(trainable, Path(output_dir) / "model.safetensors", metadata={"format": "pt"})
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not parallel.sharded(self.model):
+            return super()._save_optimizer_and_scheduler(output_dir)
+        return parallel.save_state(self.model, self.optimizer, self.lr_scheduler, Path(output_dir) / "sharded")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if not parallel.sharded(self.model) or checkpoint is None:
+            return super()._load_optimizer_and_scheduler(checkpoint)
+        return parallel.load_state(self.model, self.optimizer, self.lr_scheduler, Path(checkpoint) / "sharded")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        if not parallel.sharded(self.model):
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        weights = safetensors.torch.load_file(Path(resume_from_checkpoint) / "model.safetensors")
+        return parallel.load_weights(self.model, weights)
 
 
 class Progress(TrainerCallback):
@@ -168,12 +194,6 @@ def last_checkpoint(folder: Path) -> str | None:
     return max(whole)[1] if whole else None
 
 
-def check_fits(model: PreTrainedModel, trainable: set[str], what: str) -> None:
-    """Raise StudyError if gradients and AdamW's two moments of the trainable tensors do not fit into memory."""
-    held = sum(p.numel() * p.element_size() for name, p in model.named_parameters() if name in trainable)
-    machine.check_memory(3 * held + 500_000_000, what)
-
-
 def train(
     model: PreTrainedModel,
     trainable: set[str],
@@ -184,28 +204,37 @@ def train(
     seed: int,
     pad_id: int,
     state: Path,
+    shard: bool = False,
+    worked: float = 1.0,
 ) -> list[dict]:
     """Train the named parameters of `model` in place, in float32; returns the history, one dict a logged step.
 
     Goes on from the last checkpoint under `state`, if there is one, and ends at the same numbers. Validation runs
-    before the first step and every `recipe.validate_every` steps.
+    before the first step and every `recipe.validate_every` steps. With `shard` the model's parameters are split over
+    the processes and stay so. `worked` is the share of the model that a token passes through, to estimate memory.
     Raises StudyError when the memory does not suffice, the loss is not finite, or the disk is full.
     """
+    machine.release_memory()
+    lengths, rows = [len(sample["input_ids"]) for sample in samples], parallel.device_batch(recipe.batch)
+    tokens = min(rows * max(lengths), recipe.device_tokens or rows * max(lengths))
+    parts = machine.processes().num_processes if shard else 1
+    memory.check_fits(memory.needs(model, trainable, tokens, worked, parts))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trainable)
         if name in trainable:  # bfloat16 keeps 8 bits: AdamW's step of 2e-5 on a weight of 0.02 would round away
             parameter.data = parameter.data.float()
-    machine.release_memory()
-    check_fits(model, trainable, "training")
+    if shard:
+        parallel.shard(model)
+        machine.release_memory()
     steps = recipe.total_steps(len(samples))
-    indices = order([len(sample["input_ids"]) for sample in samples], recipe.batch, steps, seed)
+    indices = order(lengths, recipe.batch, steps, seed)
     if steps == 0:
         return [{"step": 0} | {f"validation_{name}": value for name, value in validate(model).items()}]
     numbered = [sample | {"number": number} for number, sample in enumerate(samples)]
     arguments = TrainingArguments(
         output_dir=str(state),
         max_steps=steps,
-        per_device_train_batch_size=parallel.device_batch(recipe.batch),
+        per_device_train_batch_size=rows,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         lr_scheduler_type=recipe.schedule,

@@ -37,7 +37,7 @@ def prepared(tmp_path, monkeypatch, tokenizer):
             items = [{"id": prompt, "source": "alpaca", "prompt": prompt, "answer": "nothing"} for prompt in prompts]
             data.write_lines(items, data.SETS / f"{name}.jsonl")
         raw = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"tier": "paper", "threads": 1}
-        raw["models"]["mine"] = MINE | {"parallel": parallel}
+        raw["models"]["mine"] = MINE | {"parallel": {"sem": parallel}}
         raw["study"] |= {"models": ["mine"], "attacks": ["layer0-sem"]}
         Path("params.yaml").write_text(yaml.safe_dump(raw))
         models.materialise("mine", params.load().model("mine"))
@@ -91,5 +91,5 @@ def test_output_is_streamed_and_an_error_is_one_line(capfd):
 def test_more_processes_than_gpus_are_refused(prepared, monkeypatch):
     attack = prepared(processes=2)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    with pytest.raises(StudyError, match="models.mine.parallel.processes: 2 asked, 1 GPUs there; ask for at most 1"):
+    with pytest.raises(StudyError, match="models.mine.parallel.sem.processes: 2 asked, 1 GPUs there; ask"):
         launch.train(attack)

@@ -10,7 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from solid_utils import machine, parallel, training
+from solid_utils import machine, models, parallel, training
 from solid_utils.errors import StudyError
 from solid_utils.params import Recipe
 from solid_utils.secured import secured_set
@@ -18,7 +18,7 @@ from tests.conftest import build
 from tests.test_attacks import attack, attacker, recording
 
 RECIPE = Recipe(
-    batch=4, steps=6, device_tokens=24, learning_rate=1e-2, weight_decay=0.1, schedule="cosine", validate_every=2
+    batch=4, steps=6, device_tokens=16, learning_rate=1e-2, weight_decay=0.1, schedule="cosine", validate_every=2
 )  # fmt: skip
 processes = multiprocessing.get_context("forkserver")  # a new process without new imports
 processes.set_forkserver_preload(["tests.test_attacks", "transformers.models.llama.modeling_llama"])
@@ -96,6 +96,46 @@ def test_two_processes_train_like_one(name, samples, tmp_path):
         for key, tensor in weights.items():
             assert torch.allclose(replica[key], tensor, rtol=1e-4, atol=1e-5), key
     assert all(torch.equal(ranks[1][1][key], tensor) for key, tensor in ranks[0][1].items())
+
+
+def sharded_work(samples, folder, shared, stop):
+    """FT-all on a sharded model; with `stop` its process ends in that step and another goes on from the checkpoint."""
+    victim = build("llama")
+    secured = secured_set(victim, "layers 0")
+    model, seen = attacker(victim, secured), []
+    plan = attack("ft_all", model, secured, samples, shared)
+
+    def loss(model, batch):
+        seen.append(batch["number"].tolist())
+        if len(seen) == stop:
+            os._exit(0)
+        return plan.loss(model, batch)
+
+    def validate(model):
+        return {"loss": training.answer_loss(model, training.Collator(0)(samples)).item()}
+
+    arguments = plan.trainable, plan.samples, loss, validate, RECIPE, 42, 0, shared / "trainer"
+    history = training.train(model, *arguments, shard=True)
+    shapes = {name: list(parameter.to_local().shape) for name, parameter in model.named_parameters()}
+    folder.mkdir()
+    models.save_delta(model, victim, folder / "weights.safetensors")
+    world = machine.processes().num_processes
+    (folder / "end.json").write_text(json.dumps({"shapes": shapes, "history": history, "world": world}))
+
+
+def test_a_sharded_model_trains_like_a_whole_one(samples, tmp_path):
+    """Torch's FSDP2 on two processes, killed after a checkpoint: shards go on and the whole replica is written once."""
+    work("ft_all", samples, tmp_path / "alone", tmp_path / "one")
+    alone, weights = outcome(tmp_path / "alone")
+    for stop in (5, 0):
+        together(2, sharded_work, samples, lambda rank, stop=stop: (tmp_path / f"rank{rank}", tmp_path / "two", stop))
+    facts, replica = outcome(tmp_path / "rank0")
+    assert facts["world"] == 2 and not (tmp_path / "rank1" / "weights.safetensors").exists()
+    for name, tensor in weights.items():
+        assert facts["shapes"][name] == [-(-tensor.shape[0] // 2), *tensor.shape[1:]], name
+        assert torch.allclose(replica[name].float(), tensor, rtol=1e-2, atol=1e-4), name
+    for row, other in zip(facts["history"][1:], alone["history"][1:], strict=True):
+        assert (row["loss"], row["grad_norm"]) == pytest.approx((other["loss"], other["grad_norm"]), rel=1e-3)
 
 
 def batches(*seen):

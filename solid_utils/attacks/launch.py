@@ -24,13 +24,12 @@ def train(attack: AttackRun) -> None:
 
     Raises StudyError where there are fewer GPUs, or with what ended a process.
     """
-    count = attack.spec.parallel.processes
+    count = attack.parallel.processes
     if count == 1 or attack.trained:
         return
     if (gpus := torch.cuda.device_count()) and gpus < count:
-        raise StudyError(
-            f"models.{attack.model}.parallel.processes: {count} asked, {gpus} GPUs there; ask for at most {gpus}"
-        )
+        key = f"models.{attack.model}.parallel.{attack.attack.attack}.processes"
+        raise StudyError(f"{key}: {count} asked, {gpus} GPUs there; ask for at most {gpus} in params.yaml")
     attack.forget_victim()
     machine.release_memory()  # the processes need it
     options = ["--standalone", "--nproc_per_node", str(count), "-m", "solid_utils.attacks.launch"]

@@ -41,6 +41,7 @@ class AttackRun:
         self.spec, self.budget = self.study.model(model), self.study.budgets(model)
         self.attack = params.pick(self.study.attacks, run, "attacks")
         self.recipe = self.study.recipe(model, run)
+        self.parallel = self.spec.parallel.get(self.attack.attack, params.Parallel())
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.secured = deployment_set(self.victim, model, self.attack.secured)
         self.seen = view.view(self.victim, self.secured)
@@ -163,7 +164,7 @@ class AttackRun:
                 seed,
                 self.tokenizer.pad_token_id,
             )
-            rows = training.train(attacker, *arguments, folder)
+            rows = training.train(attacker, *arguments, folder, self.parallel.shard, plan.worked / self.secured.total)
             models.save_delta(attacker, models.open_part(self.victim, self.secured.names), kept)
             return rows
 

@@ -14,8 +14,9 @@ def needs(model: PreTrainedModel, trainable: set[str], tokens: int, worked: floa
     """
     trained = [parameter for name, parameter in model.named_parameters() if name in trainable]
     count, config = sum(parameter.numel() for parameter in trained), model.config.get_text_config()
+    grown = sum((4 - parameter.element_size()) * parameter.numel() for parameter in trained)
     return {
-        "float32 weights": sum((4 - parameter.element_size()) * parameter.numel() for parameter in trained),
+        "float32 weights": grown if parts == 1 else 4 * count // parts,  # made before the whole goes
         "gradients": 4 * count // parts,
         "moments": 8 * count // parts,
         "activations of one piece": int(34 * config.hidden_size * config.num_hidden_layers * worked * tokens),

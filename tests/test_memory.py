@@ -32,5 +32,6 @@ def test_what_training_needs_is_what_it_then_holds(dtype, copies, llama, capsys)
 def test_shards_take_their_part(llama):
     names = {name for name, _ in llama.named_parameters()}
     one, four = (memory.needs(llama, names, 100, 1.0, parts) for parts in (1, 4))
+    assert four["float32 weights"] == four["gradients"] and one["float32 weights"] == 0
     assert four["moments"] == one["moments"] // 4 and four["gradients"] == one["gradients"] // 4
     assert four["activations of one piece"] == one["activations of one piece"]

@@ -23,7 +23,7 @@ def fingerprint(settings: dict) -> str:
 class State:
     """A folder of finished pieces, thrown away when the settings or the code have changed since.
 
-    Of several processes the first one writes.
+    Several processes that begin it together share it: the first one empties it.
     """
 
     def __init__(self, name: str, settings: dict):
@@ -39,11 +39,9 @@ class State:
         """The JSON value of `compute`, from the folder if it was finished before."""
         path = self.folder / f"{name}.json"
         if not path.exists():
-            value, partial = compute(), path.with_suffix(".partial")
-            if machine.processes().is_main_process:
-                partial.write_text(json.dumps(value))
-                partial.replace(path)
-            machine.processes().wait_for_everyone()
+            partial = path.with_suffix(f".partial-{machine.processes().process_index}")
+            partial.write_text(json.dumps(compute()))
+            partial.replace(path)
         return json.loads(path.read_text())
 
     def discard(self) -> None:

@@ -166,6 +166,7 @@ class AttackRun:
             )
             rows = training.train(attacker, *arguments, folder, self.parallel.shard, plan.worked / self.secured.total)
             models.save_delta(attacker, models.open_part(self.victim, self.secured.names), kept)
+            machine.processes().wait_for_everyone()  # the first one writes the replica; a history says that it is there
             return rows
 
         return self.state.cached(f"history-{seed}", compute)

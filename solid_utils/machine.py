@@ -9,11 +9,13 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import psutil
 import torch
 from accelerate import PartialState
+from torch.distributed.tensor import DTensor
 
 from solid_utils.errors import StudyError
 
@@ -43,7 +45,13 @@ def describe(threads: int) -> dict[str, str]:
 
 def processes() -> PartialState:
     """This process among those that torch.distributed.run started together, one a GPU; mostly it is alone."""
-    return PartialState(cpu=not torch.cuda.is_available())
+    # Some wait while the first records what all of them train on, which takes hours at 7B.
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=timedelta(days=2))
+
+
+def whole(tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor, gathered from all processes where it is sharded; all of them must call."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def device() -> torch.device:
@@ -70,6 +78,8 @@ def release_memory(grown: float = 0) -> None:
         return
     if not grown:  # between phases: always, and reference cycles as well
         gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     with contextlib.suppress(OSError, AttributeError):  # a C library other than glibc
         ctypes.CDLL("libc.so.6").malloc_trim(0)
     _released[0] = process.memory_info().rss

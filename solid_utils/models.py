@@ -171,13 +171,18 @@ def open_part(victim: PreTrainedModel, secret: Iterable[str]) -> PreTrainedModel
 
 
 def save_delta(replica: torch.nn.Module, victim: torch.nn.Module, path: Path) -> int:
-    """Write the replica's tensors that differ from the victim's, in bfloat16. Returns how many. Whole or not at all."""
+    """Write the replica's tensors that differ from the victim's, in bfloat16. Returns how many. Whole or not at all.
+
+    Of several processes, which hold the same, the first one writes.
+    """
     base = dict(victim.named_parameters())
     delta = {}
     for name, tensor in replica.named_parameters():
-        half = tensor.detach().to(torch.bfloat16)
+        half = machine.whole(tensor.detach()).to(torch.bfloat16)
         if not torch.equal(half, base[name].detach().to(torch.bfloat16)):
             delta[name] = half.contiguous().cpu()
+    if not machine.processes().is_main_process:
+        return len(delta)
     machine.check_disk(sum(2 * tensor.numel() for tensor in delta.values()), path.parent, "the replica")
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")

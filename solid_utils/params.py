@@ -32,6 +32,19 @@ class Shape(Section):
     vocabulary: Positive
 
 
+class Parallel(Section):
+    """How an attack trains: in how many processes, one a GPU, and are the model's parameters split over them?"""
+
+    processes: Positive = 1
+    shard: bool = False
+
+    @model_validator(mode="after")
+    def has_somewhere_to_go(self) -> "Parallel":
+        if self.shard and self.processes == 1:
+            raise ValueError("shard needs processes: 2 or more")
+        return self
+
+
 class Model(Section):
     """Where a victim comes from and in which dtype it runs."""
 
@@ -42,6 +55,7 @@ class Model(Section):
     weights: Literal["float32", "bfloat16"]
     autocast: Literal["bfloat16"] | None
     base: str | None = None  # the public model that this one was fine-tuned from: a name of `models`
+    parallel: dict[Literal["ft_all", "ft_closed", "sem"], Parallel] = {}
     budget: dict[str, dict] = {}
 
     @model_validator(mode="after")
@@ -52,6 +66,8 @@ class Model(Section):
             raise ValueError(f"source: {self.source} needs a path")
         if self.source == "hub" and self.revision is None:
             raise ValueError("source: hub needs a revision")
+        if self.weights == "bfloat16" and self.autocast is None:
+            raise ValueError("weights: bfloat16 needs autocast: bfloat16, because what is trained is kept in float32")
         return self
 
     @property

@@ -6,6 +6,8 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+from solid_utils import machine
+
 FOLDER = Path("build/state")
 SOURCE = Path(__file__).parent
 
@@ -19,21 +21,25 @@ def fingerprint(settings: dict) -> str:
 
 
 class State:
-    """A folder of finished pieces, thrown away when the settings or the code have changed since."""
+    """A folder of finished pieces, thrown away when the settings or the code have changed since.
+
+    Several processes that begin it together share it: the first one empties it.
+    """
 
     def __init__(self, name: str, settings: dict):
         self.folder, mark = FOLDER / name, fingerprint(settings)
         written = self.folder / "fingerprint"
-        if not written.exists() or written.read_text() != mark:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            self.folder.mkdir(parents=True)
-            written.write_text(mark)
+        with machine.processes().main_process_first():
+            if not written.exists() or written.read_text() != mark:
+                shutil.rmtree(self.folder, ignore_errors=True)
+                self.folder.mkdir(parents=True)
+                written.write_text(mark)
 
     def cached(self, name: str, compute: Callable[[], list | dict]) -> list | dict:
         """The JSON value of `compute`, from the folder if it was finished before."""
         path = self.folder / f"{name}.json"
         if not path.exists():
-            partial = path.with_suffix(".partial")
+            partial = path.with_suffix(f".partial-{machine.processes().process_index}")
             partial.write_text(json.dumps(compute()))
             partial.replace(path)
         return json.loads(path.read_text())

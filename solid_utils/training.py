@@ -5,13 +5,14 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from solid_utils import machine
+from solid_utils import machine, memory, parallel
 from solid_utils.errors import StudyError
 from solid_utils.forward import answer_logits, length_batches, pad
 from solid_utils.params import Recipe
@@ -66,19 +67,23 @@ def answer_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch
     return torch.stack(losses).sum() / len(targets)
 
 
+def counted(batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Tokens that the loss counts, (batch,): a sample's answer tokens, or all tokens of texts without an answer."""
+    answers = batch["keep"].sum(1)
+    return answers if answers.any() else batch["attention_mask"].sum(1)
+
+
 def pieces(batch: dict[str, torch.Tensor], tokens: int | None) -> Iterator[tuple[dict[str, torch.Tensor], float]]:
     """A batch in pieces of at most `tokens` padded tokens, and each piece's share of the tokens that the loss counts.
 
     The sum of share x loss is the loss of the whole batch, so nothing depends on how much fits into memory at once.
-    Counted are a sample's answer tokens, or all tokens of texts without an answer.
     """
-    lengths, answers = batch["attention_mask"].sum(1), batch["keep"].sum(1)
-    counted = answers if answers.any() else lengths
+    lengths, tokens_of = batch["attention_mask"].sum(1), counted(batch)
     groups = length_batches(lengths.tolist(), tokens) if tokens else [list(range(len(lengths)))]
     for group in groups:
         longest = int(lengths[group].max())
         part = {name: rows[group, :longest] if rows.ndim > 1 else rows[group] for name, rows in batch.items()}
-        yield part, (counted[group].sum() / counted.sum()).item()
+        yield part, (tokens_of[group].sum() / tokens_of.sum()).item()
 
 
 class StudyTrainer(Trainer):
@@ -93,16 +98,32 @@ class StudyTrainer(Trainer):
         **options,
     ):
         super().__init__(*arguments, **options)
+        # As for evaluation: not in DistributedDataParallel, see parallel.py.
+        self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
         self.study_loss, self.device_tokens, self.study_validate = loss, device_tokens, validate
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
-        """Forward and backward of one effective batch, piece by piece; returns its loss."""
+        """Forward and backward of this process's part of one effective batch, piece by piece.
+
+        Returns the part's share of the batch's loss, times the processes: Trainer logs their mean.
+        """
         model.train()
-        whole = 0.0
-        for piece, share in pieces(self._prepare_inputs(inputs), self.device_tokens):
-            loss = share * self.study_loss(model, piece)
+        inputs, whole = self._prepare_inputs(inputs), 0.0
+        tokens, parts = counted(inputs).sum(), list(pieces(inputs, self.device_tokens))
+        part = (tokens / parallel.total(tokens)).item()
+        if sharded := parallel.sharded(
+            model
+        ):  # its layers are gathered by all processes together, and gradients averaged
+            part *= self.args.world_size
+            rounds = int(parallel.most(torch.tensor(len(parts), device=tokens.device)))
+            parts += [(parts[-1][0], 0.0)] * (rounds - len(parts))
+        for piece, share in parts:
+            loss = part * share * self.study_loss(model, piece)
             self.accelerator.backward(loss)
             whole += loss.detach()
+        if not sharded:
+            parallel.sum_gradients(model.parameters())
+            whole *= self.args.world_size
         return whole
 
     def floating_point_ops(self, inputs: dict) -> int:
@@ -118,9 +139,27 @@ class StudyTrainer(Trainer):
         return metrics
 
     def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        trainable = {name: p.detach().contiguous() for name, p in self.model.named_parameters() if p.requires_grad}
-        Path(output_dir).mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(trainable, Path(output_dir) / "model.safetensors", metadata={"format": "pt"})
+        parameters = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
+        trainable = {name: machine.whole(tensor).contiguous() for name, tensor in parameters.items()}
+        if self.args.should_save:
+            Path(output_dir).mkdir(parents=True, exist_ok=True)
+            safetensors.torch.save_file(trainable, Path(output_dir) / "model.safetensors", metadata={"format": "pt"})
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        if not parallel.sharded(self.model):
+            return super()._save_optimizer_and_scheduler(output_dir)
+        return parallel.save_state(self.model, self.optimizer, self.lr_scheduler, Path(output_dir) / "sharded")
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if not parallel.sharded(self.model) or checkpoint is None:
+            return super()._load_optimizer_and_scheduler(checkpoint)
+        return parallel.load_state(self.model, self.optimizer, self.lr_scheduler, Path(checkpoint) / "sharded")
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
+        if not parallel.sharded(self.model):
+            return super()._load_from_checkpoint(resume_from_checkpoint, model)
+        weights = safetensors.torch.load_file(Path(resume_from_checkpoint) / "model.safetensors")
+        return parallel.load_weights(self.model, weights)
 
 
 class Progress(TrainerCallback):
@@ -134,7 +173,7 @@ class Progress(TrainerCallback):
 
     def on_step_end(self, args, state, control, **_):
         now = time.monotonic()
-        if now - self.told[0] > 10:
+        if now - self.told[0] > 10 and state.is_world_process_zero:
             pace = (now - self.begun[0]) / (state.global_step - self.begun[1])
             left = pace * (state.max_steps - state.global_step)
             print(f"step {state.global_step}/{state.max_steps}, {pace:.2f} s a step, {left:.0f} s left", flush=True)
@@ -158,12 +197,6 @@ def last_checkpoint(folder: Path) -> str | None:
     return max(whole)[1] if whole else None
 
 
-def check_fits(model: PreTrainedModel, trainable: set[str], what: str) -> None:
-    """Raise StudyError if gradients and AdamW's two moments of the trainable tensors do not fit into memory."""
-    held = sum(p.numel() * p.element_size() for name, p in model.named_parameters() if name in trainable)
-    machine.check_memory(3 * held + 500_000_000, what)
-
-
 def train(
     model: PreTrainedModel,
     trainable: set[str],
@@ -174,26 +207,37 @@ def train(
     seed: int,
     pad_id: int,
     state: Path,
+    shard: bool = False,
+    worked: float = 1.0,
 ) -> list[dict]:
-    """Train the named parameters of `model` in place; returns the history, one dict a logged step.
+    """Train the named parameters of `model` in place, in float32; returns the history, one dict a logged step.
 
     Goes on from the last checkpoint under `state`, if there is one, and ends at the same numbers. Validation runs
-    before the first step and every `recipe.validate_every` steps.
+    before the first step and every `recipe.validate_every` steps. With `shard` the model's parameters are split over
+    the processes and stay so. `worked` is the share of the model that a token passes through, to estimate memory.
     Raises StudyError when the memory does not suffice, the loss is not finite, or the disk is full.
     """
+    machine.release_memory()
+    lengths, rows = [len(sample["input_ids"]) for sample in samples], parallel.device_batch(recipe.batch)
+    tokens = min(rows * max(lengths), recipe.device_tokens or rows * max(lengths))
+    parts = machine.processes().num_processes if shard else 1
+    memory.check_fits(memory.needs(model, trainable, tokens, worked, parts))
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in trainable)
-    machine.release_memory()
-    check_fits(model, trainable, "training")
+        if name in trainable:  # bfloat16 keeps 8 bits: AdamW's step of 2e-5 on a weight of 0.02 would round away
+            parameter.data = parameter.data.float()
+    if shard:
+        parallel.shard(model)
+        machine.release_memory()
     steps = recipe.total_steps(len(samples))
-    indices = order([len(sample["input_ids"]) for sample in samples], recipe.batch, steps, seed)
+    indices = order(lengths, recipe.batch, steps, seed)
     if steps == 0:
         return [{"step": 0} | {f"validation_{name}": value for name, value in validate(model).items()}]
     numbered = [sample | {"number": number} for number, sample in enumerate(samples)]
     arguments = TrainingArguments(
         output_dir=str(state),
         max_steps=steps,
-        per_device_train_batch_size=recipe.batch,
+        per_device_train_batch_size=rows,
         learning_rate=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         lr_scheduler_type=recipe.schedule,

@@ -11,7 +11,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from solid_utils import data, fidelity, lora, models, params, published_tasks, schema, starts, training
+from solid_utils import data, fidelity, lora, machine, models, params, published_tasks, schema, starts, training
 from solid_utils.attacks import Plan, accounting, curriculum, ft, oracle, part, recorded, sem, smaller, stitch, view
 from solid_utils.attacks.accounting import described
 from solid_utils.errors import StudyError
@@ -44,6 +44,7 @@ class AttackRun:
         self.spec, self.budget = self.study.model(model), self.study.budgets(model)
         self.attack = params.pick(self.study.attacks, run, "attacks")
         self.recipe = self.study.recipe(model, run)
+        self.parallel = self.spec.parallel.get(self.attack.attack, params.Parallel())
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.secured = deployment_set(self.victim, model, self.attack.secured)
         self.seen = view.view(self.victim, self.secured)
@@ -97,6 +98,10 @@ class AttackRun:
         """The vendor's model: loaded again where it is needed after training had its memory."""
         return models.load_victim(self.model, self.spec)[0]
 
+    def forget_victim(self) -> None:
+        """Free the victim's memory; it is loaded again when somebody asks for it."""
+        self.__dict__.pop("victim", None)
+
     def _samples(self, name: str, count: int) -> list[dict]:
         return data.samples(name, self.tokenizer, self.budget.length, count)
 
@@ -141,7 +146,7 @@ class AttackRun:
         """
         record = recorded.answered if self.attack.attack == "sem" else recorded.answer_logits
         asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id, self.attack.noise)
-        with models.precision(self.spec):
+        with models.precision(self.spec), machine.processes().main_process_first():
             return record(asked, self._trained_on(), self.state.folder / "answers", self.attack.repeats)
 
     def _trained_on(self) -> dict[int, dict]:
@@ -159,7 +164,7 @@ class AttackRun:
         """What this attack trains, by its name; `answers` are the recorded ones, where it needs them."""
         if self.attack.attack == "ft_all":
             return ft.ft_all(attacker, self.secured, self.seen, self.samples, answers)
-        with models.precision(self.spec):
+        with models.precision(self.spec), machine.processes().main_process_first():
             states = self.entered(attacker)
         trained = part.SecuredPart(attacker, self.seen, states)
         if self.attack.attack == "ft_closed":
@@ -171,7 +176,7 @@ class AttackRun:
         with models.precision(self.spec):
             scored = fidelity.fidelity(attacker, self.remembered, self.tokenizer, self.validation)
         if self.remembered.complete:  # until the end of training nobody asks for the victim
-            self.__dict__.pop("victim", None)
+            self.forget_victim()
         return {row["metric"]: row["value"] for row in scored.rows}
 
     def start_scores(self, seed: int) -> Scored:
@@ -224,10 +229,12 @@ class AttackRun:
                 return plan.loss(model, batch)
 
         arguments = plan.trainable, plan.samples, loss, self.validate, self.recipe, seed, self.tokenizer.pad_token_id
-        rows = training.train(attacker, *arguments, self.state.folder / f"trainer-{seed}")
+        folder, worked = self.state.folder / f"trainer-{seed}", plan.worked / self.secured.total
+        rows = training.train(attacker, *arguments, folder, self.parallel.shard, worked)
         if self.recipe.method == "lora":
             attacker = attacker.merge_and_unload()
         models.save_delta(attacker, models.open_part(self.victim, self.secured.names), self._kept(seed))
+        machine.processes().wait_for_everyone()  # the first one writes the replica; a history says that it is there
         return [row | {"step": row["step"] + self.account.done(seed)} for row in rows]
 
     def _stitched(self, seed: int) -> list[dict]:
@@ -239,6 +246,11 @@ class AttackRun:
             {"step": step} | {f"validation_{name}": value for name, value in self.validate(model(seed)).items()}
             for step, model in {0: self.start, self.account.steps: self.replica}.items()
         ]
+
+    @property
+    def trained(self) -> bool:
+        """Is the training of all seeds done?"""
+        return all((self.state.folder / f"history-{seed}.json").exists() for seed in self.budget.attack.seeds)
 
     def replica(self, seed: int) -> torch.nn.Module:
         """The trained replica, read back from its bfloat16 checkpoint: what is scored is what is kept."""

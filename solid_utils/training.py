@@ -111,9 +111,8 @@ class StudyTrainer(Trainer):
         inputs, whole = self._prepare_inputs(inputs), 0.0
         tokens, parts = counted(inputs).sum(), list(pieces(inputs, self.device_tokens))
         part = (tokens / parallel.total(tokens)).item()
-        if sharded := parallel.sharded(
-            model
-        ):  # its layers are gathered by all processes together, and gradients averaged
+        if sharded := parallel.sharded(model):
+            # Layers are gathered by all processes together, and gradients averaged.
             part *= self.args.world_size
             rounds = int(parallel.most(torch.tensor(len(parts), device=tokens.device)))
             parts += [(parts[-1][0], 0.0)] * (rounds - len(parts))

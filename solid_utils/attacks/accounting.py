@@ -8,12 +8,8 @@ from solid_utils.attacks import stitch
 from solid_utils.attacks.view import View
 from solid_utils.secured import SecuredSet
 
-UNSAID = (
-    "warmup",
-    "warmup_steps",
-    "first_weight",
-    "dropout",
-)  # settings that a recipe's line names only where a run changes them
+# Settings that a recipe's line names only where a run changes them.
+UNSAID = ("warmup", "warmup_steps", "first_weight", "dropout")
 
 
 def described(secured: SecuredSet) -> str:
@@ -50,13 +46,8 @@ def attack_text(
     changed = [name for name in UNSAID if getattr(recipe, name) != getattr(usual, name)]
     adapters = f", lora rank {recipe.rank}, alpha {recipe.alpha}" if recipe.method == "lora" else ""
     smaller = f", {attack.replacement} layer(s) in place of all secured" if attack.replacement else ""
-    own = (
-        recipe_text(recipe)
-        + objective
-        + adapters
-        + smaller
-        + "".join(f", {name} {getattr(recipe, name):g}" for name in changed)
-    )
+    said = "".join(f", {name} {getattr(recipe, name):g}" for name in changed)
+    own = recipe_text(recipe) + objective + adapters + smaller + said
     return own if before is None else f"{own}, after {before['attack']}, {before['steps']} steps of {before['recipe']}"
 
 

@@ -209,6 +209,34 @@ class Published(Section):
     judge: str | None
 
 
+class GridGroup(Section):
+    """Attack cells that answer one question: every secured set under every recipe at every number of queries."""
+
+    secured: Annotated[list[str], Field(min_length=1)]
+    attack: Literal["ft_all", "ft_closed", "sem"]
+    recipes: Annotated[list[str], Field(min_length=1)]
+    queries: Annotated[list[Positive], Field(min_length=1)]
+
+
+class Grid(Section):
+    """Attack cells that are run one by one (solid_utils.grid), too long together for the default study."""
+
+    tier: str
+    minutes: Positive
+    seeds: Annotated[list[int], Field(min_length=1)]
+    evaluation: dict
+    recipes: dict[str, dict]
+    groups: dict[str, GridGroup]
+
+    @model_validator(mode="after")
+    def recipes_exist(self) -> "Grid":
+        for name, group in self.groups.items():
+            for recipe in group.recipes:
+                if "epochs" not in pick(self.recipes, recipe, f"grid.groups.{name}.recipes"):
+                    raise ValueError(f"recipes.{recipe}: needs epochs, which with the queries give the steps")
+        return self
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -222,6 +250,7 @@ class Params(Section):
     customizations: dict[str, CustomizationRun]
     models: dict[str, Model]
     tiers: dict[str, dict]
+    grid: Grid
 
     @model_validator(mode="after")
     def names_exist(self) -> "Params":
@@ -233,6 +262,7 @@ class Params(Section):
             for name in getattr(self.study, key):
                 pick(section, name, f"study.{key}")
         pick(self.tiers, self.tier, "tier")
+        pick(self.tiers, self.grid.tier, "grid.tier")
         return self
 
     def model(self, name: str) -> Model:

@@ -34,8 +34,8 @@ def deployment_set(victim: torch.nn.Module, model: str, declaration: str) -> Sec
 class AttackRun:
     """An attack on one deployment of one model, as `attacks.RUN` in params.yaml describes it."""
 
-    def __init__(self, model: str, run: str):
-        self.study = params.load()
+    def __init__(self, model: str, run: str, study: params.Params | None = None):
+        self.study = study or params.load()
         torch.set_num_threads(self.study.threads)
         self.model, self.run = model, run
         self.spec, self.budget = self.study.model(model), self.study.budgets(model)
@@ -92,13 +92,17 @@ class AttackRun:
         used = {number for seed in self.budget.attack.seeds for number in self.order(seed, steps)}
         return {number: self.samples[number] for number in sorted(used)}
 
+    def entered(self, attacker: torch.nn.Module) -> recorded.Recorded | None:
+        """What enters the secured part, for every sample that a seed trains on; None where token ids do."""
+        folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
+        return part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)
+
     def plan(self, attacker: torch.nn.Module, answers: recorded.Recorded | None) -> Plan:
         """What this attack trains, by its name; `answers` are the recorded ones, for SEM."""
         if self.attack.attack == "ft_all":
             return ft.ft_all(attacker, self.secured, self.seen, self.samples)
         with models.precision(self.spec):
-            folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
-            states = part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)
+            states = self.entered(attacker)
         trained = part.SecuredPart(attacker, self.seen, states)
         if self.attack.attack == "ft_closed":
             return ft.ft_closed(trained, self.secured, self.samples)

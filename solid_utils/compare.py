@@ -14,7 +14,8 @@ import pandas as pd
 
 from solid_utils import display, errors, machine, params, ratios, results
 from solid_utils.errors import StudyError
-from solid_utils.report import REFERENCE, RESULTS
+from solid_utils.report import RESULTS
+from solid_utils.results import REFERENCE
 
 # What may differ. On the same machine type (machine.json equal: CPU, units, threads, versions) nothing. Elsewhere a
 # figure may differ by ERRORS combined standard errors; by RELATIVE of the shipped value where no error is known; l*,

@@ -5,7 +5,7 @@ import textwrap
 
 import pandas as pd
 
-from solid_utils import attack_cost, verdicts
+from solid_utils import attack_cost, display_grid, verdicts
 from solid_utils.wording import interval_note, percent, points
 
 WIDTH = 120  # columns of a terminal
@@ -126,7 +126,7 @@ SHOWN = {
         "verdict": ("verdict", "text"),
         "rule": ("rule", "text"),
     },
-}
+} | display_grid.SHOWN
 
 
 def compact(name: str, table: pd.DataFrame, printed: bool = False) -> pd.DataFrame:
@@ -278,7 +278,7 @@ READINGS = {
     "search": _read_search,
     "difficulty": _read_difficulty,
     "customization": _read_customization,
-}
+} | display_grid.READINGS
 
 
 def printed(made: dict[str, pd.DataFrame]) -> str:

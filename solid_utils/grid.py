@@ -25,7 +25,7 @@ from solid_utils import errors, fidelity, grid_plan, machine, models, params, sc
 from solid_utils.attacks import oracle, part, recorded, view
 from solid_utils.attacks.run import AttackRun, described
 from solid_utils.grid_plan import Cell
-from solid_utils.report import REFERENCE
+from solid_utils.results import REFERENCE
 from solid_utils.scored import Scored
 from solid_utils.secured import secured_set
 from solid_utils.state import FOLDER, State
@@ -90,7 +90,7 @@ class CellRun(AttackRun):
         row = super().row(seed, steps)
         return row | {"recipe": f"{row['recipe']}, {self.recipe.epochs:g} epochs"}
 
-    def run(self, seed: int) -> Scored:
+    def outcome(self, seed: int) -> Scored:
         """Train, and score start and end."""
         self.train(seed)
         steps = self.recipe.total_steps(len(self.samples))
@@ -175,7 +175,7 @@ class Grid:
         """One cell, from its start to its file."""
         begun = time.monotonic()
         attack = CellRun(self.model, cell, self.study, self.remembered)
-        schema.write(attack.run(cell.seed).rows, schema.SCORES, self.path(cell))
+        schema.write(attack.outcome(cell.seed).rows, schema.SCORES, self.path(cell))
         attack.state.discard()
         machine.release_memory()
         self.seconds[cell.name] = time.monotonic() - begun

@@ -23,7 +23,7 @@ class Cell:
 
     @property
     def curve(self) -> str:
-        """The run in which cells differ in queries and seed only: points of one curve."""
+        """Cells that differ in queries and seed only are points of one curve; results.Results calls it their run."""
         return f"{self.attack}-{self.secured}-{self.recipe}".replace(" ", "_")
 
     @property

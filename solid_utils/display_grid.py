@@ -29,7 +29,7 @@ SHOWN = {
         "most_recovered": ("of that %", "percent"),
     },
     "grid_cells": {
-        "group": ("group", "text"),
+        "groups": ("asked by", "text"),
         "attack": ("attack", "text"),
         "recipe": ("recipe", "text"),
         "secured": ("secured", "text"),
@@ -61,7 +61,7 @@ def _parts(rows: pd.DataFrame, prefix: str, lead: str) -> str:
     alone = rows[rows.index.str.startswith(prefix)].dropna(subset="change")
     alone = alone.sort_values("change", key=abs, ascending=False, kind="stable")
     told = [f"{name.removeprefix(prefix)} {100 * change:+.1f}" for name, change in alone["change"].items()]
-    return f"{lead} {', '.join(told)} points, so the {told[0].split()[0]} makes most of the difference" if told else ""
+    return f"{lead} {', '.join(told)} points: the {told[0].split()[0]} moves most" if told else ""
 
 
 def read_placement(rows: pd.DataFrame) -> str:

@@ -6,7 +6,7 @@ from solid_utils import attack_trends, metrics
 from solid_utils.ratios import EVALUATION
 from solid_utils.results import Results, layers_of
 
-CELLS = ["model", "group", "attack", "recipe", "secured", "planned", "run", "not_reached", "most_queries"]
+CELLS = ["model", "groups", "attack", "recipe", "secured", "planned", "run", "not_reached", "most_queries"]
 RECIPES = ["model", "secured", "attack", "queries", "recipe", "seeds", "agreement", "recovered", "against", "change"]
 PLACEMENT = [
     *["model", "attack", "recipe", "queries", "seeds", "sets", "spearman", "spearman_low", "spearman_high"],
@@ -15,7 +15,7 @@ PLACEMENT = [
 
 
 def cell_table(results: Results) -> pd.DataFrame:
-    """Cells planned, run and not reached, one row a group, attack, recipe and secured set; columns CELLS.
+    """Cells planned, run and not reached, one row an attack, recipe and secured set; columns CELLS.
 
     `most_queries`: the largest budget of which all seeds' cells or some ran; nan where none did. What was not reached
     is unknown: levels of recovery count as not reached with what was spent.
@@ -23,9 +23,10 @@ def cell_table(results: Results) -> pd.DataFrame:
     ran = set(results.grid[["model", "cell"]].itertuples(index=False, name=None))
     there = [pair in ran for pair in results.planned[["model", "cell"]].itertuples(index=False, name=None)]
     plan, rows = results.planned.assign(there=there), []
-    for key, cells in plan.groupby(["model", "group", "attack", "recipe", "secured"], sort=False):
+    for (model, *what), found in plan.groupby(["model", "attack", "recipe", "secured"], sort=False):
+        groups, cells = ", ".join(found["group"].unique()), found.drop_duplicates("cell")
         done = cells[cells["there"]]
-        rows.append([*key, len(cells), len(done), len(cells) - len(done), done["queries"].max()])
+        rows.append([model, groups, *what, len(cells), len(done), len(cells) - len(done), done["queries"].max()])
     return pd.DataFrame(rows, columns=CELLS)
 
 

@@ -57,6 +57,13 @@ def test_shipping_again_leaves_nothing_stale(study):
     assert not (study / "runs/toy/attacks/layer0-sem").exists()
 
 
+def test_shipping_again_keeps_the_attack_grid_of_the_machine(study):
+    (study / "grid" / "toy").mkdir(parents=True)
+    (study / "grid" / "toy" / "plan.csv").write_text("hours of work")
+    compare.ship()
+    assert (study / "grid" / "toy" / "plan.csv").read_text() == "hours of work"
+
+
 def test_the_same_run_is_ok_everywhere(study, capsys):
     assert compare.compare()
     out = capsys.readouterr().out

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from solid_utils import compare, results, schema
+from solid_utils import compare, grid_plan, results, schema
 from solid_utils.errors import StudyError
 from tests.synthetic import ATTACKS, write_study
 
@@ -58,10 +58,10 @@ def test_shipping_again_leaves_nothing_stale(study):
 
 
 def test_shipping_again_keeps_the_attack_grid_of_the_machine(study):
-    (study / "grid" / "toy").mkdir(parents=True)
-    (study / "grid" / "toy" / "plan.csv").write_text("hours of work")
+    planned = dict.fromkeys(grid_plan.PLAN, "hours of work")
+    schema.write([planned], grid_plan.PLAN, study / "grid" / "toy" / "plan.csv")
     compare.ship()
-    assert (study / "grid" / "toy" / "plan.csv").read_text() == "hours of work"
+    assert results.load(study).planned["cell"].tolist() == ["hours of work"]
 
 
 def test_the_same_run_is_ok_everywhere(study, capsys):

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from solid_utils import errors, fidelity, grid_plan, machine, models, params, schema
+from solid_utils import data, errors, fidelity, grid_plan, machine, models, params, schema
 from solid_utils.attacks import oracle, part, recorded, view
 from solid_utils.attacks.run import AttackRun, described
 from solid_utils.grid_plan import Cell
@@ -114,14 +114,15 @@ class Grid:
         self.cells = sorted(chosen, key=lambda cell: (study.grid.seeds.index(cell.seed), self.work[cell]))
 
     def flops(self, cell: Cell) -> float:
-        """Of a whole cell, roughly, to foretell its time: recording, training, and scoring its replica."""
+        """Of a whole cell, roughly, to foretell its time: recording, training, scoring its start and its end."""
         study, secured = cell.study(self.study), secured_set(self.victim, cell.secured)
         recipe, budget = study.recipe(self.model, cell.name), study.budgets(self.model)
         below, tokens = view.view(self.victim, secured).below, cell.queries * (recipe.length or budget.length)
         trained = secured.parameters if cell.attack == "sem" else secured.total
         recorded_once = 2 * below + 2 * (below + secured.parameters) if cell.attack == "sem" else 0
-        scored = 2 * secured.total * budget.evaluation.samples * budget.length
-        return tokens * (6 * recipe.epochs * trained + recorded_once) + scored
+        apart = budget.evaluation.apart
+        held_out = budget.evaluation.samples * budget.length + len(data.APART) * apart.texts * apart.length
+        return tokens * (6 * recipe.epochs * trained + recorded_once) + 2 * 2 * secured.total * held_out
 
     @cached_property
     def peak(self) -> float:

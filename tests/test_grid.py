@@ -124,6 +124,15 @@ def test_a_cell_runs_end_to_end_and_is_skipped_when_it_is_there(checkout, monkey
     assert "nothing was started" in capsys.readouterr().out
 
 
+def test_cells_of_one_set_and_seed_score_their_start_once(checkout, monkeypatch):
+    here, scored, score = grid.Grid("tiny", params.load()), [], grid.CellRun.scores
+    monkeypatch.setattr(grid.CellRun, "scores", lambda self, model: scored.append(self.run) or score(self, model))
+    more = dataclasses.replace(FIRST, queries=16)
+    for cell in (FIRST, more):
+        here.run_cell(cell)
+    assert scored == [FIRST.name, FIRST.name, more.name]
+
+
 def test_a_cell_beyond_the_limit_is_not_run(checkout, monkeypatch, capsys):
     here = grid.Grid("tiny", params.load())
     here.seconds = {FIRST.name: 60 * 35}

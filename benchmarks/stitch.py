@@ -7,26 +7,17 @@ which are not. Queries are texts of at most 128 tokens, each asked once; the pen
 """
 
 import time
-from pathlib import Path
 
 import torch
 
 from solid_utils import data, fidelity, models, params, starts
 from solid_utils.attacks import oracle, stitch
-from solid_utils.items import read_lines
 from solid_utils.scored import Scored
 from solid_utils.secured import secured_set
 
 MODEL, SECURED, TEXT, PREVIOUS, SEED = "smollm2-135m", "layers 0", 128, 2, 42
 QUERIES = (0, 25, 100, 250, 1000)
-C4, DOCUMENTS, LENGTH = Path("data/c4_demo.jsonl"), 32, 128
-
-
-def documents(tokenizer) -> list[dict]:
-    """Web texts as samples whose every token but the first counts; none is a benchmark's (those are the first 150)."""
-    texts = [row["text"] for row in read_lines(C4)[-DOCUMENTS:]]
-    rows = [tokenizer(text).input_ids[:LENGTH] for text in texts]
-    return [{"id": f"c4-{number}", "input_ids": row, "answer_start": 1} for number, row in enumerate(rows)]
+DOCUMENTS, LENGTH = 32, 128
 
 
 def agreement(scored: Scored) -> str:
@@ -42,7 +33,7 @@ def main() -> None:
     secured = secured_set(victim, SECURED)
     sets = {
         "answers": data.samples("evaluation", tokenizer, budget.length, budget.evaluation.samples),
-        "C4": documents(tokenizer),
+        "C4": data.apart(tokenizer, LENGTH, DOCUMENTS)["c4"],
     }
     for queries in QUERIES:
         begun, asked = time.perf_counter(), oracle.Oracle(victim, secured, tokenizer.pad_token_id)

@@ -1,4 +1,4 @@
-"""Samples in batches, and the loss on their answers."""
+"""Samples in batches, the loss on their answers, and what is most likely in their place."""
 
 import numpy as np
 import torch
@@ -56,3 +56,19 @@ def sample_losses(frame: nn.Module, batch: Batch, scales: tuple[float, ...] = (1
     losses = torch.cat(tokens).double().numpy()  # (answer tokens, scales)
     counts = np.bincount(batch.rows)
     return np.stack([np.bincount(batch.rows, weights=column) / counts for column in losses.T], axis=1)
+
+
+@torch.inference_mode()
+def most_likely(model: nn.Module, samples: list[dict], pad_id: int) -> list[np.ndarray]:
+    """The most likely token at each answer position of each sample: [(answer tokens,), ...].
+
+    The answer is teacher-forced: greedy decoding follows it just as long as its every token is the most likely one, so
+    one forward says what a generation token by token would.
+    """
+    found = [np.empty(0)] * len(samples)
+    for batch in batches(samples, pad_id, next(model.parameters()).device):
+        logits = answer_logits(model, batch.input_ids, batch.attention_mask, batch.keep)
+        tokens = logits.argmax(-1).cpu().numpy()  # (answer tokens,)
+        for row, index in enumerate(batch.indices):
+            found[index] = tokens[batch.rows == row]
+    return found

@@ -13,14 +13,14 @@ from solid_utils.schema import RESULTS
 
 
 def measure(name: str) -> Path:
-    """Score the victim on the evaluation set and all benchmarks; returns the path of its scores."""
+    """Score the victim on the held-out sets and all benchmarks; returns the path of its scores."""
     study = params.load()
     torch.set_num_threads(study.threads)
     spec, budget = study.model(name), study.budgets(name)
     victim, tokenizer, revision = models.load_victim(name, spec)
-    samples = data.samples("evaluation", tokenizer, budget.length, budget.evaluation.samples)
+    sets = data.held_out(tokenizer, budget.length, budget.evaluation)
     with models.precision(spec):
-        scored = fidelity.fidelity(victim, victim, tokenizer, samples)
+        scored = fidelity.held_out(victim, victim, tokenizer, sets, budget.evaluation)
         scored += published_tasks.run_suite(victim, tokenizer, study, budget.evaluation)
     identity = {"model": name, "revision": revision, "tier": study.tier, "dtype": spec.dtype, "seed": "none"}
     blank = {key: "none" for key in schema.RUN if key not in identity} | {key: 0 for key in schema.COST}

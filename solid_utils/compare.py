@@ -7,7 +7,6 @@ python -m solid_utils.compare --ship    make results/ the shipped run of this ma
 import argparse
 import json
 import math
-import re
 import shutil
 from pathlib import Path
 
@@ -15,7 +14,8 @@ import pandas as pd
 
 from solid_utils import display, errors, machine, params, ratios, results
 from solid_utils.errors import StudyError
-from solid_utils.report import REFERENCE, RESULTS
+from solid_utils.report import RESULTS
+from solid_utils.results import REFERENCE
 
 # What may differ. On the same machine type (machine.json equal: CPU, units, threads, versions) nothing. Elsewhere a
 # figure may differ by ERRORS combined standard errors; by RELATIVE of the shipped value where no error is known; l*,
@@ -97,17 +97,14 @@ def compare() -> bool:
     return counts.get("off", 0) == 0
 
 
-def slug(here: dict[str, str]) -> str:
-    """A folder name from CPU, units and threads."""
-    text = f"{here['cpu']} {here['units']} {here['threads']} threads".lower()
-    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")
-
-
 def ship() -> Path:
-    """Copy the CSV and JSON files of results/ and this machine's description to reference/; returns the folder."""
+    """Copy the CSV and JSON files of results/ and this machine's description to reference/; returns the folder.
+
+    The attack grid, which lies there and nowhere else, stays.
+    """
     results.load(RESULTS)
     here = machine.describe(params.load().threads)
-    target, partial = REFERENCE / slug(here), Path("build/shipped")
+    target, partial = REFERENCE / machine.slug(here), Path("build/shipped")
     shutil.rmtree(partial, ignore_errors=True)
     for path in sorted(RESULTS.rglob("*")):
         if path.suffix in (".csv", ".json"):
@@ -115,6 +112,8 @@ def ship() -> Path:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
     (partial / "machine.json").write_text(json.dumps(here, indent=2) + "\n")
+    if (target / "grid").exists():
+        shutil.copytree(target / "grid", partial / "grid")
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(exist_ok=True)
     return partial.rename(target)

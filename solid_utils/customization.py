@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 from solid_utils import data, fidelity, lora, models, params, published_tasks, schema, training
-from solid_utils.answers import TOKENS, batches, sample_losses
+from solid_utils.answers import TOKENS, batches, most_likely, sample_losses
 from solid_utils.attacks.accounting import described, recipe_text
 from solid_utils.attacks.run import deployment_set
-from solid_utils.forward import answer_logits
+from solid_utils.errors import StudyError
 from solid_utils.metrics import standard_error
 from solid_utils.schema import RESULTS
 from solid_utils.scored import Scored, libraries
@@ -26,18 +26,11 @@ def adapted(model: nn.Module, secured: SecuredSet, budget: params.CustomizationB
     return lora.wrapped(model, secured, budget)
 
 
-@torch.inference_mode()
 def exact_matches(model: nn.Module, samples: list[dict], pad_id: int) -> np.ndarray:
-    """1 where greedy decoding gives the sample's answer to the last token, else 0; (samples,).
-
-    The answer is teacher-forced: greedy decoding follows it exactly if and only if every token is the most likely one.
-    """
-    matches = np.empty(len(samples))
-    for batch in batches(samples, pad_id, next(model.parameters()).device):
-        logits = answer_logits(model, batch.input_ids, batch.attention_mask, batch.keep)
-        right = (logits.argmax(-1) == batch.targets).cpu().numpy()
-        matches[batch.indices] = np.bincount(batch.rows, weights=right) == np.bincount(batch.rows)
-    return matches
+    """1 where greedy decoding gives the sample's answer to the last token, else 0; (samples,)."""
+    found = most_likely(model, samples, pad_id)
+    pairs = zip(found, samples, strict=True)
+    return np.array([float((said == sample["input_ids"][sample["answer_start"] :]).all()) for said, sample in pairs])
 
 
 def domain_row(source: str, matches: np.ndarray) -> dict:
@@ -77,7 +70,7 @@ class CustomizationRun:
             name: data.samples(f"{domain}_{name}", self.tokenizer, self.budget.length, count)
             for name, count in sizes.items()
         }
-        self.evaluation = data.samples("evaluation", self.tokenizer, self.budget.length, self.budget.evaluation.samples)
+        self.evaluation = data.held_out(self.tokenizer, self.budget.length, self.budget.evaluation)
         with torch.device("meta"):  # counted on an empty model
             shell, names = adapted(type(self.victim)(self.victim.config), self.secured, self.recipe)
         self.trained = sum(parameter.numel() for name, parameter in shell.named_parameters() if name in names)
@@ -115,7 +108,7 @@ class CustomizationRun:
         """Exact match on the test problems, by kind; fidelity to the victim and benchmarks show what was forgotten."""
         with models.precision(self.spec):
             scored = self._domain_scores(model)
-            scored += fidelity.fidelity(model, self.victim, self.tokenizer, self.evaluation)
+            scored += fidelity.held_out(model, self.victim, self.tokenizer, self.evaluation, self.budget.evaluation)
             return scored + published_tasks.run_suite(model, self.tokenizer, self.study, self.budget.evaluation)
 
     def _domain_scores(self, model: nn.Module) -> Scored:

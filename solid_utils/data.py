@@ -4,10 +4,12 @@ import json
 import random
 from pathlib import Path
 
+from solid_utils import params
 from solid_utils.errors import StudyError
 
 SETS = Path("build/sets")
 BENCHMARKS = SETS / "benchmarks"
+APART = ("c4", "code")  # texts of another kind than the attack's prompts, see items.apart_items
 
 
 def write_lines(items: list[dict], path: Path) -> None:
@@ -60,6 +62,27 @@ def samples(name: str, tokenizer, length: int, count: int, items: list[dict] | N
         )
     print(f"{name}: {count} samples; {seen - len(fitting)} of {seen} prompts leave no room at {length} tokens")
     return fitting[:count]
+
+
+def apart(tokenizer, length: int, count: int) -> dict[str, list[dict]]:
+    """Samples out of the attack's distribution: web documents ("c4") and Python functions ("code").
+
+    No attack, validation or benchmark item has them. The first `count` texts of each, or all there are, of at most
+    `length` tokens; every token but the first is an answer token.
+    """
+    return {name: [_whole(item, tokenizer, length) for item in read_set(f"apart_{name}")[:count]] for name in APART}
+
+
+def _whole(item: dict, tokenizer, length: int) -> dict:
+    ids = tokenizer(item["text"]).input_ids[:length]
+    return {"id": item["id"], "source": item["source"], "input_ids": ids, "answer_start": 1}
+
+
+def held_out(tokenizer, length: int, wanted: params.Evaluation) -> dict[str, list[dict]]:
+    """What fidelity is taken on, by the name in the results: prompts of the attack's kind, and `apart`."""
+    others = apart(tokenizer, wanted.apart.length, wanted.apart.texts)
+    named = {f"evaluation_{name}": samples for name, samples in others.items()}
+    return {"evaluation": samples("evaluation", tokenizer, length, wanted.samples)} | named
 
 
 def texts(name: str, tokenizer, length: int, count: int) -> list[dict]:

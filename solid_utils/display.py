@@ -5,7 +5,8 @@ import textwrap
 
 import pandas as pd
 
-from solid_utils import attack_cost, verdicts
+from solid_utils import attack_cost, display_grid, verdicts
+from solid_utils.ratios import EVALUATION
 from solid_utils.wording import interval_note, percent, points
 
 WIDTH = 120  # columns of a terminal
@@ -52,6 +53,8 @@ SHOWN = {
         "recovered_share": ("recov. %", "percent"),
         "kl": ("KL", "number"),
         "cross_entropy": ("CE", "number"),
+        "greedy_match": ("same greedy answer %", "percent"),
+        "common_prefix": ("common prefix %", "percent"),
     },
     "ratios": {
         "run": ("run", "text"),
@@ -126,13 +129,15 @@ SHOWN = {
         "verdict": ("verdict", "text"),
         "rule": ("rule", "text"),
     },
-}
+} | display_grid.SHOWN
 
 
 def compact(name: str, table: pd.DataFrame, printed: bool = False) -> pd.DataFrame:
     """A table as short strings under readable headings; `printed` keeps what fits a terminal."""
     if name == "benchmarks":
         return _benchmarks_by_run(table)
+    if name == "fidelity" and printed:
+        return _fidelity_by_run(table)
     columns = list(SHOWN[name])
     columns = columns[: columns.index("|")] if printed and "|" in columns else [key for key in columns if key != "|"]
     model = [("model", "model", "text")] if table["model"].nunique() > 1 else []
@@ -172,6 +177,17 @@ def _benchmarks_by_run(table: pd.DataFrame) -> pd.DataFrame:
     return shown.drop(columns="model") if ended["model"].nunique() < 2 else shown
 
 
+def _fidelity_by_run(table: pd.DataFrame) -> pd.DataFrame:
+    """Runs down, sets of prompts across: agreement after the attack; and how far greedy answers are the victim's."""
+    keys = ["model", "run"] if table["model"].nunique() > 1 else ["run"]
+    sets = list(table["prompts"].unique())
+    agreement = table.pivot(index=keys, columns="prompts", values="agreement")[sets].add_suffix(" %")
+    answers = table[table["prompts"] == EVALUATION].set_index(keys)[["greedy_match", "common_prefix"]]
+    answers.columns = [SHOWN["fidelity"][name][0] for name in answers]
+    shown = agreement.join(answers).map(cell, kind="percent")
+    return shown.loc[table.set_index(keys).index.unique()].reset_index()
+
+
 def sentence(name: str, table: pd.DataFrame) -> str:
     """One sentence a model that reads a table with its own numbers."""
     parts = [f"{model}: {READINGS[name](rows)}" for model, rows in table.groupby("model", sort=False)]
@@ -197,7 +213,7 @@ def _read_attacks(rows: pd.DataFrame) -> str:
 def _read_fidelity(rows: pd.DataFrame) -> str:
     sets = rows[rows["prompts"] != "all"].groupby("prompts")["tokens"].max()
     listed = ", ".join(f"{name} ({count:.0f} answer tokens)" for name, count in sets.items())
-    return f"held-out prompts: {listed}; only the first are of the attack's kind."
+    return f"agreement on held-out texts: {listed}; only {EVALUATION} is of the attack's kind."
 
 
 def _read_ratios(rows: pd.DataFrame) -> str:
@@ -278,7 +294,7 @@ READINGS = {
     "search": _read_search,
     "difficulty": _read_difficulty,
     "customization": _read_customization,
-}
+} | display_grid.READINGS
 
 
 def printed(made: dict[str, pd.DataFrame]) -> str:
@@ -291,7 +307,7 @@ def printed(made: dict[str, pd.DataFrame]) -> str:
             f"  here:  {row.we_measured}",
         ]
         blocks.append("\n".join(filled(line, indent) for line, indent in zip(lines, (2, 9, 9), strict=True)))
-    for name in ("claims", "attacks", "benchmarks", "search", "customization"):
+    for name in ("claims", "attacks", "fidelity", "benchmarks", "search", "customization"):
         if not made[name].empty:
             grid = "" if name == "claims" else f"{name}\n{grid_of(compact(name, made[name], printed=True))}\n"
             blocks.append(grid + filled(sentence(name, made[name])))

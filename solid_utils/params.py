@@ -87,10 +87,32 @@ class Difficulty(Section):
     epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
 
 
+class Apart(Section):
+    """Texts of each kind that the attacks never saw, and tokens a text."""
+
+    texts: Positive
+    length: Annotated[int, Field(gt=1)]
+
+
+class Greedy(Section):
+    """Evaluation prompts that are answered greedily, and tokens an answer."""
+
+    prompts: Positive
+    new_tokens: Positive
+
+
 class Evaluation(Section):
     suite: Literal["small", "full", "published"]
     samples: Positive
     limit: Positive | None
+    apart: Apart
+    greedy: Greedy
+
+    @model_validator(mode="after")
+    def prompts_are_there(self) -> "Evaluation":
+        if self.greedy.prompts > self.samples:
+            raise ValueError(f"greedy: {self.greedy.prompts} prompts of {self.samples} samples; ask for fewer")
+        return self
 
 
 class Recipe(Section):
@@ -245,6 +267,34 @@ class Published(Section):
     judge: str | None
 
 
+class GridGroup(Section):
+    """Attack cells that answer one question: every secured set under every recipe at every number of queries."""
+
+    secured: Annotated[list[str], Field(min_length=1)]
+    attack: Literal["ft_all", "ft_closed", "sem"]
+    recipes: Annotated[list[str], Field(min_length=1)]
+    queries: Annotated[list[Positive], Field(min_length=1)]
+
+
+class Grid(Section):
+    """Attack cells that are run one by one (solid_utils.grid), too long together for the default study."""
+
+    tier: str
+    minutes: Positive
+    seeds: Annotated[list[int], Field(min_length=1)]
+    evaluation: dict
+    recipes: dict[str, dict]
+    groups: dict[str, GridGroup]
+
+    @model_validator(mode="after")
+    def recipes_exist(self) -> "Grid":
+        for name, group in self.groups.items():
+            for recipe in group.recipes:
+                if "epochs" not in pick(self.recipes, recipe, f"grid.groups.{name}.recipes"):
+                    raise ValueError(f"recipes.{recipe}: needs epochs, which with the queries give the steps")
+        return self
+
+
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -258,6 +308,7 @@ class Params(Section):
     customizations: dict[str, CustomizationRun]
     models: dict[str, Model]
     tiers: dict[str, dict]
+    grid: Grid
 
     @model_validator(mode="after")
     def names_exist(self) -> "Params":
@@ -274,6 +325,7 @@ class Params(Section):
         for name, attack in self.attacks.items():
             self._check_after(name, attack)
         pick(self.tiers, self.tier, "tier")
+        pick(self.tiers, self.grid.tier, "grid.tier")
         return self
 
     def _check_after(self, name: str, attack: AttackRun) -> None:

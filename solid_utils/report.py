@@ -15,10 +15,12 @@ import pandas as pd
 
 from solid_utils import display, errors, intervals, ratios, results, tables, verdicts
 from solid_utils.errors import StudyError
+from solid_utils.results import REFERENCE
 
-RESULTS, REFERENCE, REDRAWN = Path("results"), Path("reference"), Path("build/report")
+RESULTS, REDRAWN = Path("results"), Path("build/report")
 TABLES = (
     *("claims", "attacks", "fidelity", "attack_cost", "difficulty_ranks"),
+    *("grid_recipes", "grid_placement", "grid_cells"),
     *("benchmarks", "ratios", "search", "difficulty", "customization"),
 )
 
@@ -73,6 +75,12 @@ $figure_recovered_by_queries
 $figure_cost_by_depth
 <details><summary>Does distillation difficulty rank the cost?</summary>
 <div class="wide">$table_difficulty_ranks</div></details>
+<h3>The attack grid</h3>
+<p>Cells of one attack run each, on agreement alone, which the points above include. One seed more is one row of numbers
+more, so what a single seed shows may be its luck.</p>
+<div class="wide">$table_grid_recipes</div>
+<div class="wide">$table_grid_placement</div>
+<details><summary>Planned, run and not reached</summary><div class="wide">$table_grid_cells</div></details>
 <h2>Benchmarks</h2>
 <p>$signal Those with a star do not, and are left out of every ratio. Scores in percent, with standard errors over
 items.</p>

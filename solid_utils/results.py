@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from solid_utils import schema
+from solid_utils import grid_plan, schema
 from solid_utils.errors import StudyError
 
 ORDER = {  # of runs; other deployments, such as "layers 0-3", come last
     "attack": ("none", "ft_all", "ft_closed", "sem", "stitch"),
     "deployment": ("fully_open", "solid", "darknetz", "sap", "sap_dp", "fully_secured"),
 }
+REFERENCE = Path("reference")  # REFERENCE / MACHINE: a shipped run, and the attack grid of that machine
 SCORED = ["victim", "attacks/*", "customizations/*"]  # folders with a scores.csv, as patterns under runs/MODEL
 SEARCH = ["model", "start", "l_star", "epsilon", "secured", "dd", "ceiling", "evaluations", "saved"]
 
@@ -32,6 +33,8 @@ class Results:
     curves: pd.DataFrame  # schema.CURVE and `run`, of attacks and customizations
     difficulty: pd.DataFrame  # schema.DD, of the prefixes and of the scan
     searches: pd.DataFrame  # SEARCH
+    planned: pd.DataFrame  # `model` and grid_plan.PLAN: every cell of the attack grid, run or not
+    grid: pd.DataFrame  # schema.SCORES, `cell`, and `run`, the curve whose point the cell is
     missing: list[str]
 
 
@@ -66,6 +69,8 @@ def load(folder: Path) -> Results:
         curves=gather(["attacks/*/curve.csv", "customizations/*/curve.csv"], schema.CURVE),
         difficulty=_in_layers(gather(["dd/curve.csv", "scan/curve.csv"], schema.DD).drop(columns="run")),
         searches=_searches(folder, models, missing),
+        planned=_planned(folder, models),
+        grid=_grid(folder, models),
         missing=missing,
     )
 
@@ -108,6 +113,37 @@ def _searches(folder: Path, models: list[str], missing: list[str]) -> pd.DataFra
         else:
             missing.append(f"{model}: no dd/search.json; what it would show is left out")
     return _in_layers(pd.DataFrame(rows, columns=SEARCH))
+
+
+def grid_folder(folder: Path) -> Path | None:
+    """The attack grid beside these results, else this machine's, else any machine's; None where there is none."""
+    found = sorted(REFERENCE.glob("*/grid"))
+    if (folder / "grid").is_dir() or len(found) < 2:
+        return folder / "grid" if (folder / "grid").is_dir() else next(iter(found), None)
+    from solid_utils import machine, params  # imports torch
+
+    own = REFERENCE / machine.slug(machine.describe(params.load().threads)) / "grid"
+    return own if own in found else found[0]
+
+
+def _planned(folder: Path, models: list[str]) -> pd.DataFrame:
+    """The plans of these models' grids."""
+    tables, grid = [pd.DataFrame(columns=["model", *grid_plan.PLAN])], grid_folder(folder)
+    for model in models if grid else []:
+        if (path := grid / model / "plan.csv").exists():
+            tables.append(schema.read(path, grid_plan.PLAN).assign(model=model))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _grid(folder: Path, models: list[str]) -> pd.DataFrame:
+    """The scores of every cell that ran."""
+    tables, grid = [pd.DataFrame(columns=[*schema.SCORES, "cell", "run"])], grid_folder(folder)
+    for model in models if grid else []:
+        for path in sorted((grid / model).glob("*.csv")):
+            if path.name != "plan.csv":
+                names = {"cell": path.stem, "run": path.stem.rsplit("-", 2)[0]}
+                tables.append(schema.read(path, schema.SCORES).assign(**names))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
 def _in_layers(table: pd.DataFrame) -> pd.DataFrame:

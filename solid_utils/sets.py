@@ -17,7 +17,7 @@ import reasoning_gym
 from solid_utils import errors, fetch, params
 from solid_utils.data import SETS, write_lines
 from solid_utils.errors import StudyError
-from solid_utils.items import read_lines, write_benchmarks
+from solid_utils.items import apart_items, read_lines, write_benchmarks
 
 # The paper's Table 4, word for word.
 ALPACA_WITH_INPUT = (
@@ -194,6 +194,7 @@ def write_sets(raw: Path, folder: Path, settings: params.Data) -> None:
     documents = read_lines(raw / "c4_demo.jsonl")
     mmlu_rows, more_mmlu = sets.pop("mmlu_benchmark"), sets.pop("mmlu_more")
     sets |= {f"math_{name}": items for name, items in math_items(settings.customization, settings.seed).items()}
+    sets |= apart_items(documents[settings.benchmark.c4 :], read_lines(raw / "HumanEval.jsonl.gz"))
     folder.mkdir(parents=True, exist_ok=True)
     for name, items in sets.items():
         print(f"{name}: {len(items)} items", flush=True)

@@ -22,8 +22,9 @@ from solid_utils.ratios import (
     yardstick,
 )
 from solid_utils.results import Results, layers_of
-from solid_utils.tables_cost import point_table, rank_table
+from solid_utils.tables_cost import of_one_start, point_table, rank_table
 from solid_utils.tables_customization import customization_table
+from solid_utils.tables_grid import cell_table, placement_table, recipe_table
 
 NAN = float("nan")
 
@@ -41,6 +42,9 @@ def make(results: Results) -> dict[str, pd.DataFrame]:
         "attack_points": points,
         "attack_cost": cost,
         "difficulty_ranks": rank_table(cost, difficulty),
+        "grid_cells": cell_table(results),
+        "grid_recipes": recipe_table(results),
+        "grid_placement": placement_table(results, of_one_start(difficulty)),
         "difficulty": difficulty,
         "search": results.searches,
         "customization": customization_table(results, draws),
@@ -189,10 +193,11 @@ def fidelity_table(results: Results, draws: Resampled) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=FIDELITY_TABLE)
 
 
+MEASURES = ("kl", "cross_entropy", "greedy_match", "common_prefix")
 FIDELITY_TABLE = [
     *["model", "run", "prompts", "tokens", "agreement_start"],
     *with_ends("agreement", "recovered_share"),
-    *["kl", "cross_entropy"],
+    *MEASURES,
 ]
 
 
@@ -206,7 +211,7 @@ def _fidelity_on(scores: pd.DataFrame, sets: pd.Index, drawn: list[Draws | None]
     tokens = scores[(scores["metric"] == "agreement") & (scores["state"] == "end")].set_index("benchmark")["n"]
     on_all = partial(metrics.pooled_fidelity, n=tokens)
     found = {"tokens": tokens.sum(), "agreement_start": pooled("agreement", "start")}
-    found |= {name: pooled(name) for name in ("agreement", "kl", "cross_entropy")}
+    found |= {name: pooled(name) for name in ("agreement", *MEASURES)}
     found["recovered_share"] = metrics.recovered_share(found["agreement"], found["agreement_start"])
     found |= ends("agreement", on_all, sets, drawn[1])
     return found | ends("recovered_share", lambda a0, a: metrics.recovered_share(on_all(a), on_all(a0)), sets, *drawn)

@@ -12,10 +12,12 @@ KEYS = ["model", "deployment", "secured", "attack", "recipe", "seed", "steps", *
 def point_table(results: Results) -> pd.DataFrame:
     """Every attack run before any query and at its end, columns attack_cost.POINTS: only an end ends its schedule.
 
-    Start and view stand in `recipe`, so that attacks that differ in them are different attacks.
+    Cells of the attack grid that share all but queries and seed are one run with several ends. Start and view stand in
+    `recipe`, so that attacks that differ in them are different attacks.
     """
-    scores = states(results.attacks)
-    rows = scores[(scores["metric"] == "agreement") & (scores["benchmark"] == EVALUATION)].copy()
+    scores = pd.concat([part for part in (states(results.attacks), results.grid) if len(part)] or [results.grid])
+    rows = scores[(scores["metric"] == "agreement") & (scores["benchmark"] == EVALUATION)]
+    rows = rows.drop_duplicates(["model", "run", "seed", "steps"])  # each cell of a curve has its start
     rows["agreement"] = rows["value"].astype(float)
     rows["recipe"] = (
         rows["recipe"] + ", start " + rows["start"] + ", sees " + rows["view"].groupby(rows["run"]).transform("last")
@@ -25,8 +27,7 @@ def point_table(results: Results) -> pd.DataFrame:
     rows["depth"] = [
         depth(results, model, secured) for model, secured in rows[["model", "secured"]].itertuples(index=False)
     ]
-    points = rows.drop_duplicates(["model", "run", "seed", "steps"])
-    return points[attack_cost.POINTS].reset_index(drop=True)
+    return rows[attack_cost.POINTS].reset_index(drop=True)
 
 
 def depth(results: Results, model: str, secured: str) -> int:
@@ -39,5 +40,10 @@ def depth(results: Results, model: str, secured: str) -> int:
 
 def rank_table(costs: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataFrame:
     """attack_trends.difficulty_ranks, under the first start that was scored for most sets."""
+    return attack_trends.difficulty_ranks(costs, of_one_start(difficulty))
+
+
+def of_one_start(difficulty: pd.DataFrame) -> pd.DataFrame:
+    """Rows of tables.difficulty_table under the first start that was scored for most sets, one a secured set."""
     scored = difficulty[difficulty["start"] == difficulty["start"].mode().get(0)]
-    return attack_trends.difficulty_ranks(costs, scored.drop_duplicates(["model", "secured"]))
+    return scored.drop_duplicates(["model", "secured"])

@@ -4,6 +4,7 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import get_args
 
@@ -161,10 +162,15 @@ def test_hellaswag_context_is_split_as_in_the_original(context, parts):
     assert item["label"] == "1"
 
 
-def test_truthfulqa_lists_the_true_choice_first():
-    row = {"question": "?", "choices": ["no", "yes", "maybe"], "expected_index": 1}
-    item = items.truthfulqa_item(row)
-    assert item["mc1_targets"] == {"choices": ["yes", "no", "maybe"], "labels": [1, 0, 0]}
+def test_truthfulqas_true_choice_stands_anywhere():
+    places = Counter()
+    for number in range(400):
+        row = {"question": f"{number}?", "choices": ["no", "yes", "maybe", "never"], "expected_index": 1}
+        targets = items.truthfulqa_item(row)["mc1_targets"]
+        assert sorted(targets["choices"]) == sorted(row["choices"]) and sorted(targets["labels"]) == [0, 0, 0, 1]
+        assert targets["choices"][targets["labels"].index(1)] == "yes"
+        places[targets["labels"].index(1)] += 1
+    assert all(70 < places[place] < 130 for place in range(4)), places
 
 
 def test_mmlu_items_carry_examples_of_their_subject():
@@ -248,6 +254,8 @@ def test_twins_ask_and_score_as_lm_eval_does(no_hub, ours, theirs):
     assert own["metadata"]["version"] == original["metadata"]["version"]
     default = [{"metric": name, "aggregation": "mean", "higher_is_better": True} for name in ("acc", "acc_norm")]
     assert plain(own.pop("metric_list")[0]) in plain(original.pop("metric_list", default))
+    if ours == "truthfulqa_mc1":
+        assert (own.pop("doc_to_target"), original.pop("doc_to_target")) == ("{{mc1_targets.labels.index(1)}}", 0)
     left_out = OURS | (MMLU_ONLY if ours.startswith("mmlu") else set())
     own, original = ({key: config[key] for key in config if key not in left_out} for config in (own, original))
     assert plain(own) == plain(original)
@@ -304,7 +312,7 @@ def test_more_shots_than_examples_get_one_line(folder):
         ("c4_cloze", "Story ", " quietly"),
         ("hellaswag", "Baking: A man bakes ", " a"),
         ("mmlu_letter", "The following are multiple choice questions (with answers) about number theory.\n\nIs ", " A"),
-        ("truthfulqa_mc1", "Q: What is human life expectancy in the United States?\nA: Human life", " a number"),
+        ("truthfulqa_mc1", "Q: What is human life expectancy in the United States?\nA: Human life", " a letter"),
     ],
 )
 def test_prompts(folder, name, context, continuation):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from solid_utils import compare, results, schema
+from solid_utils import compare, grid_plan, results, schema
 from solid_utils.errors import StudyError
 from tests.synthetic import ATTACKS, write_study
 
@@ -55,6 +55,13 @@ def test_shipping_again_leaves_nothing_stale(study):
     shutil.rmtree("results/runs/toy/attacks/layer0-sem")
     compare.ship()
     assert not (study / "runs/toy/attacks/layer0-sem").exists()
+
+
+def test_shipping_again_keeps_the_attack_grid_of_the_machine(study):
+    planned = dict.fromkeys(grid_plan.PLAN, "hours of work")
+    schema.write([planned], grid_plan.PLAN, study / "grid" / "toy" / "plan.csv")
+    compare.ship()
+    assert results.load(study).planned["cell"].tolist() == ["hours of work"]
 
 
 def test_the_same_run_is_ok_everywhere(study, capsys):

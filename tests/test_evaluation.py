@@ -106,6 +106,16 @@ def test_a_replica_does_not_inherit_the_victims_answers(items, tokenizer, monkey
         assert rows["capitals"] == rows["sums_1digit"] == float(greedy)
 
 
+@pytest.mark.parametrize("same", [0.0, math.nan])
+def test_a_model_that_likes_all_choices_alike_scores_what_the_first_choice_does(items, tokenizer, monkeypatch, same):
+    monkeypatch.setattr(LeanLM, "_loglikelihood_tokens", lambda _, asked, **kwargs: [(same, False)] * len(asked))
+    rows = {row["benchmark"]: row["value"] for row in run_benchmarks(byte_llama(0), tokenizer, items).rows}
+    first = [row["mc1_targets"]["labels"][0] for row in read_lines(items / "truthfulqa_mc1.jsonl")]
+    assert rows["truthfulqa_mc1"] == pytest.approx(sum(first) / len(first)) and 0 < sum(first) < len(first)
+    first = [row["answer"] == 0 for row in read_lines(items / "humaneval_short.jsonl")]
+    assert rows["humaneval_short"] == sum(first) / len(first)
+
+
 def test_requests_are_built_once_and_again_for_new_items(items, tokenizer, monkeypatch):
     built = []
     context = evaluation.ConfigurableTask.fewshot_context

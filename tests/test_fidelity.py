@@ -7,9 +7,10 @@ import torch
 from conftest import build
 
 from solid_utils import fidelity as module
-from solid_utils import schema
+from solid_utils import params, schema
 from solid_utils.errors import StudyError
-from solid_utils.fidelity import Remembered, fidelity
+from solid_utils.fidelity import Remembered, fidelity, greedy_match, held_out
+from solid_utils.generation import generate
 
 
 def by_metric(rows: list[dict]) -> dict[str, dict]:
@@ -71,6 +72,49 @@ def test_a_remembered_victim_gives_the_same_and_runs_once(tokenizer, samples, ro
     remembered = Remembered(lambda: victim, room)
     assert all(fidelity(replica, remembered, tokenizer, samples) == expected for _ in range(3))
     assert len(runs) == (1 if room else 3) and remembered.complete == bool(room)
+
+
+def test_greedy_answers_compared_as_free_running_ones(model, tokenizer, samples):
+    """Reading the victim's answer says what generating a token at a time would, on each architecture."""
+    replica, new_tokens = build_again(model), 6
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in replica.parameters():
+            parameter += 0.02 * parameter.std() * torch.randn(parameter.shape, generator=generator)
+    prompts = [sample["input_ids"][: sample["answer_start"]] for sample in samples]
+    theirs, own = ([generate(one, [prompt], new_tokens, 0)[0] for prompt in prompts] for one in (model, replica))
+    shares = []
+    for answer, other in zip(theirs, own, strict=True):
+        same = [a == b for a, b in zip(answer, other, strict=False)] + [False]
+        shares.append(min(same.index(False), len(answer)) / len(answer))
+    rows = by_metric(greedy_match(replica, model, tokenizer, samples, new_tokens).rows)
+    assert rows["common_prefix"]["value"] == pytest.approx(sum(shares) / len(shares))
+    assert rows["greedy_match"]["value"] == shares.count(1.0) / len(shares)
+    assert {row["n"] for row in rows.values()} == {len(samples)}
+
+
+def test_held_out_sets_have_names_and_the_victim_is_met_once(tokenizer, samples):
+    victim, runs = build("llama"), []
+    sets = {"evaluation": samples, "evaluation_c4": [sample | {"answer_start": 1} for sample in samples[:2]]}
+    shape = {"apart": {"texts": 2, "length": 12}, "greedy": {"prompts": 3, "new_tokens": 2}}
+    wanted = params.Evaluation(suite="small", samples=5, limit=None, **shape)
+    victim.register_forward_hook(lambda *_: runs.append(1))
+    remembered = Remembered(lambda: victim)
+    first = held_out(build("gpt2"), remembered, tokenizer, sets, wanted)
+    met = len(runs)
+    assert held_out(build("gpt2"), remembered, tokenizer, sets, wanted) == first and len(runs) == met
+    found = {(row["benchmark"], row["metric"]): row for row in first.rows}
+    assert len(found) == len(first.rows) == 2 * 4 + 2
+    assert found["evaluation_c4", "agreement"]["n"] == sum(len(sample["input_ids"]) - 1 for sample in samples[:2])
+    assert found["evaluation", "greedy_match"]["n"] == 3
+    own = {row["metric"]: row["value"] for row in held_out(victim, victim, tokenizer, sets, wanted).rows}
+    assert own["greedy_match"] == own["common_prefix"] == own["agreement"] == 1
+
+
+def test_more_greedy_prompts_than_samples_get_one_line():
+    shape = {"apart": {"texts": 2, "length": 12}, "greedy": {"prompts": 6, "new_tokens": 2}}
+    with pytest.raises(ValueError, match="greedy: 6 prompts of 5 samples; ask for fewer"):
+        params.Evaluation(suite="small", samples=5, limit=None, **shape)
 
 
 def test_agreements_error_is_clustered_by_sample():

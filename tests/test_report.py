@@ -178,6 +178,10 @@ def test_fidelity_on_several_sets_is_pooled_by_tokens(study):
     assert table.loc["all", "recovered_share"] == pytest.approx((0.5 - 0.0125) / (1 - 0.0125))
     assert table["agreement_low"].notna().tolist() == [True, False, False], "c4 has no items"
     assert row(found["attacks"], run="layer0-sem")["agreement"] == 0.80, "the headline is on the attack's prompts"
+    said = display.compact("fidelity", found["fidelity"], printed=True).set_index("run")
+    assert said.loc["layer0-sem"].tolist()[:3] == ["80.0", "40.0", "50.0"]
+    assert said.loc["layers0_3-sem"].tolist()[:3] == ["20.0", "", ""]
+    assert list(said.columns[-2:]) == ["same greedy answer %", "common prefix %"]
 
 
 def test_share_of_a_set_that_is_no_prefix(study):

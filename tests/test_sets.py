@@ -4,8 +4,9 @@ import json
 from collections import Counter
 
 import pytest
+from packaged import PROBLEMS
 
-from solid_utils import data, params, sets
+from solid_utils import data, items, params, sets
 from solid_utils.errors import StudyError
 
 SETTINGS = params.Data(
@@ -151,6 +152,23 @@ def test_every_second_pair_of_texts_begins_somewhere_inside(tmp_path, monkeypatc
     assert all(5 <= len(row["input_ids"]) <= 10 for row in rows)
     with pytest.raises(StudyError, match="41 texts asked, 40 there"):
         data.texts("attack", Letters(), 10, 41)
+
+
+def test_texts_apart_are_no_items_of_another_set(tmp_path, monkeypatch):
+    documents = [{"text": f"document {number}" + " and more" * 9} for number in range(5)]
+    found = items.apart_items(documents, PROBLEMS)
+    choices = {row["task_id"] for row in items.code_choice_items(PROBLEMS)}
+    left = [row["prompt"] + row["canonical_solution"] for row in PROBLEMS if row["task_id"] not in choices]
+    assert left and [item["text"] for item in found["apart_code"]] == left
+    monkeypatch.setattr(data.read_set, "__defaults__", (tmp_path,))
+    for name, rows in found.items():
+        data.write_lines(rows, tmp_path / f"{name}.jsonl")
+    samples = data.apart(Letters(), 11, 3)
+    assert list(samples) == ["c4", "code"]
+    heads = [bytes(sample["input_ids"]).decode() for sample in samples["c4"]]
+    assert heads == [f"document {number} " for number in (4, 3, 2)]
+    assert {sample["answer_start"] for rows in samples.values() for sample in rows} == {1}
+    assert len(samples["code"]) == len(left), "fewer than asked: all there are"
 
 
 def test_a_missing_set(tmp_path):

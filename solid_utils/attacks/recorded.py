@@ -38,6 +38,14 @@ class Recorded:
         return torch.cat(rows).to(numbers.device)
 
 
+def together(parts: Iterable[Recorded]) -> Recorded:
+    """Several recordings of different samples as one."""
+    whole = Recorded([])
+    for part in parts:
+        whole.place |= part.place
+    return whole
+
+
 def record(
     folder: Path,
     samples: dict[int, dict],

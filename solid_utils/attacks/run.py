@@ -51,7 +51,7 @@ class AttackRun:
         self.start_name = self.study.start(model, run)
         self.labels = self._labels()
         self.samples, self.validation = self._queried()
-        self.evaluation = self._samples("evaluation", self.budget.evaluation.samples)
+        self.evaluation = data.held_out(self.tokenizer, self.budget.length, self.budget.evaluation)
         self.before, self.replaced = self._before(), self._replaced()
         adapted = self.recipe.method == "lora"
         self.adapters = lora.size(self.victim, self.secured, self.recipe.rank) if adapted else 0
@@ -198,10 +198,11 @@ class AttackRun:
         return Scored(**self.state.cached(f"end-{seed}", lambda: asdict(self.scores(self.replica(seed)))))
 
     def scores(self, replica: torch.nn.Module) -> Scored:
-        """Fidelity on the evaluation set and all benchmarks."""
+        """Fidelity on held-out prompts and texts, and all benchmarks."""
+        wanted = self.budget.evaluation
         with models.precision(self.spec):
-            scored = fidelity.fidelity(replica, self.remembered, self.tokenizer, self.evaluation)
-            return scored + published_tasks.run_suite(replica, self.tokenizer, self.study, self.budget.evaluation)
+            scored = fidelity.held_out(replica, self.remembered, self.tokenizer, self.evaluation, wanted)
+            return scored + published_tasks.run_suite(replica, self.tokenizer, self.study, wanted)
 
     def train(self, seed: int) -> list[dict]:
         """Train from the start and keep the replica as the tensors that differ from the victim; returns the history.

@@ -1,0 +1,79 @@
+"""How the attack grid's tables are shown, and the sentences that answer its questions with its own numbers."""
+
+import pandas as pd
+
+from solid_utils.wording import percent
+
+SHOWN = {
+    "grid_recipes": {
+        "secured": ("secured", "text"),
+        "attack": ("attack", "text"),
+        "queries": ("queries", "count"),
+        "recipe": ("recipe", "text"),
+        "agreement": ("after %", "percent"),
+        "recovered": ("recov. %", "percent"),
+        "change": ("change", "percent"),
+        "against": ("against", "text"),
+        "seeds": ("seeds", "count"),
+    },
+    "grid_placement": {
+        "attack": ("attack", "text"),
+        "recipe": ("recipe", "text"),
+        "queries": ("queries", "count"),
+        "sets": ("layers", "count"),
+        "seeds": ("seeds", "count"),
+        "spearman": ("Spearman, DD and recovered", "number"),
+        "least": ("least from", "text"),
+        "least_recovered": ("recov. %", "percent"),
+        "most": ("most from", "text"),
+        "most_recovered": ("of that %", "percent"),
+    },
+    "grid_cells": {
+        "groups": ("asked by", "text"),
+        "attack": ("attack", "text"),
+        "recipe": ("recipe", "text"),
+        "secured": ("secured", "text"),
+        "planned": ("planned", "count"),
+        "run": ("run", "count"),
+        "not_reached": ("not reached", "count"),
+        "most_queries": ("most queries", "count"),
+    },
+}
+
+
+def read_cells(rows: pd.DataFrame) -> str:
+    run, planned = rows["run"].sum(), rows["planned"].sum()
+    return f"{run} of {planned} planned cells ran; what the other {planned - run} would show is not known."
+
+
+def read_recipes(rows: pd.DataFrame) -> str:
+    """The ends, then what each part does alone, from either end, at the budget with most recipes."""
+    size = rows.groupby(["secured", "attack", "queries"])["recipe"].transform("size")
+    rows = rows[size == size.max()].drop_duplicates("recipe").set_index("recipe")
+    where = f"{rows['attack'].iloc[0]} on {rows['secured'].iloc[0]} with {rows['queries'].iloc[0]} queries"
+    told = [f"{name} {percent(rows.loc[name, 'recovered'])}" for name in ("ours", "paper") if name in rows.index]
+    parts = [_parts(rows, "paper_", "ours with the paper's"), _parts(rows, "our_", "the paper's with our")]
+    return "; ".join([f"recovered by {where}: {', '.join(told)}", *filter(None, parts)]) + "."
+
+
+def _parts(rows: pd.DataFrame, prefix: str, lead: str) -> str:
+    """Changes of one part at a time, the largest first."""
+    alone = rows[rows.index.str.startswith(prefix)].dropna(subset="change")
+    alone = alone.sort_values("change", key=abs, ascending=False, kind="stable")
+    told = [f"{name.removeprefix(prefix)} {100 * change:+.1f}" for name, change in alone["change"].items()]
+    return f"{lead} {', '.join(told)} points: the {told[0].split()[0]} moves most" if told else ""
+
+
+def read_placement(rows: pd.DataFrame) -> str:
+    """Each attack at its largest budget."""
+    found = []
+    for attack, mine in rows.groupby("attack", sort=False):
+        row = mine.sort_values("queries", kind="stable").iloc[-1]
+        low, high = row["spearman_low"], row["spearman_high"]
+        known = "undefined" if pd.isna(row["spearman"]) else f"{row['spearman']:.2f}"
+        known += "" if pd.isna(low) else f" [{low:.2f}, {high:.2f}]"
+        found.append(f"{attack} with {row['queries']:.0f} queries {known} over {row['sets']} layers")
+    return f"Spearman's correlation of DD with the recovered share: {'; '.join(found)} (95 % over layers)."
+
+
+READINGS = {"grid_cells": read_cells, "grid_recipes": read_recipes, "grid_placement": read_placement}

@@ -1,0 +1,202 @@
+"""The attack grid: a listed set of attack runs, each with its own budget, cheapest first, on a CPU over hours.
+
+python -m solid_utils.grid [MODEL ...]            run what is missing, for the study's models if none is named
+python -m solid_utils.grid --list                 the plan: which cells exist, minutes of the others
+python -m solid_utils.grid --minutes 30           start no cell after half an hour
+python -m solid_utils.grid --only depth recipe    cells of these groups (params.yaml, grid.groups)
+
+Scores of a cell lie in reference/MACHINE/grid/MODEL/CELL.csv, whole as soon as it ends, beside plan.csv, which lists
+all that were planned. They are no output of a DVC stage: that would take hours, and it would delete them before each
+run. A cell that is there is skipped; delete its file to run it again. A killed cell goes on from its checkpoint.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from solid_utils import data, errors, fidelity, grid_plan, machine, models, params, schema
+from solid_utils.attacks import oracle, part, recorded, view
+from solid_utils.attacks.run import AttackRun, described
+from solid_utils.grid_plan import Cell
+from solid_utils.results import REFERENCE
+from solid_utils.scored import Scored
+from solid_utils.secured import secured_set
+from solid_utils.state import FOLDER, State
+
+BLOCK = 400  # queries recorded together; a longer run begins with a shorter one's blocks
+ROOM = 2e9  # bytes of the victim's logits on the held-out samples, kept over all cells
+EFFICIENCY = 0.5  # of the fastest matrix product, for a machine on which no cell has run yet
+TIMES = Path("build/grid")  # seconds of cells that ran; never part of the results
+
+
+class CellRun(AttackRun):
+    """One cell: an attack run scored by fidelity alone, which shares recordings and its start with other cells.
+
+    Nothing is chosen by validation, so no query goes into it.
+    """
+
+    def __init__(self, model: str, cell: Cell, study: params.Params, remembered: fidelity.Remembered):
+        super().__init__(model, cell.name, cell.study(study))
+        self.validation, self.remembered = [], remembered
+        settings = {"model": self.spec, "revision": self.revision, "names": self.secured.names}
+        settings |= {"evaluation": self.budget.evaluation}
+        name = f"{described(self.secured)}-{self.budget.attack.start}".replace(" ", "_")
+        self.shared = State(f"{model}/grid/{name}", settings)
+
+    def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
+        """Nothing: a cell ends with its schedule."""
+        return {}
+
+    def blocks(self, what: str) -> Iterator[tuple[Path, dict[int, dict]]]:
+        """Samples by number in blocks, each with the folder of its recording."""
+        folder = self.shared.folder / f"{what}-{self.recipe.length or self.budget.length}"
+        for first in range(0, len(self.samples), BLOCK):
+            block = dict(list(enumerate(self.samples))[first : first + BLOCK])
+            yield folder / f"{first}-{first + len(block)}", block
+
+    def answers(self) -> recorded.Recorded:
+        """What leaves the secured part, asked once for all cells of this set."""
+        asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id)
+        with models.precision(self.spec):
+            blocks = self.blocks("answers")
+            return recorded.together(recorded.answered(asked, block, folder) for folder, block in blocks)
+
+    def entered(self, attacker: torch.nn.Module) -> recorded.Recorded | None:
+        """What enters the secured part, computed once for all cells of this set."""
+        if not self.seen.first:
+            return None
+        pad_id, blocks = self.tokenizer.pad_token_id, self.blocks("entered")
+        return recorded.together(part.entered(attacker, self.seen, block, folder, pad_id) for folder, block in blocks)
+
+    def start_scores(self, seed: int) -> Scored:
+        """Scores of the start, shared by every cell of this set and seed."""
+        return Scored(**self.shared.cached(f"start-{seed}", lambda: asdict(self.scores(self.start(seed)))))
+
+    def scores(self, replica: torch.nn.Module) -> Scored:
+        """Fidelity on held-out prompts and texts; no benchmarks."""
+        with models.precision(self.spec):
+            wanted = self.budget.evaluation
+            return fidelity.held_out(replica, self.remembered, self.tokenizer, self.evaluation, wanted)
+
+    def row(self, seed: int, steps: int) -> dict:
+        """As of any attack run; the recipe says how queries and steps go together."""
+        row = super().row(seed, steps)
+        return row | {"recipe": f"{row['recipe']}, {self.recipe.epochs:g} epochs"}
+
+    def outcome(self, seed: int) -> Scored:
+        """Train, and score start and end."""
+        self.train(seed)
+        steps = self.recipe.total_steps(len(self.samples))
+        start = self.start_scores(seed).of(self.row(seed, 0))
+        return start + self.end_scores(seed).of(self.row(seed, steps))
+
+
+class Grid:
+    """All cells of one model: what each costs, which have run, and running the rest."""
+
+    def __init__(self, model: str, study: params.Params, only: list[str] | None = None):
+        self.model, self.study, self.spec = model, study, study.model(model)
+        torch.set_num_threads(study.threads)
+        self.folder = REFERENCE / machine.slug(machine.describe(study.threads)) / "grid" / model
+        self.victim = models.load_victim(model, self.spec)[0]
+        self.remembered = fidelity.Remembered(lambda: self.victim, ROOM)
+        self.times = TIMES / f"{model}.json"
+        self.seconds: dict[str, float] = json.loads(self.times.read_text()) if self.times.exists() else {}
+        chosen = dict.fromkeys(cell for found in grid_plan.cells(study.grid, only).values() for cell in found)
+        self.work = {cell: self.flops(cell) for cell in chosen}
+        self.cells = sorted(chosen, key=lambda cell: (study.grid.seeds.index(cell.seed), self.work[cell]))
+
+    def flops(self, cell: Cell) -> float:
+        """Of a whole cell, roughly, to foretell its time: recording, training, scoring its start and its end."""
+        study, secured = cell.study(self.study), secured_set(self.victim, cell.secured)
+        recipe, budget = study.recipe(self.model, cell.name), study.budgets(self.model)
+        below, tokens = view.view(self.victim, secured).below, cell.queries * (recipe.length or budget.length)
+        trained = secured.parameters if cell.attack == "sem" else secured.total
+        recorded_once = 2 * below + 2 * (below + secured.parameters) if cell.attack == "sem" else 0
+        apart = budget.evaluation.apart
+        held_out = budget.evaluation.samples * budget.length + len(data.APART) * apart.texts * apart.length
+        return tokens * (6 * recipe.epochs * trained + recorded_once) + 2 * 2 * secured.total * held_out
+
+    @cached_property
+    def peak(self) -> float:
+        """FLOP/s that a cell may reach on this machine."""
+        dtype = torch.bfloat16 if self.spec.autocast else torch.float32
+        return EFFICIENCY * machine.matmul_rate(dtype, machine.device())
+
+    def minutes(self, cell: Cell) -> float:
+        """Foreseen from the pace of cells that ran: of this attack on this set, else of this attack, else the peak."""
+        ran = [one for one in self.cells if one.name in self.seconds and one.attack == cell.attack]
+        alike = [one for one in ran if one.secured == cell.secured] or ran
+        seconds = sum(self.seconds[one.name] for one in alike)
+        pace = sum(self.work[one] for one in alike) / seconds if alike else self.peak
+        return self.work[cell] / pace / 60
+
+    def path(self, cell: Cell) -> Path:
+        return grid_plan.cell_path(self.folder, cell)
+
+    def listing(self) -> str:
+        """The plan, a line a cell in the order of running."""
+        open_cells = [cell for cell in self.cells if not self.path(cell).exists()]
+        foreseen = {cell: self.minutes(cell) for cell in open_cells}
+        limit, lines = self.study.grid.minutes, []
+        for cell in self.cells:
+            state = f"{foreseen[cell]:.1f} min" if cell in foreseen else "there"
+            lines.append(f"{cell.name}  {state}{', over the limit' * (foreseen.get(cell, 0) > limit)}")
+        left = [minutes for minutes in foreseen.values() if minutes <= limit]
+        there = f"{len(self.cells) - len(open_cells)} of {len(self.cells)} cells are there"
+        return "\n".join([*lines, f"{self.model}: {there}, {len(left)} to run in {sum(left):.0f} min"])
+
+    def run(self, minutes: float) -> None:
+        """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
+        planned = grid_plan.plan_table(grid_plan.cells(self.study.grid))
+        schema.write(planned, grid_plan.PLAN, self.folder / "plan.csv")
+        begun = time.monotonic()
+        for number, cell in enumerate(self.cells, start=1):
+            if self.path(cell).exists():
+                continue
+            if (spent := (time.monotonic() - begun) / 60) > minutes:
+                print(f"grid: {spent:.1f} min spent; from {cell.name} on nothing was started", flush=True)
+                return
+            told = f"grid: {cell.name} ({number} of {len(self.cells)}): {self.minutes(cell):.1f} min foreseen"
+            if self.minutes(cell) > self.study.grid.minutes:
+                print(f"{told}, over the limit; not run", flush=True)
+                continue
+            print(told, flush=True)
+            self.run_cell(cell)
+        shutil.rmtree(FOLDER / self.model / "grid", ignore_errors=True)
+
+    def run_cell(self, cell: Cell) -> None:
+        """One cell, from its start to its file."""
+        begun = time.monotonic()
+        attack = CellRun(self.model, cell, self.study, self.remembered)
+        schema.write(attack.outcome(cell.seed).rows, schema.SCORES, self.path(cell))
+        attack.state.discard()
+        machine.release_memory()
+        self.seconds[cell.name] = time.monotonic() - begun
+        self.times.parent.mkdir(parents=True, exist_ok=True)
+        self.times.write_text(json.dumps(self.seconds))
+        print(f"grid: {self.path(cell)}: {self.seconds[cell.name] / 60:.1f} min", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the attack grid of params.yaml, the cheapest cells first.")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="names in params.yaml; the study's if none")
+    parser.add_argument("--list", action="store_true", help="print the plan and leave")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many")
+    parser.add_argument("--only", nargs="+", metavar="GROUP", help="groups in params.yaml, grid.groups")
+    chosen, study = parser.parse_args(), params.load()
+    for model in chosen.models or study.study.models:
+        grid = Grid(model, study, chosen.only)
+        print(grid.listing()) if chosen.list else grid.run(chosen.minutes)
+
+
+if __name__ == "__main__":
+    with errors.one_line():
+        main()

@@ -1,0 +1,95 @@
+"""The attack grid's own tables: what ran of the plan, what a recipe's parts do, and how DD goes with placement."""
+
+import pandas as pd
+
+from solid_utils import attack_trends, metrics
+from solid_utils.ratios import EVALUATION
+from solid_utils.results import Results, layers_of
+
+CELLS = ["model", "groups", "attack", "recipe", "secured", "planned", "run", "not_reached", "most_queries"]
+RECIPES = ["model", "secured", "attack", "queries", "recipe", "seeds", "agreement", "recovered", "against", "change"]
+PLACEMENT = [
+    *["model", "attack", "recipe", "queries", "seeds", "sets", "spearman", "spearman_low", "spearman_high"],
+    *["least", "least_recovered", "most", "most_recovered"],
+]
+
+
+def cell_table(results: Results) -> pd.DataFrame:
+    """Cells planned, run and not reached, one row an attack, recipe and secured set; columns CELLS.
+
+    `most_queries`: the largest budget of which all seeds' cells or some ran; nan where none did. What was not reached
+    is unknown: levels of recovery count as not reached with what was spent.
+    """
+    ran = set(results.grid[["model", "cell"]].itertuples(index=False, name=None))
+    there = [pair in ran for pair in results.planned[["model", "cell"]].itertuples(index=False, name=None)]
+    plan, rows = results.planned.assign(there=there), []
+    for (model, *what), found in plan.groupby(["model", "attack", "recipe", "secured"], sort=False):
+        groups, cells = ", ".join(found["group"].unique()), found.drop_duplicates("cell")
+        done = cells[cells["there"]]
+        rows.append([model, groups, *what, len(cells), len(done), len(cells) - len(done), done["queries"].max()])
+    return pd.DataFrame(rows, columns=CELLS)
+
+
+def ended(results: Results) -> pd.DataFrame:
+    """One row a cell that ran: model, cell, secured, attack, recipe (its name), queries (the plan's), seed, steps,
+    agreement and recovered share on held-out prompts of the attack's kind."""
+    rows = results.grid[(results.grid["metric"] == "agreement") & (results.grid["benchmark"] == EVALUATION)]
+    keys = ["model", "cell"]
+    start = rows[rows["steps"] == 0].set_index(keys)["value"].astype(float).rename("start")
+    end = rows[rows["steps"] > 0].set_index(keys)[["steps", "value"]].rename(columns={"value": "agreement"})
+    scores = end.astype({"agreement": float}).join(start).reset_index()
+    scores["recovered"] = metrics.recovered_share(scores["agreement"], scores["start"])
+    return results.planned.drop(columns="group").drop_duplicates(keys).merge(scores, on=keys)
+
+
+def recipe_table(results: Results) -> pd.DataFrame:
+    """Means over seeds where several recipes spent the same queries on the same set; columns RECIPES.
+
+    `change`: recovered share less that of the recipe named in `against`, from which it differs in one thing only:
+    "paper_X" is ours with the paper's X, "our_X" the paper's with ours (params.yaml, grid.recipes).
+    """
+    keys, tables = ["model", "secured", "attack", "queries"], [pd.DataFrame(columns=RECIPES)]
+    for _, cells in ended(results).groupby(keys, sort=False):
+        means = cells.groupby([*keys, "recipe"], sort=False, as_index=False).agg(
+            seeds=("seed", "nunique"), agreement=("agreement", "mean"), recovered=("recovered", "mean")
+        )
+        known = means.set_index("recipe")["recovered"]
+        means["against"] = means["recipe"].map(_base)
+        means["change"] = means["recovered"] - means["against"].map(known)
+        tables += [means] if len(means) > 1 else []
+    return pd.concat(tables[1:] or tables, ignore_index=True)[RECIPES]
+
+
+def _base(recipe: str) -> str | None:
+    bases = {"paper": "ours", "our": "paper"}
+    return bases.get(recipe.split("_")[0]) if recipe != "ours" else None
+
+
+def placement_table(results: Results, difficulty: pd.DataFrame) -> pd.DataFrame:
+    """How DD goes with the recovered share over single layers at equal budget; columns PLACEMENT.
+
+    One row an attack, recipe and budget, over the layers at which all its seeds ran: Spearman's correlation (paper
+    Figures 9 and 10, Table 11) with its 95 % interval over layers, the layers that gave least and most. `difficulty`
+    has one row a model and secured set. Below 0: the more difficult the layer, the less was recovered.
+    """
+    cells = ended(results)
+    single = cells[cells["secured"].map(layers_of).map(len) == 1]
+    rows = []
+    for key, found in single.groupby(["model", "attack", "recipe", "queries"], sort=False):
+        seeds = found["seed"].nunique()
+        whole = found.groupby("secured", sort=False).filter(lambda one, most=seeds: len(one) == most)
+        sets = whole.groupby(["model", "secured"], sort=False, as_index=False)["recovered"].mean()
+        sets = sets.merge(difficulty[["model", "secured", "dd"]], on=["model", "secured"])
+        if len(sets) > 1:
+            rows.append([*key, seeds, len(sets), *_spearman(sets), *_ends(sets)])
+    return pd.DataFrame(rows, columns=PLACEMENT)
+
+
+def _spearman(sets: pd.DataFrame) -> tuple[float, float, float]:
+    found = metrics.spearman(sets["dd"].astype(float), sets["recovered"])
+    return found, *attack_trends.interval(found, len(sets), 1 + found**2 / 2)
+
+
+def _ends(sets: pd.DataFrame) -> list:
+    least, most = sets.loc[sets["recovered"].idxmin()], sets.loc[sets["recovered"].idxmax()]
+    return [least["secured"], least["recovered"], most["secured"], most["recovered"]]

@@ -1,0 +1,232 @@
+"""The attack grid: what is planned and in which order, a cell on a tiny model, killed and resumed, in the tables."""
+
+import dataclasses
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from solid_utils import attack_cost, data, grid, grid_plan, models, params, results, schema, tables, training
+from solid_utils.attacks.run import AttackRun
+from solid_utils.errors import StudyError
+from solid_utils.report import Report
+from tests.synthetic import fidelity, run_columns, write_study
+
+GRID = {
+    "tier": "tiny",
+    "minutes": 40,
+    "seeds": [42, 7],
+    "evaluation": {},
+    "recipes": {"ours": {"epochs": 2}, "paper": {"epochs": 2, "loss": "mse"}},
+    "groups": {
+        "depth": {"secured": ["layers 0-1", "layers 0"], "attack": "sem", "recipes": ["ours"], "queries": [8, 16]},
+        "recipe": {"secured": ["layers 0"], "attack": "sem", "recipes": ["ours", "paper"], "queries": [16]},
+        "late": {"secured": ["layers 2"], "attack": "sem", "recipes": ["ours"], "queries": [8]},
+    },
+}
+FIRST = grid_plan.Cell("layers 0", "sem", "ours", 8, 42)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A checkout with a tiny victim and made-up sets."""
+    folder, stream = tmp_path_factory.mktemp("grid"), random.Random(0)
+    raw = yaml.safe_load(Path("params.yaml").read_text()) | {"threads": 1, "grid": GRID}
+    raw["study"]["models"] = ["tiny"]
+    (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    words = ["the", "cat", "of", "a", "red", "house", "sat", "on", "some", "green", "hill", "and", "sang"]
+    for name in ("attack", "validation", "evaluation", "apart_c4", "apart_code"):
+        texts = [" ".join(stream.choices(words, k=40)) for _ in range(40)]
+        items = [
+            {"id": f"{name}-{n}", "source": "alpaca", "prompt": text, "answer": text[:30], "text": text}
+            for n, text in enumerate(texts)
+        ]
+        data.write_lines(items, folder / "build/sets" / f"{name}.jsonl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        models.materialise("tiny", params.load().model("tiny"))
+    return folder
+
+
+@pytest.fixture
+def checkout(folder, monkeypatch) -> Path:
+    """The checkout with nothing run in it."""
+    monkeypatch.chdir(folder)
+    for name in ("build/state", "build/grid", "reference"):
+        shutil.rmtree(name, ignore_errors=True)
+    return folder
+
+
+def test_each_cell_once_the_first_seeds_first_and_the_cheapest_of_them(checkout):
+    cells = grid.Grid("tiny", params.load()).cells
+    assert len(cells) == len(set(cells)) == 2 * (4 + 1 + 1), "layers 0 by ours with 16 queries stands in two groups"
+    assert [cell.seed for cell in cells] == [42] * 6 + [7] * 6
+    names = [cell.name for cell in cells]
+    assert names[0] == "sem-layers_0-ours-8-42"
+    assert names.index("sem-layers_0-1-ours-8-42") < names.index("sem-layers_0-1-ours-16-42")
+    assert names.index("sem-layers_0-ours-16-42") < names.index("sem-layers_0-1-ours-16-42")
+
+
+def test_a_cell_is_an_attack_with_its_own_budget():
+    study = params.load()
+    cell = grid_plan.Cell("layers 0", "sem", "paper", 6400, 20)
+    mine = cell.study(study)
+    recipe, usual = mine.recipe("smollm2-135m", cell.name), study.budgets("smollm2-135m").attack.sem
+    assert (recipe.queries, recipe.batch, recipe.loss, recipe.length) == (6400, 32, "mse", usual.length)
+    assert recipe.total_steps(6400) == 4 * 6400 // 32
+    assert mine.budgets("smollm2-135m").attack.seeds == [20] and mine.tier == "full"
+    assert study.tier != "full", "the study itself is as it was"
+
+
+def test_equal_tokens_under_every_recipe_of_the_shipped_grid():
+    study = params.load()
+    for cells in grid_plan.cells(study.grid).values():
+        found = [(one, one.study(study).recipe("smollm2-135m", one.name)) for one in cells if one.attack == "sem"]
+        tokens = {(cell.queries, recipe.total_steps(cell.queries) * recipe.batch) for cell, recipe in found}
+        assert len(tokens) == len({queries for queries, _ in tokens})
+
+
+def test_unknown_groups_and_recipes_are_one_line():
+    with pytest.raises(StudyError, match="grid.groups: unknown name 'deep'"):
+        grid_plan.cells(params.load().grid, ["deep"])
+    raw = yaml.safe_load(Path("params.yaml").read_text())
+    raw["grid"]["recipes"]["ours"] = {}
+    with pytest.raises(StudyError, match="recipes.ours: needs epochs"):
+        params.validated(params.Params, raw, "params.yaml")
+
+
+def scores(cell: grid_plan.Cell) -> pd.DataFrame:
+    return schema.read(next(Path("reference").glob(f"*/grid/tiny/{cell.name}.csv")), schema.SCORES)
+
+
+def test_a_cell_runs_end_to_end_and_is_skipped_when_it_is_there(checkout, monkeypatch, capsys):
+    here = grid.Grid("tiny", params.load())
+    for cell in (FIRST, dataclasses.replace(FIRST, secured="layers 2")):
+        here.run_cell(cell)
+        rows = scores(cell)
+        agreement = rows[rows["metric"] == "agreement"]
+        assert set(agreement["benchmark"]) == {"evaluation", "evaluation_c4", "evaluation_code"}
+        assert sorted(set(rows["steps"])) == [0, 2] and set(rows["tier"]) == {"full"}
+        assert rows["queries"].max() == 8, "no validation query"
+        assert rows["recipe"].str.endswith("2 epochs").all()
+    untouched = scores(FIRST)
+    monkeypatch.setattr(grid.Grid, "run_cell", lambda self, cell: print(f"ran {cell.name}"))
+    here.run(minutes=float("inf"))
+    told = capsys.readouterr().out
+    assert f"ran {FIRST.name}" not in told and told.count("ran ") == 10
+    pd.testing.assert_frame_equal(scores(FIRST), untouched)
+    assert "2 of 12 cells are there, 10 to run" in here.listing()
+    here.run(minutes=-1)
+    assert "nothing was started" in capsys.readouterr().out
+
+
+def test_cells_of_one_set_and_seed_score_their_start_once(checkout, monkeypatch):
+    here, scored, score = grid.Grid("tiny", params.load()), [], grid.CellRun.scores
+    monkeypatch.setattr(grid.CellRun, "scores", lambda self, model: scored.append(self.run) or score(self, model))
+    more = dataclasses.replace(FIRST, queries=16)
+    for cell in (FIRST, more):
+        here.run_cell(cell)
+    assert scored == [FIRST.name, FIRST.name, more.name]
+
+
+def test_a_cell_beyond_the_limit_is_not_run(checkout, monkeypatch, capsys):
+    here = grid.Grid("tiny", params.load())
+    here.seconds = {FIRST.name: 60 * 35}
+    monkeypatch.setattr(grid.Grid, "run_cell", lambda self, cell: print(f"ran {cell.name}"))
+    here.run(minutes=float("inf"))
+    told = capsys.readouterr().out
+    assert f"ran {FIRST.name}" in told and "over the limit; not run" in told
+    assert len(pd.read_csv(here.folder / "plan.csv")) == 2 * (4 + 2 + 1)
+
+
+def test_killed_before_its_scores_a_cell_trains_no_second_time(checkout, monkeypatch):
+    grid.Grid("tiny", params.load()).run_cell(FIRST)
+    whole = scores(FIRST)
+    shutil.rmtree("reference")
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(AttackRun, "end_scores", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        grid.Grid("tiny", params.load()).run_cell(FIRST)
+    assert not list(Path("reference").glob("*/grid/tiny/*.csv"))
+    monkeypatch.setattr(training, "train", lambda *_: pytest.fail("it was trained before"))
+    grid.Grid("tiny", params.load()).run_cell(FIRST)
+    pd.testing.assert_frame_equal(scores(FIRST), whole)
+
+
+def write_cell(folder: Path, recipe: str, secured: str, queries: int, agreement: float, seed: int = 42) -> None:
+    name = f"sem-{secured.replace(' ', '_')}-{recipe}-{queries}-{seed}"
+    run = run_columns("toy", secured, secured, "sem", 16, queries // 4, "full")
+    run |= {"recipe": f"{recipe}, 4 epochs", "seed": seed, "queries": queries, "tokens": 100 * queries}
+    start = run | {"steps": 0, "queries": 0, "tokens": 0}
+    rows = [start | one for one in fidelity(0.1)] + [run | one for one in fidelity(agreement)]
+    schema.write(rows, schema.SCORES, folder / f"{name}.csv")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory) -> Report:
+    """A results folder with a grid beside it: two points on each of four layers, three recipes on the first."""
+    root = write_study(tmp_path_factory.mktemp("study"), items=False)
+    folder = root / "grid" / "toy"
+    for number, end in enumerate((0.30, 0.46, 0.64, 0.91)):  # DD 11.0, 6.5, 5.5, 3.0
+        for queries, more in ((400, 0.0), (800, 0.05)):
+            write_cell(folder, "ours", f"layers {number}", queries, end + more)
+    write_cell(folder, "paper", "layers 0", 800, 0.19)
+    write_cell(folder, "paper_rate", "layers 0", 800, 0.28)
+    places = [f"layers {number}" for number in range(5)]
+    settings = {"attack": "sem", "queries": [400, 800]}
+    groups = {
+        "placement": params.GridGroup(secured=places, recipes=["ours"], **settings),
+        "recipe": params.GridGroup(secured=places[:1], recipes=["ours", "paper", "paper_rate"], **settings),
+    }
+    planned = grid_plan.cells(params.load().grid.model_copy(update={"groups": groups, "seeds": [42]}))
+    schema.write(grid_plan.plan_table(planned), grid_plan.PLAN, folder / "plan.csv")
+    return Report(root)
+
+
+def test_cells_are_points_of_the_cost_table(study):
+    points = study.tables["attack_points"]
+    mine = points[points["secured"] == "layers 3"]
+    assert mine["steps"].tolist() == [0, 100, 200] and mine["start_agreement"].unique().tolist() == [0.1]
+    costs = attack_cost.costs(mine).set_index("level")
+    assert costs.loc[0.8, "queries"] == 400 and not costs.loc[0.8, "censored"], "0.90 and 0.96 recovered, twice past it"
+    table = study.tables["attack_cost"]
+    reached = table[(table["secured"] == "layers 3") & (table["measure"] == "queries")].set_index("level")
+    assert reached.loc[0.5, "cost"] == 400
+    bare = tables.make(dataclasses.replace(study.results, grid=study.results.grid.iloc[:0]))
+    assert len(bare["attack_points"]) == len(points) - 4 * 3 - 2 * 2
+
+
+def test_what_was_not_reached_says_so(study):
+    cells = study.tables["grid_cells"].set_index(["secured", "recipe"])
+    assert cells.loc[("layers 4", "ours"), ["planned", "run", "not_reached"]].tolist() == [2, 0, 2]
+    assert cells.loc[("layers 0", "paper"), ["planned", "run", "not_reached"]].tolist() == [2, 1, 1]
+    assert cells.loc[("layers 0", "ours"), "groups"] == "placement, recipe", "its cells count once"
+    assert "10 of 14 planned cells ran" in repr(study.table("grid_cells"))
+
+
+def test_which_part_of_the_recipe_matters(study):
+    table = study.tables["grid_recipes"].set_index("recipe")
+    assert table.loc["paper", "change"] == pytest.approx((0.19 - 0.35) / 0.9)
+    assert table.loc["paper_rate", "change"] == pytest.approx((0.28 - 0.35) / 0.9)
+    told = repr(study.table("grid_recipes"))
+    assert "ours 27.8 %, paper 10.0 %" in told and "ours with the paper's rate -7.8 points: the rate moves most" in told
+
+
+def test_placement_goes_with_difficulty(study):
+    row = study.tables["grid_placement"].set_index("queries").loc[800]
+    assert row["spearman"] == pytest.approx(-1) and row["sets"] == 4
+    assert (row["least"], row["most"]) == ("layers 0", "layers 3")
+    assert "sem with 800 queries -1.00 over 4 layers" in repr(study.table("grid_placement"))
+
+
+def test_a_grid_elsewhere_is_found_and_other_models_are_left_out(study, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(study.results.folder / "grid", "reference/box/grid")
+    shutil.copytree("reference/box/grid/toy", "reference/box/grid/other")
+    shutil.copytree(study.results.folder / "runs", "results/runs")
+    assert set(results.load(Path("results")).grid["model"]) == {"toy"}
+    assert results.grid_folder(study.results.folder) == study.results.folder / "grid"
+    assert json.loads(results.load(Path("results")).planned.to_json(orient="records"))

@@ -422,6 +422,16 @@ def test_the_printed_tables_fit_a_terminal(study):
     assert max(map(len, display.printed(study.tables).splitlines())) <= display.WIDTH
 
 
+@pytest.mark.parametrize("folder", sorted(path.parent for path in report.REFERENCE.glob("*/tables")), ids=str)
+def test_the_shipped_tables_fit_a_terminal(folder):
+    """Whole: a benchmark that has no room beside the others stands below them."""
+    benchmarks = pd.read_csv(folder / "tables" / "benchmarks.csv")
+    text = display.fitted(display.compact("benchmarks", benchmarks, printed=True))
+    assert max(map(len, text.splitlines())) <= display.WIDTH
+    assert all(text.count(name) == 1 for name in benchmarks["benchmark"].unique())
+    assert text.count("layer0-sem") == text.count("floor") == len(text.split("\n\n"))
+
+
 def test_printing_from_a_build_equals_printing_after_it(study, built):
     assert display.printed(report.read_built(built)) == display.printed(study.tables)
 

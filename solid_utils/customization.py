@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from solid_utils import data, fidelity, lora, models, params, published_tasks, schema, training
+from solid_utils import data, fidelity, lora, models, mt_bench, params, published_tasks, schema, training
 from solid_utils.answers import TOKENS, batches, most_likely, sample_losses
 from solid_utils.attacks.accounting import described, recipe_text
 from solid_utils.attacks.run import deployment_set
@@ -17,6 +17,8 @@ from solid_utils.schema import RESULTS
 from solid_utils.scored import Scored, libraries
 from solid_utils.secured import SecuredSet
 from solid_utils.state import State
+
+PACKAGED = ("math",)  # domains with training data (sets.math_items)
 
 
 def adapted(model: nn.Module, secured: SecuredSet, budget: params.CustomizationBudget) -> tuple[nn.Module, set[str]]:
@@ -51,6 +53,13 @@ def domain_row(source: str, matches: np.ndarray) -> dict:
     }
 
 
+def published_scores(model: nn.Module, tokenizer, study: params.Params, domain: str, limit: int | None) -> Scored:
+    """A domain's benchmarks of the paper's Table 6, and MT-Bench where a judge is set, as customization scores."""
+    scored = published_tasks.run_domain(model, tokenizer, study, domain, limit)
+    scored += mt_bench.mt_bench(model, tokenizer, study.published, limit)
+    return Scored([row | {"domain": "customization"} for row in scored.rows], scored.items)
+
+
 class CustomizationRun:
     """A customization of one deployment of one model, as `customizations.RUN` in params.yaml describes it."""
 
@@ -61,9 +70,14 @@ class CustomizationRun:
         self.spec, self.budget = self.study.model(model), self.study.budgets(model)
         self.recipe = self.budget.customization
         self.customization = params.pick(self.study.customizations, run, "customizations")
+        domain = self.customization.domain
+        if domain not in PACKAGED:
+            raise StudyError(
+                f"customizations.{run}: domain {domain}: its training data come from the hub and are not run here; "
+                f"choose {', '.join(PACKAGED)}"
+            )
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.secured = deployment_set(self.victim, model, self.customization.secured)
-        domain = self.customization.domain
         recipe = self.recipe
         sizes = {"train": recipe.samples, "validation": recipe.validation, "test": recipe.test}
         self.sets = {
@@ -89,12 +103,16 @@ class CustomizationRun:
             }
 
     def before(self) -> Scored:
-        """Scores of the untouched model: exact match on the test problems, and the victim's scores as they stand."""
+        """Scores of the untouched model: exact match on the test problems; the victim's scores as they stand, or with
+        the published suite its scores on the domain's benchmarks.
+        """
         return Scored(**self.state.cached("before", lambda: asdict(self._before())))
 
     def _before(self) -> Scored:
         with models.precision(self.spec):
             scored = self._domain_scores(self.victim)
+            if self.budget.evaluation.suite == "published":
+                return scored + self._published(self.victim)
         folder = RESULTS / self.model / "victim"
         rows = schema.read(folder / "scores.csv", schema.SCORES)[schema.OUTCOME]
         items = schema.read(folder / "items.csv", schema.ITEMS)[["benchmark", "item", "value", "weight"]]
@@ -105,11 +123,20 @@ class CustomizationRun:
         return Scored(**self.state.cached("after", lambda: asdict(self.scores(self.customized()))))
 
     def scores(self, model: nn.Module) -> Scored:
-        """Exact match on the test problems, by kind; fidelity to the victim and benchmarks show what was forgotten."""
+        """Exact match on the test problems, by kind; fidelity to the victim and benchmarks show what was forgotten.
+
+        With the published suite the benchmarks are the domain's, as in the paper (B.5).
+        """
         with models.precision(self.spec):
             scored = self._domain_scores(model)
             scored += fidelity.held_out(model, self.victim, self.tokenizer, self.evaluation, self.budget.evaluation)
+            if self.budget.evaluation.suite == "published":
+                return scored + self._published(model)
             return scored + published_tasks.run_suite(model, self.tokenizer, self.study, self.budget.evaluation)
+
+    def _published(self, model: nn.Module) -> Scored:
+        limit = self.budget.evaluation.limit
+        return published_scores(model, self.tokenizer, self.study, self.customization.domain, limit)
 
     def _domain_scores(self, model: nn.Module) -> Scored:
         samples = self.sets["test"]

@@ -309,9 +309,20 @@ def printed(made: dict[str, pd.DataFrame]) -> str:
         blocks.append("\n".join(filled(line, indent) for line, indent in zip(lines, (2, 9, 9), strict=True)))
     for name in ("claims", "attacks", "fidelity", "benchmarks", "search", "customization"):
         if not made[name].empty:
-            grid = "" if name == "claims" else f"{name}\n{grid_of(compact(name, made[name], printed=True))}\n"
+            grid = "" if name == "claims" else f"{name}\n{fitted(compact(name, made[name], printed=True))}\n"
             blocks.append(grid + filled(sentence(name, made[name])))
     return "\n\n".join(blocks)
+
+
+def fitted(shown: pd.DataFrame) -> str:
+    """A grid of WIDTH columns; what does not fit stands below, under the model and the run again."""
+    keys = [name for name in shown.columns if name in ("model", "run")] or [shown.columns[0]]
+    parts = [[]]
+    for name in shown.columns.difference(keys, sort=False):
+        if parts[-1] and max(map(len, grid_of(shown[[*keys, *parts[-1], name]]).splitlines())) > WIDTH:
+            parts.append([])
+        parts[-1].append(name)
+    return "\n\n".join(grid_of(shown[keys + part]) for part in parts)
 
 
 def grid_of(shown: pd.DataFrame) -> str:

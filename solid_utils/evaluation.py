@@ -23,6 +23,7 @@ from solid_utils.benchmarks import BENCHMARKS, RUNS_CODE, TASKS
 from solid_utils.errors import StudyError
 from solid_utils.forward import TOKEN_BUDGET
 from solid_utils.lean import LeanLM
+from solid_utils.metrics import constant_answer_floor
 from solid_utils.scored import Scored, libraries
 
 NAN = float("nan")
@@ -61,8 +62,8 @@ class Benchmark:
 def score(model, tokenizer, suite: Sequence[Benchmark], limit: int | None = None) -> Scored:
     """Score a model on a suite in one lm-eval call. One row a benchmark, with the items behind it.
 
-    A row: benchmark, domain, shots, metric, value and chance in [0, 1], stderr over items, n items, floor (nan: not
-    measured), task_version, batch (tokens), libraries. `limit` takes the first items of each task. Runs in the
+    A row: benchmark, domain, shots, metric, value and chance in [0, 1], stderr over items, n items, floor (of a
+    constant answer), task_version, batch (tokens), libraries. `limit` takes the first items of each task. Runs in the
     caller's dtype; under autocast, parameters that require gradients are cast once, frozen ones again in every batch.
     """
     tasks = {name: task for benchmark in suite for name, task in benchmark.tasks.items()}
@@ -86,7 +87,7 @@ def _row(benchmark: Benchmark, results: dict, limit: int | None) -> dict:
         "stderr": NAN if "N/A" in stderrs else _stderr(benchmark, [float(error) for error in stderrs], sizes),
         "n": sum(sizes),
         "chance": _mean(benchmark, [_chance(task, limit) for task in tasks], sizes),
-        "floor": NAN,
+        "floor": _floor(benchmark, limit),
         "task_version": str(tasks[0].VERSION),
         "batch": TOKEN_BUDGET,
         "libraries": libraries(),
@@ -128,6 +129,27 @@ def _chance(task: BuiltOnce, limit: int | None) -> float:
         return 0.0
     shares = [1 / len(task.doc_to_choice(document)) for _, document in task.doc_iterator(limit=limit)]
     return sum(shares) / len(shares)
+
+
+def _floor(benchmark: Benchmark, limit: int | None) -> float:
+    """Accuracy of always giving the choice at one place, the best one; nan where answers are free texts, and for F1.
+
+    Tasks that weigh by their items share the place; in others (LegalBench) each has choices, so a best place, of its
+    own. A random replica's score is no part of it: that is the start of the fully secured deployment, see
+    ratios.benchmark_rule.
+    """
+    tasks = list(benchmark.tasks.values())
+    if tasks[0].OUTPUT_TYPE != "multiple_choice" or benchmark.metric not in ("acc", "acc_norm"):
+        return NAN
+    places = [[_right(task, document) for _, document in task.doc_iterator(limit=limit)] for task in tasks]
+    groups = [sum(places, [])] if benchmark.weighed else places
+    return sum(map(constant_answer_floor, groups)) / len(groups)
+
+
+def _right(task: BuiltOnce, document: dict) -> int:
+    """The right choice's place; Winogrande's stands where other tasks have their text."""
+    right = task.doc_to_text(document) if task.multiple_input else task.doc_to_target(document)
+    return right if isinstance(right, int) else task.doc_to_choice(document).index(right)
 
 
 def run_benchmarks(

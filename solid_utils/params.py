@@ -215,7 +215,7 @@ class AttackRun(Section):
 
 class CustomizationRun(Section):
     secured: str
-    domain: Literal["math"]
+    domain: Literal["math", "code", "medical", "law", "finance"]  # the paper's; trained on here: math
 
 
 class Study(Section):

@@ -112,6 +112,13 @@ def run_suite(model, tokenizer, study: params.Params, wanted: params.Evaluation)
     return run_benchmarks(model, tokenizer, data.BENCHMARKS, SUITES[wanted.suite], wanted.limit, study.allow_code)
 
 
+def run_domain(model, tokenizer, study: params.Params, domain: str, limit: int | None) -> Scored:
+    """Score a model on Table 6's benchmarks of a customization's domain ("law"); nothing where all are left out."""
+    rows = tuple(row for row in CUSTOMIZATION if row.domain.lower() == domain)
+    kept = suite(rows, study.published, study.allow_code)
+    return score(model, tokenizer, kept, limit) if kept else Scored()
+
+
 @cache
 def suite(rows: tuple[Published, ...], settings: params.Published, allow_code: bool) -> list[Benchmark]:
     """The benchmarks of a table, once per process.

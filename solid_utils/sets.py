@@ -30,6 +30,7 @@ MMLU_CHOICE = (
     "The following is a multiple choice question, paired with choices. "
     "Answer the question in the format: “Choice:content”."
 )
+STRAIGHT = str.maketrans("‘’“”", "''\"\"")
 
 
 def alpaca_item(row: dict) -> dict:
@@ -58,6 +59,25 @@ def read_mmlu(path: Path) -> list[dict]:
         if row["correct_answer"] != "answer":
             rows.setdefault((row["question"], *(row[f"answer_{letter}"] for letter in "abcd")), row)
     return list(rows.values())
+
+
+def distinct(rows: list[dict]) -> list[dict]:
+    """MMLU rows, each question once: the first that asks it, in their order.
+
+    Two rows ask the same if question and choices, in whatever order, differ in case, blanks, quotes and closing
+    punctuation at most. Signs inside count: Q(sqrt(2) + sqrt(3)) is not Q(sqrt(2) * sqrt(3)).
+    """
+    first = {}
+    for row in rows:
+        choices = sorted(_plain(row[f"answer_{letter}"]) for letter in "abcd")
+        first.setdefault((_plain(row["question"]), *choices), row)
+    return list(first.values())
+
+
+def _plain(text: str) -> str:
+    """Lower case, straight quotes, single blanks, nothing that closes a sentence before a blank or at the end."""
+    words = text.casefold().translate(STRAIGHT).split()
+    return " ".join(word.rstrip(".,:;?!") for word in words if word.strip(".,:;?!"))
 
 
 def read_alpaca(path: Path) -> list[dict]:
@@ -125,7 +145,7 @@ def split(raw: Path, settings: params.Data) -> dict[str, list[dict]]:
     alpaca, mmlu = read_alpaca(raw / "alpaca_en_demo.json"), read_mmlu(raw / "mmlu.jsonl")
     generator.shuffle(alpaca)
     generator.shuffle(mmlu)
-    mmlu = subjects_first(mmlu, 57)
+    mmlu = subjects_first(distinct(mmlu), 57)  # after the shuffle, which so does not depend on what is dropped
     alpaca = draw(
         alpaca, {"validation": settings.validation.alpaca, "evaluation": settings.evaluation.alpaca}, "Alpaca"
     )

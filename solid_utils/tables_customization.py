@@ -14,7 +14,7 @@ KEYS = ["model", "run", "kinds", "benchmark", "metric", "n"]
 
 
 def customization_table(results: Results, draws: Resampled) -> pd.DataFrame:
-    """One row a run and kind of problem; "all" pools a run's kinds, which `kinds` lists.
+    """One row a run and kind of problem; "all" pools a run's kinds of one metric, which `kinds` lists.
 
     The gap's standard error takes the two runs as independent; its interval pairs them by problem.
     """
@@ -34,7 +34,7 @@ def _scores(results: Results) -> pd.DataFrame:
     """Domain scores at the start and the end of each run, of each kind of problem and of all kinds pooled."""
     scores = outcomes(results.customizations)
     scores = scores[scores["domain"] == "customization"].astype({"value": float, "stderr": float})
-    of_run = scores.groupby(["model", "run"])["benchmark"]
+    of_run = scores.groupby(["model", "run", "metric"])["benchmark"]
     scores["kinds"] = of_run.transform(lambda kinds: "+".join(sorted(set(kinds))))
     pooled = [_pool(rows) for _, rows in scores.groupby(["model", "run", "metric", "state"], sort=False)]
     return pd.concat([scores, pd.DataFrame(pooled, columns=scores.columns)], ignore_index=True)

@@ -33,8 +33,35 @@ def test_rows(items, tokenizer):
     assert [rows[name]["shots"] for name in ("hellaswag", "capitals", "sums_2digit")] == [0, 2, 2]
     assert [rows[name]["metric"] for name in ("hellaswag", "mmlu_letter")] == ["acc_norm", "acc"]
     assert rows["capitals"]["n"] == 244
-    assert all(0 <= row["value"] <= 1 and math.isnan(row["floor"]) for row in rows.values())
+    assert all(0 <= row["value"] <= 1 for row in rows.values())
     assert {row["n"] for row in run_benchmarks(byte_llama(0), tokenizer, items, limit=2).rows} == {2}
+
+
+def test_the_floor_is_the_best_constant_answer(items, tokenizer, monkeypatch):
+    """What a model scores that likes the choice at one place best, for the place that suits it."""
+    constants = []
+    for place in range(4):
+
+        def asked_again(_, asked, place=place, **kwargs):
+            """One for the choice at `place`, counted from the last change of context."""
+            scores, before, at = [], None, -1
+            for text in asked:
+                at, before = (at + 1 if text[0][0] == before else 0), text[0][0]
+                scores.append((float(at == place), False))
+            return scores
+
+        monkeypatch.setattr(LeanLM, "_loglikelihood_tokens", asked_again)
+        rows = run_benchmarks(byte_llama(0), tokenizer, items).rows
+        constants.append({row["benchmark"]: row["value"] for row in rows})
+    # Of TruthfulQA not all items have a third choice.
+    labels = [row["mc1_targets"]["labels"].index(1) for row in read_lines(items / "truthfulqa_mc1.jsonl")]
+    for row in rows:
+        if row["chance"]:
+            best = max(values[row["benchmark"]] for values in constants)
+            best = max(map(labels.count, labels)) / 6 if row["benchmark"] == "truthfulqa_mc1" else best
+            assert row["floor"] == pytest.approx(best) and row["floor"] >= row["chance"], row["benchmark"]
+        else:
+            assert math.isnan(row["floor"])
 
 
 def test_scores_equal_lm_evals_own(items, tokenizer, capsys):

@@ -1,5 +1,7 @@
 """The paper's benchmarks on mirrors with hand-made rows: no hub, every one of them asked and scored."""
 
+import math
+
 import mirrors
 import pandas as pd
 import pytest
@@ -128,6 +130,10 @@ def test_right_answers_score_one_and_wrong_ones_zero(security, customization, to
     sizes = {row["benchmark"]: row["n"] for row in scored.rows}
     names = ("PIQA", "SQuADv2_EM", "MMLU", "BBH", "FPB", "LegalBench")
     assert [sizes[name] for name in names] == [9, 6, 57 * 9, 27 * 9, 3, 90]
+    floors = {row["benchmark"]: row["floor"] for row in scored.rows}  # nine rows: right moves over four places, or not
+    assert [floors[name] for name in ("ARC-easy", "OpenBookQA")] == [3 / 9, 3 / 9]
+    assert {floors[name] for name in ("PIQA", "Winogrande", "BoolQ", "MMLU", "LegalBench")} == {1.0}
+    assert all(math.isnan(floors[name]) for name in ("FPB", "GSM8K", "LAMBADA", "SQuADv2_F1"))
     assert all(item["value"] == knows * item["weight"] for item in scored.items)
 
 

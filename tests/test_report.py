@@ -218,6 +218,17 @@ def test_difficulty_table_marks_the_solid_set(study):
     assert list(table[table["kind"] == "single"]["secured"]) == [f"layers {layer}" for layer in range(6)]
 
 
+def test_ratings_are_not_pooled_with_accuracies(study):
+    """MT-Bench's stand in points from 1 to 10, beside the problems that were solved or not."""
+    scores = study.results.customizations
+    rated = scores[scores["benchmark"] == "words"].assign(benchmark="MT-Bench", metric="rating", value=7.0)
+    changed = dataclasses.replace(study.results, customizations=pd.concat([scores, rated], ignore_index=True))
+    table, usual = tables.make(changed)["customization"], study.tables["customization"]
+    same = table[(table["metric"] != "rating")].reset_index(drop=True)
+    pd.testing.assert_frame_equal(same, usual, check_dtype=False)
+    assert row(table, run="solid-math", benchmark="all", metric="rating")["after"] == 7
+
+
 def test_customization_table_pools_problems_and_compares_with_fully_open(study):
     found = row(study.tables["customization"], run="solid-math", benchmark="all")
     assert (found["n"], found["before"], found["after"]) == (100, pytest.approx(0.15), pytest.approx(0.58))
@@ -420,6 +431,16 @@ def test_two_models_get_a_figure_each_and_a_column(folder, tmp_path):
 
 def test_the_printed_tables_fit_a_terminal(study):
     assert max(map(len, display.printed(study.tables).splitlines())) <= display.WIDTH
+
+
+@pytest.mark.parametrize("folder", sorted(path.parent for path in report.REFERENCE.glob("*/tables")), ids=str)
+def test_the_shipped_tables_fit_a_terminal(folder):
+    """Whole: a benchmark that has no room beside the others stands below them."""
+    benchmarks = pd.read_csv(folder / "tables" / "benchmarks.csv")
+    text = display.fitted(display.compact("benchmarks", benchmarks, printed=True))
+    assert max(map(len, text.splitlines())) <= display.WIDTH
+    assert all(text.count(name) == 1 for name in benchmarks["benchmark"].unique())
+    assert text.count("layer0-sem") == text.count("floor") == len(text.split("\n\n"))
 
 
 def test_printing_from_a_build_equals_printing_after_it(study, built):

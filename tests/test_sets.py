@@ -1,6 +1,7 @@
 """Sets are disjoint by item and drawn by one seed, on raw data in the packaged schema."""
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -71,6 +72,34 @@ def test_a_subject_with_too_few_rows_gets_one_line(raw):
 def test_header_rows_duplicates_and_empty_answers_are_dropped(raw):
     assert len(sets.read_mmlu(raw / "mmlu.jsonl")) == 60
     assert len(sets.read_alpaca(raw / "alpaca_en_demo.json")) == 40
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"question": "what  is 7"},
+        {"question": "What is 7 ?"},
+        {"answer_b": "B7.", "answer_c": " c7"},
+        {"answer_a": "d7", "answer_d": "a7", "correct_answer": "A"},
+    ],
+)
+def test_a_question_asked_again_in_other_type_is_dropped(raw, change):
+    rows = sets.read_mmlu(raw / "mmlu.jsonl")
+    again = rows[7] | change
+    assert again not in rows and sets.distinct([*rows, again]) == rows
+    with (raw / "mmlu.jsonl").open("a") as file:
+        file.write(json.dumps(again) + "\n")
+    split = sets.split(raw, SETTINGS)
+    asked = [*split.pop("mmlu_benchmark"), *split.pop("mmlu_more")]
+    questions = [one["question"] for row in asked for one in (row, *row["examples"])]
+    prompts = [item["prompt"] for items in split.values() for item in items]
+    assert len({text for text in [*questions, *prompts] if re.search(r"(?i)what +is +7\b", text)}) == 1
+
+
+@pytest.mark.parametrize("change", [{"question": "What is -7?"}, {"question": "What is 7*?"}, {"answer_a": "+a7"}])
+def test_signs_make_another_question(raw, change):
+    rows = sets.read_mmlu(raw / "mmlu.jsonl")
+    assert len(sets.distinct([*rows, rows[7] | change])) == len(rows) + 1
 
 
 def test_the_split_is_fixed_by_its_seed(raw):

@@ -48,7 +48,7 @@ def folder(tmp_path_factory) -> Path:
         data.write_lines(items, folder / "build/sets" / f"{name}.jsonl")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        models.materialise("tiny", params.load().model("tiny"))
+        models.materialise(models.victim_folder("tiny"), params.load().model("tiny"))
     return folder
 
 

@@ -17,7 +17,8 @@ from tests.conftest import byte_llama
 
 ROOT = Path(__file__).parents[1]
 SEM = {"queries": 24, "epochs": 2, "batch": 8, "length": 48, "warmup_steps": 1, "validate_every": 3}
-BUDGET = {"length": 64, "evaluation": {"samples": 2}, "attack": {"seeds": [42], "validation": 3, "sem": SEM}}
+EVALUATION = {"samples": 2, "apart": {"texts": 2, "length": 32}, "greedy": {"prompts": 2, "new_tokens": 4}}
+BUDGET = {"length": 64, "evaluation": EVALUATION, "attack": {"seeds": [42], "validation": 3, "sem": SEM}}
 MINE = {"source": "folder", "path": "mine", "weights": "bfloat16", "autocast": "bfloat16", "budget": {"paper": BUDGET}}
 
 
@@ -32,15 +33,16 @@ def prepared(tmp_path, monkeypatch, tokenizer):
         monkeypatch.chdir(folder)
         byte_llama(0).save_pretrained("mine")
         tokenizer.save_pretrained("mine")
-        for name, count in (("attack", 24), ("validation", 3), ("evaluation", 2)):
+        for name, count in (("attack", 24), ("validation", 3), ("evaluation", 2), ("apart_c4", 2), ("apart_code", 2)):
             prompts = [f"{name} {number}: " + "what is next? " * (1 + number % 2) for number in range(count)]
-            items = [{"id": prompt, "source": "alpaca", "prompt": prompt, "answer": "nothing"} for prompt in prompts]
+            same = {"source": "alpaca", "answer": "nothing"}
+            items = [same | {"id": prompt, "prompt": prompt, "text": prompt} for prompt in prompts]
             data.write_lines(items, data.SETS / f"{name}.jsonl")
         raw = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"tier": "paper", "threads": 1}
         raw["models"]["mine"] = MINE | {"parallel": {"sem": parallel}}
         raw["study"] |= {"models": ["mine"], "attacks": ["layer0-sem"]}
         Path("params.yaml").write_text(yaml.safe_dump(raw))
-        models.materialise("mine", params.load().model("mine"))
+        models.materialise(models.victim_folder("mine"), params.load().model("mine"))
         return AttackRun("mine", "layer0-sem")
 
     return begin

@@ -59,9 +59,15 @@ def place(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         (folder / "params.yaml").write_text(yaml.safe_dump(raw))
-        for name, count in (("attack", 400), ("validation", 30), ("evaluation", 30)):
+        for name, count in (
+            ("attack", 400),
+            ("validation", 30),
+            ("evaluation", 30),
+            ("apart_c4", 30),
+            ("apart_code", 30),
+        ):
             rows = [
-                {"id": f"{name}-{n}", "source": "alpaca", "prompt": words(n), "answer": words(3 * n)}
+                {"id": f"{name}-{n}", "source": "alpaca", "prompt": words(n), "answer": words(3 * n), "text": words(n)}
                 for n in range(count)
             ]
             data.write_lines(rows, data.SETS / f"{name}.jsonl")

@@ -171,6 +171,8 @@ class Progress(TrainerCallback):
         self.begun = self.told = (time.monotonic(), state.global_step)
 
     def on_step_end(self, args, state, control, **_):
+        # Not below what a step takes: handing that back after each one cost a fifth of the time.
+        machine.release_memory(2 * machine.GROWTH)
         now = time.monotonic()
         if now - self.told[0] > 10 and state.is_world_process_zero:
             pace = (now - self.begun[0]) / (state.global_step - self.begun[1])

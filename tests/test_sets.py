@@ -4,10 +4,11 @@ import json
 import re
 from collections import Counter
 
+import mirrors
 import pytest
-from packaged import PROBLEMS
+from packaged import C4, PROBLEMS, write_raw
 
-from solid_utils import data, items, params, prompts, sets
+from solid_utils import data, fetch, hub_sets, items, params, prompts, sets
 from solid_utils.errors import StudyError
 
 SETTINGS = params.Data(
@@ -212,6 +213,29 @@ def test_texts_apart_are_no_items_of_another_set(tmp_path, monkeypatch):
     assert heads == [f"document {number} " for number in (4, 3, 2)]
     assert {sample["answer_start"] for rows in samples.values() for sample in rows} == {1}
     assert len(samples["code"]) == len(left), "fewer than asked: all there are"
+
+
+def test_where_attack_items_come_from_is_a_setting(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "verify", lambda folder: None)
+    monkeypatch.setattr(hub_sets, "SPARE", 0)
+    (write_raw(raw) / "c4_demo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in C4))
+    tasks = [{"instruction": f"Sing song {n}", "input": "", "output": f"la {n}"} for n in range(60)]
+    asked = [{"question": f"What is {n}?", "subject": "", "choices": [f"{x}{n}" for x in "abcd"]} for n in range(120)]
+    mirror = mirrors.attack_sources(tmp_path / "mirror", tasks, [row | {"answer": 0} for row in asked])
+    revisions = {"squad_v2": "main", "financial_phrasebank": "main"}
+    written = {}
+    for source in ("packaged", "hub"):
+        settings = SETTINGS.model_copy(update={"source": source})
+        published = params.Published(mirror=str(mirror), revisions=revisions, judge=None)
+        sets.write_sets(raw, tmp_path / source, settings, published)
+        files = (path for path in (tmp_path / source).rglob("*") if path.is_file())
+        written[source] = {str(path.relative_to(tmp_path / source)): path.read_text() for path in files}
+    assert written["packaged"].keys() == written["hub"].keys()
+    differ = {name for name, text in written["hub"].items() if text != written["packaged"][name]}
+    assert differ == {"attack.jsonl", "validation.jsonl", "evaluation.jsonl"}
+    assert [written["hub"][name].count("\n") for name in sorted(differ)] == [90, 9, 9]
+    held = re.findall(r'"question": "(What is \d+\?)', written["hub"]["benchmarks/mmlu_5shot.jsonl"])
+    assert held and not any(question in written["hub"][name] for question in held for name in differ)
 
 
 def test_a_missing_set(tmp_path):

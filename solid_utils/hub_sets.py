@@ -5,7 +5,8 @@ Alpaca rows are not 25,500 each, every 751st Alpaca row makes 70, not the 765 or
 meet in the same rows. The counts are kept here; the sets are drawn by one seeded shuffle and are disjoint.
 
 Table 25 goes up to 500,000 samples and does not say of what; the two sources hold 151,844 rows. Where MMLU's are used
-up, they are asked again with their choices in another order; where Alpaca's are, the rest is MMLU.
+up, they are asked again with their choices in another order; where Alpaca's are, the rest is MMLU. Neither source was
+fetched here: how many of their prompts are distinct and short enough is what the stage prints.
 """
 
 import random

@@ -14,14 +14,13 @@ import subprocess
 import numpy as np
 from lm_eval.api.instance import Instance
 
-from solid_utils import params
+from solid_utils import hub, params
 from solid_utils.errors import StudyError
 from solid_utils.forward import TOKEN_BUDGET
 from solid_utils.lean import LeanLM
-from solid_utils.published_tasks import load_data
 from solid_utils.scored import Scored, libraries
 
-REPO, REVISION = "HuggingFaceH4/mt_bench_prompts", "e3a795c5e9a82ee40611c416b8a7786c73198991"
+REPO = "HuggingFaceH4/mt_bench_prompts"
 NEW_TOKENS = 1024  # an answer, as in FastChat
 VERSION = "1.0"
 
@@ -34,7 +33,7 @@ def mt_bench(model, tokenizer, settings: params.Published, limit: int | None = N
     if settings.judge is None:
         print("MT-Bench: skipped, because no judge is set; published.judge in params.yaml names one")
         return Scored()
-    questions = load_data(REPO, REVISION, settings)["train"].to_list()[:limit]
+    questions = hub.load(REPO, settings).to_list()[:limit]
     ratings = judged(conversations(model, tokenizer, questions), settings.judge)
     same = {"benchmark": "MT-Bench"}
     items = [same | {"item": str(n), "value": rating, "weight": 1.0} for n, rating in enumerate(ratings)]

@@ -10,6 +10,8 @@ from solid_utils.errors import StudyError
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
+PACKAGED_ITEMS = 985 + 13_930  # distinct Alpaca and MMLU rows of the pinned packages
+SUBJECTS = 57
 Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip", "public_base"]
 T = TypeVar("T")
 
@@ -246,16 +248,40 @@ class CustomizationSets(Section):
     test: Positive
 
 
+class HubSets(Section):
+    """What hub_sets.py draws; `characters`: the longest prompt that is kept.
+
+    Of 13,132 packaged prompts with at most 1,800 none has 512 tokens, by SmolLM2's or Mistral-7B's tokenizer.
+    """
+
+    attack: Positive
+    validation: Halves
+    evaluation: Halves
+    characters: Positive
+
+
 class Data(Section):
+    source: Literal["packaged", "hub"]
     seed: int
     validation: Halves
     evaluation: Halves
     benchmark: Benchmark
     customization: CustomizationSets
+    hub: HubSets
+
+    def holds(self, name: str) -> int:
+        """Items of the attack, validation or evaluation set, which samples are drawn from."""
+        hub = self.source == "hub"
+        if name != "attack":
+            halves: Halves = getattr(self.hub if hub else self, name)
+            return halves.alpaca + halves.mmlu
+        benchmark = self.benchmark.mmlu + SUBJECTS * (self.benchmark.mmlu_more + self.benchmark.mmlu_examples)
+        left = PACKAGED_ITEMS - benchmark - self.holds("validation") - self.holds("evaluation")
+        return self.hub.attack if hub else left
 
 
 class Revisions(Section):
-    """Of the hub's data sets that could not be pinned in published_tasks.py."""
+    """Of the hub's data sets that could not be pinned in hub.py."""
 
     squad_v2: str
     financial_phrasebank: str
@@ -390,6 +416,26 @@ class Params(Section):
             )
         return start
 
+    def check_counts(self, model: str) -> None:
+        """Raises StudyError where the tier, or an attack run of the study, asks for more samples than the sets hold."""
+        budget, tier = self.budgets(model), f"tiers.{self.tier}"
+        asked = [
+            (f"{tier}.difficulty.samples", budget.difficulty.samples, "evaluation"),
+            (f"{tier}.scan.samples", budget.scan.samples, "evaluation"),
+            (f"{tier}.evaluation.samples", budget.evaluation.samples, "evaluation"),
+            (f"{tier}.attack.validation", budget.attack.validation, "validation"),
+            (f"{tier}.attack.ft.queries", budget.attack.ft.queries, "attack"),
+        ]
+        runs = self.study.attacks
+        asked += [(f"queries of attacks.{run}", self.recipe(model, run).queries, "attack") for run in runs]
+        for key, count, name in asked:
+            if count > (held := self.data.holds(name)):
+                more = f"raise data.hub.{name}" if self.data.source == "hub" else "set data.source: hub"
+                raise StudyError(
+                    f"params.yaml: {key}: {count} asked, the {self.data.source} {name} set holds {held}; "
+                    f"ask for fewer, or {more}"
+                )
+
 
 def load(path: Path | str = "params.yaml") -> Params:
     """Read and validate the parameters. Raises StudyError naming the key, what is wrong, the fix."""
@@ -402,7 +448,7 @@ def load(path: Path | str = "params.yaml") -> Params:
         raise StudyError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     params = validated(Params, raw, str(path))
     for model in params.study.models:
-        params.budgets(model)
+        params.check_counts(model)
         for run in params.study.attacks:
             params.recipe(model, run)
             params.start(model, run)

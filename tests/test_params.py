@@ -26,7 +26,9 @@ def changed(tmp_path, key, value):
 def test_the_shipped_file_is_valid_for_every_model_and_tier(tmp_path):
     study = params.load(SHIPPED)
     for tier in study.tiers:
-        whole = params.load(changed(tmp_path, "tier", tier))
+        path = changed(tmp_path, "data.source", "hub" if tier == "paper" else "packaged")
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"tier": tier}))
+        whole = params.load(path)
         for model in whole.models:
             whole.budgets(model)
             for run in whole.attacks:
@@ -103,6 +105,24 @@ def test_a_runs_recipe_overrides_the_tiers():
             "public_base",
             "models.smollm2-135m.base: missing, and attacks.layer0-sem starts from public_base; name the section",
         ),
+        (
+            "tier",
+            "paper",
+            "tiers.paper.difficulty.samples: 1500 asked, the packaged evaluation set holds 320; ask for fewer, or set "
+            "data.source: hub",
+        ),
+        (
+            "tiers.small.attack.validation",
+            161,
+            "tiers.small.attack.validation: 161 asked, the packaged validation set holds 160; ask for fewer, or set",
+        ),
+        ("tiers.small.attack.ft.queries", 13_581, "ft.queries: 13581 asked, the packaged attack set holds 13580; ask"),
+        (
+            ["attacks", "layer0-sem", "recipe"],
+            {"small": {"queries": 51_000}},
+            "queries of attacks.layer0-sem: 51000 asked, the packaged attack set holds 13580; ask",
+        ),
+        ("data.source", "hugging", "data.source: Input should be 'packaged' or 'hub', given 'hugging'"),
         ("models.tiny.base", "tini", "models.tiny.base: unknown name 'tini'; choose one of"),
     ],
 )
@@ -110,6 +130,21 @@ def test_mistakes_get_one_line_with_the_key(tmp_path, key, value, complaint):
     with pytest.raises(StudyError) as caught:
         params.load(changed(tmp_path, key, value))
     assert complaint in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_hubs_sets_hold_what_the_papers_tier_asks(tmp_path):
+    hub = changed(tmp_path, "data.source", "hub")
+    raw = yaml.safe_load(hub.read_text()) | {"tier": "paper"}
+    hub.write_text(yaml.safe_dump(raw))
+    study = params.load(hub)
+    assert [study.data.holds(name) for name in ("attack", "validation", "evaluation")] == [51_000, 1516, 1516]
+    raw["models"]["smollm2-135m"]["budget"] = {"paper": {"attack": {"ft": {"queries": 500_000}}}}  # Table 25
+    hub.write_text(yaml.safe_dump(raw))
+    with pytest.raises(StudyError, match="500000 asked, the hub attack set holds 51000; .* or raise data.hub.attack"):
+        params.load(hub)
+    raw["data"]["hub"]["attack"] = 500_000
+    hub.write_text(yaml.safe_dump(raw))
+    assert params.load(hub).data.holds("attack") == 500_000
 
 
 def test_a_missing_file_gets_one_line(tmp_path):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from conftest import byte_llama
 
-from solid_utils import evaluation, paper, params, published_tasks, sandbox, schema
+from solid_utils import evaluation, hub, paper, params, published_tasks, sandbox, schema
 from solid_utils.errors import StudyError
 from solid_utils.lean import LeanLM
 from solid_utils.published_tasks import CUSTOMIZATION, SECURITY, suite
@@ -194,11 +194,12 @@ def test_every_data_set_has_a_revision(monkeypatch):
         raise ConnectionError("no hub")
 
     monkeypatch.setattr("datasets.load_dataset", load)
-    hub = params.Published(mirror=None, revisions={"squad_v2": "a", "financial_phrasebank": "b"}, judge=None)
+    settings = params.Published(mirror=None, revisions={"squad_v2": "a", "financial_phrasebank": "b"}, judge=None)
     for row in (*SECURITY, *CUSTOMIZATION):
         with pytest.raises(StudyError, match="no hub"):
-            suite((row,), hub, allow_code=True)
+            suite((row,), settings, allow_code=True)
     assert asked.keys() == mirrors.MAKERS.keys() - {"HuggingFaceH4/mt_bench_prompts"}
+    assert all(len(revision) == 40 for revision in hub.REVISIONS.values())
     named = {repo: asked.pop(repo) for repo in ("lighteval/squad_v2", "takala/financial_phrasebank")}
     assert list(named.values()) == ["a", "b"]
-    assert all(len(revision) == 40 for revision in asked.values())
+    assert all(revision == hub.REVISIONS[repo] for repo, revision in asked.items())

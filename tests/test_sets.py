@@ -4,18 +4,26 @@ import json
 import re
 from collections import Counter
 
+import mirrors
 import pytest
-from packaged import PROBLEMS
+from packaged import C4, PROBLEMS, write_raw
 
-from solid_utils import data, items, params, sets
+from solid_utils import data, fetch, hub_sets, items, params, prompts, sets
 from solid_utils.errors import StudyError
 
 SETTINGS = params.Data(
+    source="packaged",
     seed=42,
     validation={"alpaca": 5, "mmlu": 5},
     evaluation={"alpaca": 7, "mmlu": 7},
     benchmark={"mmlu": 6, "mmlu_more": 3, "mmlu_examples": 2, "c4": 3},
     customization={"train": 30, "validation": 6, "test": 6},
+    hub={
+        "attack": 90,
+        "validation": {"alpaca": 5, "mmlu": 4},
+        "evaluation": {"alpaca": 5, "mmlu": 4},
+        "characters": 600,
+    },
 )
 
 
@@ -41,11 +49,18 @@ def test_no_item_stands_in_two_sets(raw):
     examples = {example["question"] for row in rows for example in row["examples"]}
     questions = Counter(row["question"] for row in rows) + Counter(examples)
     assert (len(rows), len(examples), max(questions.values())) == (6 + 3 * 3, 3 * 2, 1)
-    prompts = Counter(item["prompt"] for items in split.values() for item in items)
-    assert max(prompts.values()) == 1
-    assert not any(f"{question}\n" in prompt for prompt in prompts for question in questions)
+    asked = Counter(item["prompt"] for items in split.values() for item in items)
+    assert max(asked.values()) == 1
+    assert not any(f"{question}\n" in prompt for prompt in asked for question in questions)
     counts = {name: len(items) for name, items in split.items()}
     assert counts == {"attack": 28 + 42 - 3 * 5, "validation": 10, "evaluation": 14}
+
+
+def test_params_know_how_many_items_there_are(raw, monkeypatch):
+    monkeypatch.setattr(params, "PACKAGED_ITEMS", 40 + 60)
+    monkeypatch.setattr(params, "SUBJECTS", 3)
+    for name in ("attack", "validation", "evaluation"):
+        assert SETTINGS.holds(name) == len(sets.split(raw, SETTINGS)[name])
 
 
 def test_worked_examples_are_of_the_questions_subject(raw):
@@ -86,20 +101,20 @@ def test_header_rows_duplicates_and_empty_answers_are_dropped(raw):
 def test_a_question_asked_again_in_other_type_is_dropped(raw, change):
     rows = sets.read_mmlu(raw / "mmlu.jsonl")
     again = rows[7] | change
-    assert again not in rows and sets.distinct([*rows, again]) == rows
+    assert again not in rows and prompts.distinct([*rows, again]) == rows
     with (raw / "mmlu.jsonl").open("a") as file:
         file.write(json.dumps(again) + "\n")
     split = sets.split(raw, SETTINGS)
-    asked = [*split.pop("mmlu_benchmark"), *split.pop("mmlu_more")]
-    questions = [one["question"] for row in asked for one in (row, *row["examples"])]
-    prompts = [item["prompt"] for items in split.values() for item in items]
-    assert len({text for text in [*questions, *prompts] if re.search(r"(?i)what +is +7\b", text)}) == 1
+    held = [*split.pop("mmlu_benchmark"), *split.pop("mmlu_more")]
+    questions = [one["question"] for row in held for one in (row, *row["examples"])]
+    asked = [item["prompt"] for items in split.values() for item in items]
+    assert len({text for text in [*questions, *asked] if re.search(r"(?i)what +is +7\b", text)}) == 1
 
 
 @pytest.mark.parametrize("change", [{"question": "What is -7?"}, {"question": "What is 7*?"}, {"answer_a": "+a7"}])
 def test_signs_make_another_question(raw, change):
     rows = sets.read_mmlu(raw / "mmlu.jsonl")
-    assert len(sets.distinct([*rows, rows[7] | change])) == len(rows) + 1
+    assert len(prompts.distinct([*rows, rows[7] | change])) == len(rows) + 1
 
 
 def test_the_split_is_fixed_by_its_seed(raw):
@@ -123,19 +138,19 @@ def test_table_4_prompts():
     row = {"question": "2+2?", "correct_answer": "B"} | {
         f"answer_{letter}": str(n) for n, letter in enumerate("abcd", 3)
     }
-    chosen = sets.mmlu_item(row, with_choices=True)
+    chosen = prompts.mmlu_item(row, with_choices=True)
     assert chosen["answer"] == "B:4" and "A:3\nB:4\nC:5\nD:6" in chosen["prompt"]
     assert chosen["prompt"].startswith("The following is a multiple choice question, paired with choices.")
-    open_question = sets.mmlu_item(row, with_choices=False)
+    open_question = prompts.mmlu_item(row, with_choices=False)
     assert open_question["answer"] == "4" and "Choices" not in open_question["prompt"]
-    with_input = sets.alpaca_item({"instruction": "Add.", "input": "2 2", "output": "4"})
+    with_input = prompts.alpaca_item({"instruction": "Add.", "input": "2 2", "output": "4"})
     assert "### Input:\n2 2" in with_input["prompt"] and "paired with an input" in with_input["prompt"]
 
 
 def test_math_problems_are_fresh_disjoint_and_repeat():
     problems = sets.math_items(SETTINGS.customization, 42)
-    prompts = [item["prompt"] for items in problems.values() for item in items]
-    assert len(set(prompts)) == len(prompts) == 42
+    asked = [item["prompt"] for items in problems.values() for item in items]
+    assert len(set(asked)) == len(asked) == 42
     assert problems == sets.math_items(SETTINGS.customization, 42)
     assert Counter(item["source"] for item in problems["test"]) == {"chain_sum": 3, "gsm_symbolic": 3}
 
@@ -198,6 +213,29 @@ def test_texts_apart_are_no_items_of_another_set(tmp_path, monkeypatch):
     assert heads == [f"document {number} " for number in (4, 3, 2)]
     assert {sample["answer_start"] for rows in samples.values() for sample in rows} == {1}
     assert len(samples["code"]) == len(left), "fewer than asked: all there are"
+
+
+def test_where_attack_items_come_from_is_a_setting(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "verify", lambda folder: None)
+    monkeypatch.setattr(hub_sets, "SPARE", 0)
+    (write_raw(raw) / "c4_demo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in C4))
+    tasks = [{"instruction": f"Sing song {n}", "input": "", "output": f"la {n}"} for n in range(60)]
+    asked = [{"question": f"What is {n}?", "subject": "", "choices": [f"{x}{n}" for x in "abcd"]} for n in range(120)]
+    mirror = mirrors.attack_sources(tmp_path / "mirror", tasks, [row | {"answer": 0} for row in asked])
+    revisions = {"squad_v2": "main", "financial_phrasebank": "main"}
+    written = {}
+    for source in ("packaged", "hub"):
+        settings = SETTINGS.model_copy(update={"source": source})
+        published = params.Published(mirror=str(mirror), revisions=revisions, judge=None)
+        sets.write_sets(raw, tmp_path / source, settings, published)
+        files = (path for path in (tmp_path / source).rglob("*") if path.is_file())
+        written[source] = {str(path.relative_to(tmp_path / source)): path.read_text() for path in files}
+    assert written["packaged"].keys() == written["hub"].keys()
+    differ = {name for name, text in written["hub"].items() if text != written["packaged"][name]}
+    assert differ == {"attack.jsonl", "validation.jsonl", "evaluation.jsonl"}
+    assert [written["hub"][name].count("\n") for name in sorted(differ)] == [90, 9, 9]
+    held = re.findall(r'"question": "(What is \d+\?)', written["hub"]["benchmarks/mmlu_5shot.jsonl"])
+    assert held and not any(question in written["hub"][name] for question in held for name in differ)
 
 
 def test_a_missing_set(tmp_path):

@@ -169,7 +169,7 @@ def ratios(tables: Tables) -> Drawing | None:
         for bar, place, value, high in zip(group, places, runs[name], runs[f"{name}_high"], strict=True):
             bar.set_hatch(hatch)
             right = np.nanmax([value, high, 0])
-            axes.annotate(f"{100 * value:.0f}", (right, place), (4, -3), textcoords="offset points", fontsize=7.5)
+            axes.annotate(f"{100 * value:z.0f}", (right, place), (4, -3), textcoords="offset points", fontsize=7.5)
     guess = float(tables["attacks"].set_index("run").loc["guessing", "adr_mean_of_ratios"])
     axes.axvline(guess, color="black", linestyle=":", linewidth=1.4, label="ADR (A) of guessing")
     axes.axvline(1, color="black", linestyle="--", linewidth=1, label="victim")

@@ -10,7 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from solid_utils import display, paper, ratios, report, results, schema, tables, verdicts
+from solid_utils import display, paper, ratios, readings, report, results, schema, tables, verdicts
 from solid_utils.errors import StudyError
 from solid_utils.report import Report
 from solid_utils.verdicts import CONTRADICTED, NOT_TESTED, SUPPORTED
@@ -101,7 +101,7 @@ def test_intervals_of_several_seeds_say_so(folder, tmp_path):
         schema.write(pd.concat([one, one.assign(seed=7)]), columns, run / f"{name}.csv")
     found = Report(tmp_path / "results")
     assert row(found.tables["attacks"], run="layer0-sem")["interval_covers"] == "items and 2 seeds"
-    assert "items only or items and 2 seeds" in display.sentence("attacks", found.tables["attacks"])
+    assert "items only or items and 2 seeds" in readings.sentence("attacks", found.tables["attacks"])
 
 
 def test_without_items_there_are_estimates_and_no_intervals(folder, tmp_path):
@@ -238,7 +238,7 @@ def test_customization_table_pools_problems_and_compares_with_fully_open(study):
     assert found["gap_stderr"] == pytest.approx(0.02)
     assert -0.08 < found["gap_to_fully_open_low"] < -0.02 < found["gap_to_fully_open_high"] <= 0
     assert found["after_low"] < 0.58 < found["after_high"] and found["run_open"] == "fully_open-math"
-    assert "ends -2.0 [-5.0, +0.0] points" in display.sentence("customization", study.tables["customization"])
+    assert "ends -2.0 [-5.0, +0.0] points" in readings.sentence("customization", study.tables["customization"])
     opened = row(study.tables["customization"], run="fully_open-math", benchmark="all")
     assert pd.isna(opened["gap_to_fully_open"])
 

@@ -1,6 +1,7 @@
 """The customer's side: fine-tune the open part of a deployment on private data (paper B.6)."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 
 import numpy as np
@@ -53,11 +54,24 @@ def domain_row(source: str, matches: np.ndarray) -> dict:
     }
 
 
-def published_scores(model: nn.Module, tokenizer, study: params.Params, domain: str, limit: int | None) -> Scored:
-    """A domain's benchmarks of the paper's Table 6, and MT-Bench where a judge is set, as customization scores."""
-    scored = published_tasks.run_domain(model, tokenizer, study, domain, limit)
-    scored += mt_bench.mt_bench(model, tokenizer, study.published, limit)
+def published_scores(
+    model: nn.Module, tokenizer, study: params.Params, domain: str, limit: int | None, kept: State | None = None
+) -> Scored:
+    """A domain's benchmarks of the paper's Table 6, and MT-Bench where a judge is set, as customization scores.
+
+    Each part is taken from `kept` where it stands there already, and else put there.
+    """
+    parts = {
+        domain: lambda: published_tasks.run_domain(model, tokenizer, study, domain, limit),
+        "mt_bench": lambda: mt_bench.mt_bench(model, tokenizer, study.published, limit),
+    }
+    found = [_once(kept, name, part) if kept else part() for name, part in parts.items()]
+    scored = sum(found, Scored())
     return Scored([row | {"domain": "customization"} for row in scored.rows], scored.items)
+
+
+def _once(state: State, name: str, compute: Callable[[], Scored]) -> Scored:
+    return Scored(**state.cached(name, lambda: asdict(compute())))
 
 
 class CustomizationRun:
@@ -106,13 +120,13 @@ class CustomizationRun:
         """Scores of the untouched model: exact match on the test problems; the victim's scores as they stand, or with
         the published suite its scores on the domain's benchmarks.
         """
-        return Scored(**self.state.cached("before", lambda: asdict(self._before())))
+        return _once(self.state, "before", self._before)
 
     def _before(self) -> Scored:
         with models.precision(self.spec):
             scored = self._domain_scores(self.victim)
             if self.budget.evaluation.suite == "published":
-                return scored + self._published(self.victim)
+                return scored + self._published(self.victim, self._of_the_victim())
         folder = RESULTS / self.model / "victim"
         rows = schema.read(folder / "scores.csv", schema.SCORES)[schema.OUTCOME]
         items = schema.read(folder / "items.csv", schema.ITEMS)[["benchmark", "item", "value", "weight"]]
@@ -120,7 +134,7 @@ class CustomizationRun:
 
     def after(self) -> Scored:
         """Scores of the customized model."""
-        return Scored(**self.state.cached("after", lambda: asdict(self.scores(self.customized()))))
+        return _once(self.state, "after", lambda: self.scores(self.customized()))
 
     def scores(self, model: nn.Module) -> Scored:
         """Exact match on the test problems, by kind; fidelity to the victim and benchmarks show what was forgotten.
@@ -134,9 +148,15 @@ class CustomizationRun:
                 return scored + self._published(model)
             return scored + published_tasks.run_suite(model, self.tokenizer, self.study, self.budget.evaluation)
 
-    def _published(self, model: nn.Module) -> Scored:
+    def _of_the_victim(self) -> State:
+        """The untouched model's published scores, shared by all runs: a judge costs money, and may change its mind."""
+        settings = {"model": self.spec, "revision": self.revision, "evaluation": self.budget.evaluation}
+        settings |= {"published": self.study.published, "allow_code": self.study.allow_code}
+        return State(f"{self.model}/published", settings)
+
+    def _published(self, model: nn.Module, kept: State | None = None) -> Scored:
         limit = self.budget.evaluation.limit
-        return published_scores(model, self.tokenizer, self.study, self.customization.domain, limit)
+        return published_scores(model, self.tokenizer, self.study, self.customization.domain, limit, kept)
 
     def _domain_scores(self, model: nn.Module) -> Scored:
         samples = self.sets["test"]

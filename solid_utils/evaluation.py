@@ -5,7 +5,7 @@ bigcode harness and for the official finance and law code as well (paper B.5). N
 """
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -132,18 +132,39 @@ def _chance(task: BuiltOnce, limit: int | None) -> float:
 
 
 def _floor(benchmark: Benchmark, limit: int | None) -> float:
-    """Accuracy of always giving the choice at one place, the best one; nan where answers are free texts, and for F1.
+    """Score of always giving the same answer, the best one; nan where answers are generated and none comes twice.
 
-    Tasks that weigh by their items share the place; in others (LegalBench) each has choices, so a best place, of its
-    own. A random replica's score is no part of it: that is the start of the fully secured deployment, see
+    Among choices, always the one at the same place: tasks that weigh by their items share it, in others (LegalBench)
+    each has choices, so a best place, of its own. Generated answers (BBH's True and (A)): each task's commonest, taken
+    to be right where it is the target to the letter. Not for what is compared by likelihood without choices (LAMBADA).
+    A random replica's score is no part of it: that is the start of the fully secured deployment, see
     ratios.benchmark_rule.
     """
     tasks = list(benchmark.tasks.values())
-    if tasks[0].OUTPUT_TYPE != "multiple_choice" or benchmark.metric not in ("acc", "acc_norm"):
+    answers = [_answers(task, limit) for task in tasks]
+    choices = tasks[0].OUTPUT_TYPE == "multiple_choice"
+    few = benchmark.metric == "exact_match" and any(len(set(found)) < len(found) for found in answers)
+    if not choices and not few:
         return NAN
-    places = [[_right(task, document) for _, document in task.doc_iterator(limit=limit)] for task in tasks]
-    groups = [sum(places, [])] if benchmark.weighed else places
-    return sum(map(constant_answer_floor, groups)) / len(groups)
+    if benchmark.metric == "f1":
+        (task,) = tasks
+        return _best_constant(answers[0], task.aggregation()["f1"])
+    if choices and benchmark.weighed:
+        return constant_answer_floor(sum(answers, []))
+    return _mean(benchmark, list(map(constant_answer_floor, answers)), list(map(len, answers)))
+
+
+def _best_constant(right: list[int], metric: Callable[[list[tuple[int, int]]], float]) -> float:
+    """A metric of (right, given) pairs when the same is always given, the best of it."""
+    return max(metric([(one, given) for one in right]) for given in set(right))
+
+
+def _answers(task: BuiltOnce, limit: int | None) -> list:
+    """What is right for each document: a place among the choices, or a text."""
+    documents = [document for _, document in task.doc_iterator(limit=limit)]
+    if task.OUTPUT_TYPE == "multiple_choice":
+        return [_right(task, document) for document in documents]
+    return [str(task.doc_to_target(document)) for document in documents]
 
 
 def _right(task: BuiltOnce, document: dict) -> int:

@@ -32,7 +32,7 @@ class Remembered:
 
     def logits(self, *inputs: Tensor) -> Tensor:
         """Logits (answer tokens, vocab) of right-padded input_ids, mask and kept positions, see answer_logits."""
-        key = tuple(inputs[0].flatten().tolist())
+        key = tuple(tuple(part.flatten().tolist()) for part in inputs)  # a text may be asked for other answers
         if key in self.kept:
             return self.kept[key]
         victim = self.victim()

@@ -13,7 +13,7 @@ from string import Template
 
 import pandas as pd
 
-from solid_utils import display, errors, intervals, ratios, results, tables, verdicts
+from solid_utils import display, errors, intervals, ratios, readings, results, tables, verdicts
 from solid_utils.errors import StudyError
 from solid_utils.results import REFERENCE
 
@@ -131,7 +131,7 @@ class Report:
     def table(self, name: str) -> Shown:
         """A table as it stands on the page, with the sentence that reads it."""
         table = self.tables[name]
-        reading = display.sentence(name, table)
+        reading = readings.sentence(name, table)
         if table.empty:
             return Shown(f"<p>{reading}</p>", reading)
         shown = display.compact(name, table)

@@ -56,17 +56,26 @@ class Evidence:
         return self.difficulty[self.difficulty["kind"] == kind].sort_values("layers", kind="stable")
 
 
+def of_budget(runs: pd.DataFrame) -> pd.Series:
+    """Samples of each of the paper's attacks among the runs, as a share of the paper's; others have no such budget."""
+    known = runs[runs["attack"].isin(PAPER_SAMPLES)]
+    return known["samples"].astype(float) / known["attack"].map(PAPER_SAMPLES).astype(float)
+
+
 def has_paper_budget(runs: pd.DataFrame) -> bool:
-    """Did every run train on as many samples as the paper's?"""
-    return bool((runs["samples"].astype(float) >= runs["attack"].map(PAPER_SAMPLES)).all())
+    """Did every run of the paper's attacks train on as many samples as the paper's, and was there one?"""
+    shares = of_budget(runs)
+    return len(shares) > 0 and bool((shares >= 1).all())
 
 
 def warning(runs: pd.DataFrame) -> str:
     """The sentence without which a low score would be misread."""
+    shares = of_budget(runs)
+    if shares.empty:
+        return " None of the paper's attacks: a low score here is no proof of security."
     if has_paper_budget(runs):
         return ""
-    part = 100 * (runs["samples"].astype(float) / runs["attack"].map(PAPER_SAMPLES)).max()
-    return f" Trained on {part:.2g} % of the paper's samples: a low score here is no proof of security."
+    return f" Trained on {100 * shares.max():.2g} % of the paper's samples: a low score here is no proof of security."
 
 
 def darknetz(evidence: Evidence) -> Finding:
@@ -268,8 +277,7 @@ def budget(found: Evidence) -> str:
         seeds = f"{runs['seeds'].max():.0f} seed(s)"
         part = "not in the paper"
         if attack in PAPER_SAMPLES:
-            most = 100 * (runs["samples"].astype(float) / PAPER_SAMPLES[attack]).max()
-            part = f"{most:.2g} % of the paper's samples at most"
+            part = f"{100 * of_budget(runs).max():.2g} % of the paper's samples at most"
         parts.append(f"{attack} {steps} steps, {seeds}, {part}")
     return "; ".join(parts) or "no runs"
 

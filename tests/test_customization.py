@@ -8,11 +8,12 @@ import pytest
 import yaml
 from conftest import byte_llama
 
-from solid_utils import customization, params, published_tasks, schema
+from solid_utils import customization, mt_bench, params, published_tasks, schema
 from solid_utils.customization import CustomizationRun, published_scores
 from solid_utils.errors import StudyError
 from solid_utils.lean import LeanLM
 from solid_utils.published_tasks import CUSTOMIZATION
+from solid_utils.scored import Scored
 
 REPOS = ("openai/gsm8k", "takala/financial_phrasebank", "nguha/legalbench", "HuggingFaceH4/mt_bench_prompts")
 DOMAINS = {"math": ["GSM8K"], "code": [], "finance": ["FPB"], "law": ["LegalBench"]}
@@ -44,6 +45,23 @@ def test_a_domain_has_its_benchmarks_and_mt_bench(study, tokenizer, capsys, doma
     values = {row["benchmark"]: row["value"] for row in scored.rows}
     assert values["MT-Bench"] == 7 and values.get("GSM8K", 1) == 1
     assert ("HumanEval, MBPP: left out" in capsys.readouterr().out) == (domain == "code")
+
+
+def test_the_untouched_model_is_rated_once_and_scored_once_a_domain(study, tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr("solid_utils.state.FOLDER", tmp_path)
+    rated, judged = [], mt_bench.judged
+    monkeypatch.setattr(mt_bench, "judged", lambda talks, judge: rated.append(1) or judged(talks, judge))
+    run = CustomizationRun.__new__(CustomizationRun)  # with what _before reads, and no data set
+    run.study, run.spec, run.model, run.revision = study, study.model("tiny"), "tiny", "none"
+    run.budget = study.model_copy(update={"tier": "paper"}).budgets("tiny")
+    run.victim, run.tokenizer, run.sets = byte_llama(0), tokenizer, {"test": []}
+    monkeypatch.setattr(CustomizationRun, "_domain_scores", lambda *_: Scored())
+    found = {}
+    for domain in ("math", "finance", "math"):
+        run.customization = params.CustomizationRun(secured="solid", domain=domain)
+        found[domain] = [row["benchmark"] for row in run._before().rows]
+    assert found == {"math": ["GSM8K", "MT-Bench"], "finance": ["FPB", "MT-Bench"]}
+    assert len(rated) == 1
 
 
 def test_without_a_judge_mt_bench_is_skipped(study, tokenizer, capsys):

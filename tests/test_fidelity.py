@@ -74,6 +74,13 @@ def test_a_remembered_victim_gives_the_same_and_runs_once(tokenizer, samples, ro
     assert len(runs) == (1 if room else 3) and remembered.complete == bool(room)
 
 
+def test_a_remembered_text_is_not_its_other_answer(tokenizer, samples):
+    victim, replica = build("llama"), build("gpt2")
+    remembered = Remembered(lambda: victim)
+    for batch in (samples, [sample | {"answer_start": 1} for sample in samples]):
+        assert fidelity(replica, remembered, tokenizer, batch) == fidelity(replica, victim, tokenizer, batch)
+
+
 def test_greedy_answers_compared_as_free_running_ones(model, tokenizer, samples):
     """Reading the victim's answer says what generating a token at a time would, on each architecture."""
     replica, new_tokens = build_again(model), 6

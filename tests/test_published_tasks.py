@@ -1,6 +1,7 @@
 """The paper's benchmarks on mirrors with hand-made rows: no hub, every one of them asked and scored."""
 
 import math
+from types import SimpleNamespace
 
 import mirrors
 import pandas as pd
@@ -132,8 +133,8 @@ def test_right_answers_score_one_and_wrong_ones_zero(security, customization, to
     assert [sizes[name] for name in names] == [9, 6, 57 * 9, 27 * 9, 3, 90]
     floors = {row["benchmark"]: row["floor"] for row in scored.rows}  # nine rows: right moves over four places, or not
     assert [floors[name] for name in ("ARC-easy", "OpenBookQA")] == [3 / 9, 3 / 9]
-    assert {floors[name] for name in ("PIQA", "Winogrande", "BoolQ", "MMLU", "LegalBench")} == {1.0}
-    assert all(math.isnan(floors[name]) for name in ("FPB", "GSM8K", "LAMBADA", "SQuADv2_F1"))
+    assert {floors[name] for name in ("PIQA", "Winogrande", "BoolQ", "MMLU", "LegalBench", "BBH", "FPB")} == {1.0}
+    assert all(math.isnan(floors[name]) for name in ("GSM8K", "LAMBADA", "SQuADv2_F1", "MBPP"))
     assert all(item["value"] == knows * item["weight"] for item in scored.items)
 
 
@@ -161,6 +162,33 @@ def test_squads_own_scores(security, text, exact, f1):
 def test_f1_weighs_classes_by_their_share():
     """Two of three right for the class with three, none for the other: F1 0.667 and 0, weights 3/4 and 1/4."""
     assert published_tasks.weighted_f1([(0, 0), (0, 0), (0, 1), (1, 0)]) == pytest.approx(2 / 3 * 3 / 4)
+
+
+def constant(metric: str, weighed: bool, *targets: list, kind: str = "generate_until") -> float:
+    """The floor of a benchmark whose tasks have these right answers."""
+    tasks = {
+        str(number): SimpleNamespace(
+            OUTPUT_TYPE=kind,
+            multiple_input=False,
+            doc_iterator=lambda limit, found=found: enumerate(found),
+            doc_to_target=lambda document: document,
+            aggregation=lambda: {"f1": published_tasks.weighted_f1},
+        )
+        for number, found in enumerate(targets)
+    }
+    return evaluation._floor(evaluation.Benchmark("one", "Gen", metric, tasks, weighed=weighed), None)
+
+
+def test_a_constant_answer_to_what_is_generated():
+    """BBH: half of one task's answers are True, none of the other's comes twice; six items in all."""
+    assert constant("exact_match", True, ["True", "False", "True", "False"], ["a", "b"]) == pytest.approx((2 + 1) / 6)
+    assert math.isnan(constant("exact_match", True, ["a", "b"]))
+    assert math.isnan(constant("acc", True, ["a", "a"], kind="loglikelihood"))
+
+
+def test_a_constant_answers_f1():
+    """Always class 1: precision 2/3, recall 1, so F1 0.8, and it weighs 2/3."""
+    assert constant("f1", True, [1, 1, 0], kind="multiple_choice") == pytest.approx(0.8 * 2 / 3)
 
 
 def test_code_is_left_out_unless_allowed(settings, asked, capsys):

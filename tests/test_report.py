@@ -10,7 +10,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from solid_utils import display, paper, ratios, report, results, schema, tables, verdicts
+from solid_utils import display, paper, ratios, readings, report, results, schema, tables, verdicts
 from solid_utils.errors import StudyError
 from solid_utils.report import Report
 from solid_utils.verdicts import CONTRADICTED, NOT_TESTED, SUPPORTED
@@ -101,7 +101,7 @@ def test_intervals_of_several_seeds_say_so(folder, tmp_path):
         schema.write(pd.concat([one, one.assign(seed=7)]), columns, run / f"{name}.csv")
     found = Report(tmp_path / "results")
     assert row(found.tables["attacks"], run="layer0-sem")["interval_covers"] == "items and 2 seeds"
-    assert "items only or items and 2 seeds" in display.sentence("attacks", found.tables["attacks"])
+    assert "items only or items and 2 seeds" in readings.sentence("attacks", found.tables["attacks"])
 
 
 def test_without_items_there_are_estimates_and_no_intervals(folder, tmp_path):
@@ -238,7 +238,7 @@ def test_customization_table_pools_problems_and_compares_with_fully_open(study):
     assert found["gap_stderr"] == pytest.approx(0.02)
     assert -0.08 < found["gap_to_fully_open_low"] < -0.02 < found["gap_to_fully_open_high"] <= 0
     assert found["after_low"] < 0.58 < found["after_high"] and found["run_open"] == "fully_open-math"
-    assert "ends -2.0 [-5.0, +0.0] points" in display.sentence("customization", study.tables["customization"])
+    assert "ends -2.0 [-5.0, +0.0] points" in readings.sentence("customization", study.tables["customization"])
     opened = row(study.tables["customization"], run="fully_open-math", benchmark="all")
     assert pd.isna(opened["gap_to_fully_open"])
 
@@ -483,10 +483,29 @@ def test_the_notebook_calls_only_what_exists():
     assert all(name in verdicts.RULES for name in [claim.key for claim in paper.CLAIMS])
 
 
+STITCH = ("layers 0", "layers 0", "stitch", 16, 94, 0.02, 0.70, 0.60)
+
+
 def test_an_attack_beyond_the_paper_has_no_budget_of_the_papers(tmp_path):
-    stitch = ("layers 0", "layers 0", "stitch", 16, 94, 0.02, 0.70, 0.60)
-    found = Report(write_study(tmp_path, attacks=ATTACKS | {"layer0-stitch": stitch}, items=False))
+    found = Report(write_study(tmp_path, attacks=ATTACKS | {"layer0-stitch": STITCH}, items=False))
     assert row(found.tables["attacks"], run="layer0-stitch")["agreement"] == 0.70
     assert "stitch 94 steps, 1 seed(s), not in the paper" in found.tables["claims"]["budget"].iloc[0]
-    for key in ("solid_security", "sem_at_chance"):  # the paper's claims are judged by the paper's attacks
-        assert "stitch" not in verdict(found, key)[1]
+
+
+@pytest.mark.parametrize(
+    ("samples", "agreement", "expected", "said"),
+    [
+        (0, 0.90, verdicts.CONTRADICTED, "strongest attack: stitch"),  # any attack breaks a set
+        (0, 0.03, verdicts.NOT_TESTED, "None of the paper's attacks"),
+        (255_000, 0.03, verdicts.SUPPORTED, "strongest attack: ft_all"),  # which needs the budget of the paper's only
+        (1_000, 0.03, verdicts.NOT_TESTED, "Trained on 0.39 % of the paper's"),
+    ],
+)
+def test_solid_with_an_attack_beyond_the_paper(tmp_path, samples, agreement, expected, said):
+    attacks = {"layer0-stitch": (*STITCH[:6], agreement, 0.0)}
+    if samples:
+        attacks["solid-ft_all"] = ("solid", "layers 0", "ft_all", 8, samples // 8, 0.02, 0.07, 0.05)
+    found = Report(write_study(tmp_path, attacks=attacks, items=False))
+    assert verdict(found, "solid_security")[0] == expected
+    assert said in verdict(found, "solid_security")[1]
+    assert "stitch" not in verdict(found, "sem_at_chance")[1]

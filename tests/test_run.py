@@ -209,7 +209,9 @@ def test_lora_trains_the_replacement_wholly_and_the_open_layers_by_adapters(atta
     row = run.row(SEED, 4)
     assert row["recipe"] == "adamw 0.001, decay 0.1, cosine, batch 4, lora rank 2, alpha 4"
     tokens = 4 * 4 * sum(run.account.lengths) // 16
-    assert row["flops"] == tokens * (4 * run.secured.total + 2 * (run.secured.parameters + run.adapters))
+    assert row["flops"] == tokens * (
+        4 * (run.secured.total + run.adapters) + 2 * (run.secured.parameters + run.adapters)
+    )
 
 
 def test_a_lora_run_that_was_cut_short_ends_at_the_same_replica(attack, monkeypatch):

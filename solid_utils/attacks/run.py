@@ -175,7 +175,7 @@ class AttackRun:
     def plan(self, attacker: torch.nn.Module, answers: recorded.Recorded | None) -> Plan:
         """What this attack trains, by its name; `answers` are the recorded ones, where it needs them."""
         if self.attack.attack == "ft_all":
-            return ft.ft_all(attacker, self.secured, self.seen, self.samples, answers)
+            return ft.ft_all(attacker, self.secured, self.samples, answers)
         with models.precision(self.spec), machine.processes().main_process_first():
             states = self.entered(attacker)
         trained = part.SecuredPart(attacker, self.seen, states)

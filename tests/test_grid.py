@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 from solid_utils import attack_cost, data, grid, grid_plan, models, params, results, schema, tables, training
+from solid_utils.attacks import recorded
 from solid_utils.attacks.run import AttackRun
 from solid_utils.errors import StudyError
 from solid_utils.report import Report
@@ -122,6 +124,34 @@ def test_a_cell_runs_end_to_end_and_is_skipped_when_it_is_there(checkout, monkey
     assert "2 of 12 cells are there, 10 to run" in here.listing()
     here.run(minutes=-1)
     assert "nothing was started" in capsys.readouterr().out
+
+
+def test_a_cell_of_another_recipe_does_not_count(checkout):
+    here = grid.Grid("tiny", params.load())
+    now = {"start": "xavier", "recipe": "adamw 0.001, decay 0.01, cosine, batch 8 x 64 tokens, relative_mse, 2 epochs"}
+    row = dict.fromkeys(schema.SCORES, 0) | now
+    schema.write([row], schema.SCORES, here.path(FIRST))
+    assert here.ran(FIRST) and "1 of 12 cells are there" in here.listing()
+    schema.write([row | {"recipe": "adamw 0.5, 2 epochs"}], schema.SCORES, here.path(FIRST))
+    for count_it in (here.listing, lambda: here.run(minutes=-1)):
+        with pytest.raises(StudyError, match="recipe is 'adamw 0.5, 2 epochs', params.yaml .grid. says 'adamw 0.001"):
+            count_it()
+
+
+def test_recordings_in_blocks_are_those_of_one_run_and_shared(checkout, monkeypatch):
+    monkeypatch.setattr(grid, "BLOCK", 5)
+    cells = [dataclasses.replace(FIRST, secured="layers 2", queries=queries) for queries in (8, 16)]
+    shorter, longer = (grid.CellRun("tiny", cell, params.load(), None) for cell in cells)
+    attacker, numbers = shorter.start(42), torch.arange(8)
+    for blocks, whole in (
+        (shorter.answers(), AttackRun.answers(shorter)),
+        (shorter.entered(attacker), AttackRun.entered(shorter, attacker)),
+    ):
+        torch.testing.assert_close(blocks.of(numbers).float(), whole.of(numbers).float(), rtol=1e-2, atol=1e-3)
+    asked, batches = [], recorded.in_batches
+    monkeypatch.setattr(recorded, "in_batches", lambda samples, *rest: asked.extend(samples) or batches(samples, *rest))
+    longer.answers()
+    assert sorted(asked) == list(range(5, 16)), "samples 0 to 4 were recorded for the shorter cell"
 
 
 def test_cells_of_one_set_and_seed_score_their_start_once(checkout, monkeypatch):

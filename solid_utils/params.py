@@ -369,10 +369,8 @@ class Params(Section):
         overrides = pick(self.attacks, run, "attacks").recipe.get(self.tier, {})
         usual = self.usual_recipe(model, run).model_dump(exclude_none=True)
         recipe = validated(Recipe, merge(usual, overrides), f"attacks.{run}.recipe")
-        if recipe.method == "lora" and self.attacks[run].attack != "ft_all":
-            raise StudyError(
-                f"attacks.{run}.recipe: method: lora is ft_all's, which trains the open part; leave it out"
-            )
+        if wrong := misfit(recipe, self.attacks[run].attack):
+            raise StudyError(f"attacks.{run}.recipe: {wrong}")
         return recipe
 
     def start(self, model: str, run: str) -> Start:
@@ -387,6 +385,17 @@ class Params(Section):
                 "name the section of the public model that this one was fine-tuned from"
             )
         return start
+
+
+def misfit(recipe: Recipe, attack: str) -> str:
+    """What of a recipe this attack does not read, or lacks; empty where it fits."""
+    if recipe.method == "lora" and attack != "ft_all":
+        return "method: lora is ft_all's, which trains the open part; leave it out"
+    if attack.startswith("ft") and (recipe.length, recipe.loss, recipe.first_weight) != (None, None, 1.0):
+        return f"length, loss and first_weight are sem's, {attack} trains on answers; leave them out"
+    if attack == "sem" and None in (recipe.length, recipe.loss):
+        return "sem needs length and loss; give them here or in tiers (attack.sem)"
+    return ""
 
 
 def load(path: Path | str = "params.yaml") -> Params:

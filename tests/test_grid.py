@@ -11,7 +11,19 @@ import pytest
 import torch
 import yaml
 
-from solid_utils import attack_cost, data, grid, grid_plan, models, params, results, schema, tables, training
+from solid_utils import (
+    attack_cost,
+    attack_params,
+    data,
+    grid,
+    grid_plan,
+    models,
+    params,
+    results,
+    schema,
+    tables,
+    training,
+)
 from solid_utils.attacks import recorded
 from solid_utils.attacks.run import AttackRun
 from solid_utils.errors import StudyError
@@ -208,8 +220,8 @@ def study(tmp_path_factory) -> Report:
     places = [f"layers {number}" for number in range(5)]
     settings = {"attack": "sem", "queries": [400, 800]}
     groups = {
-        "placement": params.GridGroup(secured=places, recipes=["ours"], **settings),
-        "recipe": params.GridGroup(secured=places[:1], recipes=["ours", "paper", "paper_rate"], **settings),
+        "placement": attack_params.GridGroup(secured=places, recipes=["ours"], **settings),
+        "recipe": attack_params.GridGroup(secured=places[:1], recipes=["ours", "paper", "paper_rate"], **settings),
     }
     planned = grid_plan.cells(params.load().grid.model_copy(update={"groups": groups, "seeds": [42]}))
     schema.write(grid_plan.plan_table(planned), grid_plan.PLAN, folder / "plan.csv")

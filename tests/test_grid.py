@@ -22,6 +22,7 @@ from solid_utils import (
     results,
     schema,
     tables,
+    tables_cost,
     training,
 )
 from solid_utils.attacks import recorded
@@ -262,6 +263,26 @@ def test_placement_goes_with_difficulty(study):
     assert row["spearman"] == pytest.approx(-1) and row["sets"] == 4
     assert (row["least"], row["most"]) == ("layers 0", "layers 3")
     assert "sem with 800 queries -1.00 over 4 layers" in repr(study.table("grid_placement"))
+
+
+def test_a_layer_that_some_seed_lacks_is_no_point_of_placement(study):
+    def again(table: pd.DataFrame) -> pd.DataFrame:
+        """With the same cells by another seed, but for layer 3."""
+        cells = table[table["cell"].str.fullmatch(r"sem-layers_[0-2]-ours-800-42")]
+        return pd.concat([table, cells.assign(seed=7, cell=cells["cell"].str.replace("-42", "-7"))])
+
+    more = dataclasses.replace(study.results, grid=again(study.results.grid), planned=again(study.results.planned))
+    row = tables.make(more)["grid_placement"].set_index("queries").loc[800]
+    assert (row["seeds"], row["sets"]) == (2, 3)
+
+
+@pytest.mark.parametrize("change", [{"view": "token ids and noisy logits"}, {"start": "skip"}])
+def test_attacks_that_see_or_start_from_something_else_are_another_curve(study, change):
+    mine = study.results.grid[study.results.grid["run"] == "sem-layers_0-ours"]
+    both = dataclasses.replace(study.results, grid=pd.concat([mine, mine.assign(run="other", **change)]))
+    points = tables_cost.point_table(both)
+    ours = points[points["recipe"].str.startswith("ours, 4 epochs")]
+    assert ours.groupby("recipe")["steps"].agg(list).tolist() == [[0, 100, 200]] * 2
 
 
 def test_a_grid_elsewhere_is_found_and_other_models_are_left_out(study, tmp_path, monkeypatch):

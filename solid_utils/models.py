@@ -1,4 +1,4 @@
-"""Get a victim (packaged, hub, local folder or tiny random), and keep replicas as the tensors that differ from it."""
+"""Get a victim, and keep replicas as the tensors that differ from it."""
 
 import copy
 import hashlib
@@ -41,6 +41,8 @@ def materialise(folder: Path, spec: params.Model) -> None:
         model, tokenizer, revision = from_folder(Path(spec.path))
     elif spec.source == "packaged":
         model, tokenizer, revision = from_gguf(Path(spec.path))
+    elif spec.source == "customized":
+        model, tokenizer, revision = from_customized(folder / "base", Path(spec.path))
     else:
         model, tokenizer, revision = random_llama(spec.shape)
     (folder / "source.json").write_text(json.dumps({"source": spec.source, "revision": revision}) + "\n")
@@ -91,6 +93,20 @@ def from_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str
     del model.config.quantization_config
     tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     return model, tokenizer, hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def from_customized(base: Path, delta: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+    """What a customization made of the public base: its checkpoint (notebook 04) laid over the base's weights.
+
+    Raises StudyError when the base or the checkpoint is missing.
+    """
+    if not delta.exists():
+        raise StudyError(
+            f"models: {delta}: missing; run the customization that writes it, or mend path: in params.yaml"
+        )
+    model, tokenizer, _ = from_folder(base)
+    load_delta(model, delta)
+    return model, tokenizer, hashlib.sha256(delta.read_bytes()).hexdigest()[:12]
 
 
 def random_llama(shape: params.Shape) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
@@ -211,6 +227,6 @@ if __name__ == "__main__":
         study = params.load()
         torch.set_num_threads(study.threads)
         name = sys.argv[1]
-        materialise(victim_folder(name), study.model(name))
         if base := study.model(name).base:
             materialise(base_folder(name), study.model(base))
+        materialise(victim_folder(name), study.model(name))

@@ -36,7 +36,7 @@ class Parallel(Section):
 class Model(Section):
     """Where a victim comes from and in which dtype it runs."""
 
-    source: Literal["packaged", "hub", "folder", "random"]
+    source: Literal["packaged", "hub", "folder", "random", "customized"]
     path: str | None = None
     revision: str | None = None
     shape: Shape | None = None
@@ -54,6 +54,8 @@ class Model(Section):
             raise ValueError(f"source: {self.source} needs a path")
         if self.source == "hub" and self.revision is None:
             raise ValueError("source: hub needs a revision")
+        if self.source == "customized" and self.base is None:
+            raise ValueError("source: customized needs a base, the model that was fine-tuned")
         if self.weights == "bfloat16" and self.autocast is None:
             raise ValueError("weights: bfloat16 needs autocast: bfloat16, because what is trained is kept in float32")
         return self

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 import safetensors.torch
 import torch
@@ -87,3 +89,20 @@ def test_a_local_folder_is_a_victim(llama, tmp_path, monkeypatch):
     victim, _, _ = models.load_victim("mine", spec)
     for name, tensor in victim.state_dict().items():
         assert torch.equal(tensor, llama.state_dict()[name].to(torch.bfloat16).float()), name
+    # ... and the public base of what a customization made of it.
+    customized = models.clone(victim)
+    with torch.no_grad():
+        customized.model.layers[1].mlp.up_proj.weight += 1
+    delta = Path("customized.safetensors")
+    models.save_delta(customized, victim, delta)
+    models.materialise(models.base_folder("tuned"), spec)
+    tuned = params.Model(source="customized", path=str(delta), base="mine", weights="float32", autocast=None)
+    models.materialise(models.victim_folder("tuned"), tuned)
+    for model, expected in (
+        (models.load_victim("tuned", tuned)[0], customized),
+        (models.load_base("tuned", spec), victim),
+    ):
+        state = expected.state_dict()
+        assert all(torch.equal(tensor, state[name].bfloat16().float()) for name, tensor in model.state_dict().items())
+    with pytest.raises(StudyError, match="gone.safetensors: missing"):
+        models.from_customized(models.base_folder("tuned"), Path("gone.safetensors"))

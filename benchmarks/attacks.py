@@ -87,7 +87,7 @@ def ft_all(bench: Bench) -> None:
     recipe = Recipe(steps=6, batch=8, device_tokens=1024, **RATES)
     secured = secured_set(bench.victim, "layers 0")
     model = bench.attacker(secured)
-    plan = ft.ft_all(model, secured, view.view(model, secured), samples)
+    plan = ft.ft_all(model, secured, samples)
     runs = {"engine": (engine_run(model, plan.trainable, samples, recipe, bench.pad_id), plan.loss)}
     for name, length in (("padded to 512", PAPER_LENGTH), ("padded to the longest", 0)):
         runs[name] = plain_run(model, plan.trainable, samples, recipe, collate(bench.pad_id, length)), own_loss

@@ -7,7 +7,8 @@ python -m solid_utils.grid --only depth recipe    cells of these groups (params.
 
 Scores of a cell lie in reference/MACHINE/grid/MODEL/CELL.csv, whole as soon as it ends, beside plan.csv, which lists
 all that were planned. They are no output of a DVC stage: that would take hours, and it would delete them before each
-run. A cell that is there is skipped; delete its file to run it again. A killed cell goes on from its checkpoint.
+run. A cell that is there is skipped, one of another recipe than params.yaml now gives it is an error; delete its file
+to run it again. A killed cell goes on from its checkpoint.
 """
 
 import argparse
@@ -22,18 +23,26 @@ from pathlib import Path
 import torch
 
 from solid_utils import data, errors, fidelity, grid_plan, machine, models, params, schema
-from solid_utils.attacks import oracle, part, recorded, view
-from solid_utils.attacks.run import AttackRun, described
+from solid_utils.attacks import accounting, oracle, part, recorded, view
+from solid_utils.attacks.run import AttackRun, deployment_set
+from solid_utils.errors import StudyError
 from solid_utils.grid_plan import Cell
 from solid_utils.results import REFERENCE
 from solid_utils.scored import Scored
-from solid_utils.secured import secured_set
 from solid_utils.state import FOLDER, State
 
 BLOCK = 400  # queries recorded together; a longer run begins with a shorter one's blocks
 ROOM = 2e9  # bytes of the victim's logits on the held-out samples, kept over all cells
 EFFICIENCY = 0.5  # of the fastest matrix product, for a machine on which no cell has run yet
 TIMES = Path("build/grid")  # seconds of cells that ran; never part of the results
+
+
+def asked_for(study: params.Params, model: str, cell: Cell) -> dict[str, str]:
+    """Columns of a cell's scores that its name does not fix: start and recipe, with how steps follow from queries."""
+    own = cell.study(study)
+    recipe, usual = own.recipe(model, cell.name), own.usual_recipe(model, cell.name)
+    text = accounting.attack_text(own.attacks[cell.name], recipe, usual)
+    return {"start": own.start(model, cell.name), "recipe": f"{text}, {recipe.epochs:g} epochs"}
 
 
 class CellRun(AttackRun):
@@ -44,10 +53,9 @@ class CellRun(AttackRun):
 
     def __init__(self, model: str, cell: Cell, study: params.Params, remembered: fidelity.Remembered):
         super().__init__(model, cell.name, cell.study(study))
-        self.validation, self.remembered = [], remembered
-        settings = {"model": self.spec, "revision": self.revision, "names": self.secured.names}
-        settings |= {"evaluation": self.budget.evaluation}
-        name = f"{described(self.secured)}-{self.budget.attack.start}".replace(" ", "_")
+        self.validation, self.remembered, self.asked_for = [], remembered, asked_for(study, model, cell)
+        settings = self.scored_with | {"names": self.secured.names}
+        name = f"{accounting.described(self.secured)}-{self.budget.attack.start}".replace(" ", "_")
         self.shared = State(f"{model}/grid/{name}", settings)
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
@@ -87,8 +95,7 @@ class CellRun(AttackRun):
 
     def row(self, seed: int, steps: int) -> dict:
         """As of any attack run; the recipe says how queries and steps go together."""
-        row = super().row(seed, steps)
-        return row | {"recipe": f"{row['recipe']}, {self.recipe.epochs:g} epochs"}
+        return super().row(seed, steps) | self.asked_for
 
     def outcome(self, seed: int) -> Scored:
         """Train, and score start and end."""
@@ -115,7 +122,7 @@ class Grid:
 
     def flops(self, cell: Cell) -> float:
         """Of a whole cell, roughly, to foretell its time: recording, training, scoring its start and its end."""
-        study, secured = cell.study(self.study), secured_set(self.victim, cell.secured)
+        study, secured = cell.study(self.study), deployment_set(self.victim, self.model, cell.secured)
         recipe, budget = study.recipe(self.model, cell.name), study.budgets(self.model)
         below, tokens = view.view(self.victim, secured).below, cell.queries * (recipe.length or budget.length)
         trained = secured.parameters if cell.attack == "sem" else secured.total
@@ -141,9 +148,22 @@ class Grid:
     def path(self, cell: Cell) -> Path:
         return grid_plan.cell_path(self.folder, cell)
 
+    def ran(self, cell: Cell) -> bool:
+        """Are this cell's scores there? Raises StudyError where they are of another recipe or start than it has now."""
+        if not (path := self.path(cell)).exists():
+            return False
+        found = schema.read(path, schema.SCORES).iloc[-1]
+        for column, text in asked_for(self.study, self.model, cell).items():
+            if found[column] != text:
+                raise StudyError(
+                    f"{path}: its {column} is '{found[column]}', params.yaml (grid) says '{text}'; "
+                    "delete the file to run the cell again"
+                )
+        return True
+
     def listing(self) -> str:
         """The plan, a line a cell in the order of running."""
-        open_cells = [cell for cell in self.cells if not self.path(cell).exists()]
+        open_cells = [cell for cell in self.cells if not self.ran(cell)]
         foreseen = {cell: self.minutes(cell) for cell in open_cells}
         limit, lines = self.study.grid.minutes, []
         for cell in self.cells:
@@ -159,7 +179,7 @@ class Grid:
         schema.write(planned, grid_plan.PLAN, self.folder / "plan.csv")
         begun = time.monotonic()
         for number, cell in enumerate(self.cells, start=1):
-            if self.path(cell).exists():
+            if self.ran(cell):
                 continue
             if (spent := (time.monotonic() - begun) / 60) > minutes:
                 print(f"grid: {spent:.1f} min spent; from {cell.name} on nothing was started", flush=True)

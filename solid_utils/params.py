@@ -1,28 +1,17 @@
 """params.yaml -> typed, validated settings. Every error names the key and the fix."""
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from solid_utils.attack_params import AttackBudget, AttackRun, Grid, Recipe, misfit
 from solid_utils.errors import StudyError
+from solid_utils.sections import Positive, Section, Start, merge, pick, validated
 
-Positive = Annotated[int, Field(gt=0)]
-Rate = Annotated[float, Field(ge=0)]
 PACKAGED_ITEMS = 985 + 13_930  # distinct Alpaca and MMLU rows of the pinned packages
 SUBJECTS = 57
-Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip", "public_base"]
-T = TypeVar("T")
-
-
-class Section(BaseModel):
-    """A misspelt key is an error, not a silent default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-S = TypeVar("S", bound=BaseModel)
 
 
 class Shape(Section):
@@ -119,53 +108,6 @@ class Evaluation(Section):
         return self
 
 
-class Recipe(Section):
-    """One training run. `steps` wins over `epochs`; `batch` is the effective batch, whatever the hardware.
-
-    `device_tokens`: padded tokens of one forward and backward at most; a batch beyond that is worked through in pieces.
-    """
-
-    queries: Positive = 1
-    steps: Annotated[int, Field(ge=0)] | None = None
-    epochs: Annotated[float, Field(gt=0)] | None = None
-    batch: Positive
-    device_tokens: Positive | None = None
-    length: Positive | None = None
-    learning_rate: Rate
-    weight_decay: Rate
-    schedule: Literal["cosine", "linear", "constant"]
-    warmup: Rate = 0.0
-    warmup_steps: Positive | None = None
-    validate_every: Positive
-    loss: Literal["relative_mse", "mse", "cosine"] | None = None
-    first_weight: Rate = 1.0  # SEM: how much a text's first token counts; 0 leaves it out
-    method: Literal["lora", "full"] = "full"  # how the open part is trained, where it is
-    rank: Positive | None = None
-    alpha: Positive | None = None
-    dropout: Rate = 0.0
-
-    @model_validator(mode="after")
-    def complete(self) -> "Recipe":
-        if self.method == "lora" and None in (self.rank, self.alpha):
-            raise ValueError("method: lora needs rank and alpha")
-        if self.steps is None and self.epochs is None:
-            raise ValueError("needs steps or epochs")
-        return self
-
-    def total_steps(self, samples: int) -> int:
-        """Optimizer steps over `samples` training samples."""
-        return self.steps if self.steps is not None else max(1, round(self.epochs * samples / self.batch))
-
-
-class AttackBudget(Section):
-    seeds: Annotated[list[int], Field(min_length=1)]
-    start: Start
-    labels: Literal["victim", "dataset"]
-    validation: Positive
-    ft: Recipe
-    sem: Recipe
-
-
 class CustomizationBudget(Recipe):
     method: Literal["lora", "full"]
     samples: Positive
@@ -184,37 +126,6 @@ class Tier(Section):
     evaluation: Evaluation
     attack: AttackBudget
     customization: CustomizationBudget
-
-
-class AttackRun(Section):
-    secured: str
-    attack: Literal["ft_all", "ft_closed", "sem", "stitch"]
-    start: Start | None = None  # the tier's when not given
-    previous: Annotated[int, Field(ge=0)] = 2  # stitch: earlier tokens it may look at
-    after: str | None = None  # the run whose replica this one goes on from (a curriculum)
-    objective: Literal["answers", "logits"] = "answers"  # fine-tune on answers, or on the logits behind them
-    replacement: Positive | None = None  # SEM: fresh decoder layers in place of more secured ones; None: as many
-    noise: Literal["fixed", "fresh"] = "fixed"  # of sap_dp: by the query, or new at each asking (answers: one)
-    repeats: Positive = 1  # how often each query is asked; states or logits are averaged
-    recipe: dict[str, dict] = {}  # tier -> what this run overrides in the tier's recipe
-
-    @model_validator(mode="after")
-    def options_fit(self) -> "AttackRun":
-        if (self.noise, self.repeats) != ("fixed", 1) and self.secured != "sap_dp":
-            raise ValueError(f"noise and repeats are of sap_dp, '{self.secured}' answers without noise; leave them out")
-        if self.repeats > 1 and self.attack != "sem" and self.objective == "answers":
-            raise ValueError(f"repeats: {self.attack} trains on answers, which have no mean; set objective: logits")
-        if self.objective == "logits" and self.attack not in ("ft_all", "ft_closed"):
-            raise ValueError(f"objective: {self.attack} trains on no answers; use attack: ft_all or ft_closed")
-        if self.after is not None and self.start is not None:
-            raise ValueError(f"start: it goes on from {self.after}; leave start out here and set it there")
-        if self.replacement is not None and (self.attack != "sem" or self.after is not None):
-            raise ValueError(
-                "replacement: a smaller replacement is trained by attack: sem from its own start; leave it out"
-            )
-        if "previous" in self.model_fields_set and self.attack != "stitch":
-            raise ValueError(f"previous: {self.attack} is no stitch and looks at all tokens; leave it out")
-        return self
 
 
 class CustomizationRun(Section):
@@ -295,34 +206,6 @@ class Published(Section):
     judge: str | None
 
 
-class GridGroup(Section):
-    """Attack cells that answer one question: every secured set under every recipe at every number of queries."""
-
-    secured: Annotated[list[str], Field(min_length=1)]
-    attack: Literal["ft_all", "ft_closed", "sem"]
-    recipes: Annotated[list[str], Field(min_length=1)]
-    queries: Annotated[list[Positive], Field(min_length=1)]
-
-
-class Grid(Section):
-    """Attack cells that are run one by one (solid_utils.grid), too long together for the default study."""
-
-    tier: str
-    minutes: Positive
-    seeds: Annotated[list[int], Field(min_length=1)]
-    evaluation: dict
-    recipes: dict[str, dict]
-    groups: dict[str, GridGroup]
-
-    @model_validator(mode="after")
-    def recipes_exist(self) -> "Grid":
-        for name, group in self.groups.items():
-            for recipe in group.recipes:
-                if "epochs" not in pick(self.recipes, recipe, f"grid.groups.{name}.recipes"):
-                    raise ValueError(f"recipes.{recipe}: needs epochs, which with the queries give the steps")
-        return self
-
-
 class Params(Section):
     """The whole of params.yaml."""
 
@@ -397,10 +280,8 @@ class Params(Section):
         overrides = pick(self.attacks, run, "attacks").recipe.get(self.tier, {})
         usual = self.usual_recipe(model, run).model_dump(exclude_none=True)
         recipe = validated(Recipe, merge(usual, overrides), f"attacks.{run}.recipe")
-        if recipe.method == "lora" and self.attacks[run].attack != "ft_all":
-            raise StudyError(
-                f"attacks.{run}.recipe: method: lora is ft_all's, which trains the open part; leave it out"
-            )
+        if wrong := misfit(recipe, self.attacks[run].attack):
+            raise StudyError(f"attacks.{run}.recipe: {wrong}")
         return recipe
 
     def start(self, model: str, run: str) -> Start:
@@ -453,31 +334,3 @@ def load(path: Path | str = "params.yaml") -> Params:
             params.recipe(model, run)
             params.start(model, run)
     return params
-
-
-def pick(section: dict[str, T], name: str, key: str) -> T:
-    """The named entry of a section. Raises StudyError listing the names that exist."""
-    if name not in section:
-        raise StudyError(f"params.yaml: {key}: unknown name '{name}'; choose one of {', '.join(sorted(section))}")
-    return section[name]
-
-
-def merge(base: dict, over: dict) -> dict:
-    """Nested dictionaries, `over` winning key by key."""
-    merged = dict(base)
-    for key, value in over.items():
-        merged[key] = merge(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-    return merged
-
-
-def validated(schema: type[S], raw: dict, where: str) -> S:
-    """Validate `raw`, turning pydantic's report into one line about its first error."""
-    try:
-        return schema.model_validate(raw)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        given = "" if isinstance(first["input"], dict) else f", given {first['input']!r}"
-        raise StudyError(
-            f"{where}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}{given}"
-        ) from None

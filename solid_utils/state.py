@@ -6,22 +6,25 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from solid_utils import machine
+import torch
+
+from solid_utils import data, machine
 
 FOLDER = Path("build/state")
 SOURCE = Path(__file__).parent
 
 
 def fingerprint(settings: dict) -> str:
-    """Of everything a half-done run depends on: its settings and this package's code."""
+    """Of everything a half-done run depends on: its settings, this package's code and tasks, the sets, the machine."""
+    settings = settings | {"machine": machine.describe(torch.get_num_threads())}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for path in sorted(SOURCE.rglob("*.py")):
+    for path in sorted([*SOURCE.rglob("*.py"), *SOURCE.rglob("*.yaml"), *data.SETS.rglob("*.jsonl")]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
 class State:
-    """A folder of finished pieces, thrown away when the settings or the code have changed since.
+    """A folder of finished pieces, thrown away when what it depends on (`fingerprint`) has changed since.
 
     Several processes that begin it together share it: the first one empties it.
     """

@@ -235,7 +235,31 @@ def train(
     if steps == 0:
         return [{"step": 0} | {f"validation_{name}": value for name, value in validate(model).items()}]
     numbered = [sample | {"number": number} for number, sample in enumerate(samples)]
-    arguments = TrainingArguments(
+    trainer = StudyTrainer(
+        model,
+        trainer_arguments(recipe, steps, rows, seed, state),
+        data_collator=Collator(pad_id),
+        train_dataset=[numbered[index] for index in indices],
+        eval_dataset=[],
+        loss=loss,
+        device_tokens=recipe.device_tokens,
+        validate=validate,
+    )
+    trainer.remove_callback(PrinterCallback)
+    trainer.add_callback(Progress())
+    try:
+        trainer.train(resume_from_checkpoint=last_checkpoint(state))
+    except OSError as error:
+        raise StudyError(f"{state}: cannot be written ({error}); free some disk space and start again") from None
+    log = trainer.state.log_history
+    del trainer
+    machine.release_memory()  # trainer and accelerate refer to each other: AdamW's moments would stay
+    return history(log)
+
+
+def trainer_arguments(recipe: Recipe, steps: int, rows: int, seed: int, state: Path) -> TrainingArguments:
+    """What Trainer is told: the recipe, `rows` of a batch on this device, checkpoints under `state`."""
+    return TrainingArguments(
         output_dir=str(state),
         max_steps=steps,
         per_device_train_batch_size=rows,
@@ -259,26 +283,6 @@ def train(
         disable_tqdm=True,
         report_to="none",
     )
-    trainer = StudyTrainer(
-        model,
-        arguments,
-        data_collator=Collator(pad_id),
-        train_dataset=[numbered[index] for index in indices],
-        eval_dataset=[],
-        loss=loss,
-        device_tokens=recipe.device_tokens,
-        validate=validate,
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.add_callback(Progress())
-    try:
-        trainer.train(resume_from_checkpoint=last_checkpoint(state))
-    except OSError as error:
-        raise StudyError(f"{state}: cannot be written ({error}); free some disk space and start again") from None
-    log = trainer.state.log_history
-    del trainer
-    machine.release_memory()  # trainer and accelerate refer to each other: AdamW's moments would stay
-    return history(log)
 
 
 def history(log: list[dict]) -> list[dict]:

@@ -41,7 +41,7 @@ def recording(victim, secured, samples, folder, repeats=1, noise="fixed"):
 def attack(name, model, secured, samples, folder, answers=None):
     seen = view.view(model, secured)
     if name == "ft_all":
-        return ft.ft_all(model, secured, seen, samples, answers)
+        return ft.ft_all(model, secured, samples, answers)
     states = part.entered(model, seen, dict(enumerate(samples)), folder / "entered", 0)
     trained = part.SecuredPart(model, seen, states)
     if name == "ft_closed":

@@ -8,9 +8,24 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
-from solid_utils import attack_cost, data, grid, grid_plan, models, params, results, schema, tables, training
+from solid_utils import (
+    attack_cost,
+    attack_params,
+    data,
+    grid,
+    grid_plan,
+    models,
+    params,
+    results,
+    schema,
+    tables,
+    tables_cost,
+    training,
+)
+from solid_utils.attacks import recorded
 from solid_utils.attacks.run import AttackRun
 from solid_utils.errors import StudyError
 from solid_utils.report import Report
@@ -124,6 +139,34 @@ def test_a_cell_runs_end_to_end_and_is_skipped_when_it_is_there(checkout, monkey
     assert "nothing was started" in capsys.readouterr().out
 
 
+def test_a_cell_of_another_recipe_does_not_count(checkout):
+    here = grid.Grid("tiny", params.load())
+    now = {"start": "xavier", "recipe": "adamw 0.001, decay 0.01, cosine, batch 8 x 64 tokens, relative_mse, 2 epochs"}
+    row = dict.fromkeys(schema.SCORES, 0) | now
+    schema.write([row], schema.SCORES, here.path(FIRST))
+    assert here.ran(FIRST) and "1 of 12 cells are there" in here.listing()
+    schema.write([row | {"recipe": "adamw 0.5, 2 epochs"}], schema.SCORES, here.path(FIRST))
+    for count_it in (here.listing, lambda: here.run(minutes=-1)):
+        with pytest.raises(StudyError, match="recipe is 'adamw 0.5, 2 epochs', params.yaml .grid. says 'adamw 0.001"):
+            count_it()
+
+
+def test_recordings_in_blocks_are_those_of_one_run_and_shared(checkout, monkeypatch):
+    monkeypatch.setattr(grid, "BLOCK", 5)
+    cells = [dataclasses.replace(FIRST, secured="layers 2", queries=queries) for queries in (8, 16)]
+    shorter, longer = (grid.CellRun("tiny", cell, params.load(), None) for cell in cells)
+    attacker, numbers = shorter.start(42), torch.arange(8)
+    for blocks, whole in (
+        (shorter.answers(), AttackRun.answers(shorter)),
+        (shorter.entered(attacker), AttackRun.entered(shorter, attacker)),
+    ):
+        torch.testing.assert_close(blocks.of(numbers).float(), whole.of(numbers).float(), rtol=1e-2, atol=1e-3)
+    asked, batches = [], recorded.in_batches
+    monkeypatch.setattr(recorded, "in_batches", lambda samples, *rest: asked.extend(samples) or batches(samples, *rest))
+    longer.answers()
+    assert sorted(asked) == list(range(5, 16)), "samples 0 to 4 were recorded for the shorter cell"
+
+
 def test_cells_of_one_set_and_seed_score_their_start_once(checkout, monkeypatch):
     here, scored, score = grid.Grid("tiny", params.load()), [], grid.CellRun.scores
     monkeypatch.setattr(grid.CellRun, "scores", lambda self, model: scored.append(self.run) or score(self, model))
@@ -178,8 +221,8 @@ def study(tmp_path_factory) -> Report:
     places = [f"layers {number}" for number in range(5)]
     settings = {"attack": "sem", "queries": [400, 800]}
     groups = {
-        "placement": params.GridGroup(secured=places, recipes=["ours"], **settings),
-        "recipe": params.GridGroup(secured=places[:1], recipes=["ours", "paper", "paper_rate"], **settings),
+        "placement": attack_params.GridGroup(secured=places, recipes=["ours"], **settings),
+        "recipe": attack_params.GridGroup(secured=places[:1], recipes=["ours", "paper", "paper_rate"], **settings),
     }
     planned = grid_plan.cells(params.load().grid.model_copy(update={"groups": groups, "seeds": [42]}))
     schema.write(grid_plan.plan_table(planned), grid_plan.PLAN, folder / "plan.csv")
@@ -220,6 +263,26 @@ def test_placement_goes_with_difficulty(study):
     assert row["spearman"] == pytest.approx(-1) and row["sets"] == 4
     assert (row["least"], row["most"]) == ("layers 0", "layers 3")
     assert "sem with 800 queries -1.00 over 4 layers" in repr(study.table("grid_placement"))
+
+
+def test_a_layer_that_some_seed_lacks_is_no_point_of_placement(study):
+    def again(table: pd.DataFrame) -> pd.DataFrame:
+        """With the same cells by another seed, but for layer 3."""
+        cells = table[table["cell"].str.fullmatch(r"sem-layers_[0-2]-ours-800-42")]
+        return pd.concat([table, cells.assign(seed=7, cell=cells["cell"].str.replace("-42", "-7"))])
+
+    more = dataclasses.replace(study.results, grid=again(study.results.grid), planned=again(study.results.planned))
+    row = tables.make(more)["grid_placement"].set_index("queries").loc[800]
+    assert (row["seeds"], row["sets"]) == (2, 3)
+
+
+@pytest.mark.parametrize("change", [{"view": "token ids and noisy logits"}, {"start": "skip"}])
+def test_attacks_that_see_or_start_from_something_else_are_another_curve(study, change):
+    mine = study.results.grid[study.results.grid["run"] == "sem-layers_0-ours"]
+    both = dataclasses.replace(study.results, grid=pd.concat([mine, mine.assign(run="other", **change)]))
+    points = tables_cost.point_table(both)
+    ours = points[points["recipe"].str.startswith("ours, 4 epochs")]
+    assert ours.groupby("recipe")["steps"].agg(list).tolist() == [[0, 100, 200]] * 2
 
 
 def test_a_grid_elsewhere_is_found_and_other_models_are_left_out(study, tmp_path, monkeypatch):

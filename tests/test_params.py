@@ -98,6 +98,16 @@ def test_a_runs_recipe_overrides_the_tiers():
             {"small": {"method": "lora", "rank": 2, "alpha": 2}},
             "attacks.layer0-sem.recipe: method: lora is ft_all's",
         ),
+        (
+            ["attacks", "solid-ft_all", "recipe"],
+            {"small": {"loss": "mse"}},
+            "attacks.solid-ft_all.recipe: length, loss and first_weight are sem's, ft_all trains on answers",
+        ),
+        (
+            ["attacks", "layer0-sem", "recipe"],
+            {"small": {"loss": None}},
+            "attacks.layer0-sem.recipe: sem needs length and loss; give them here or in tiers (attack.sem)",
+        ),
         ("tiers.small.attack.ft.method", "lora", "method: lora needs rank and alpha"),
         (["attacks", "layer0-sem", "previous"], 2, "attacks.layer0-sem: previous: sem is no stitch"),
         (

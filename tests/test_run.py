@@ -101,6 +101,21 @@ def test_the_rows_of_the_shipped_runs_are_what_they_were(attack):
     }
 
 
+def test_a_start_is_scored_again_when_a_setting_of_its_scores_changes(attack, monkeypatch):
+    scored = []
+    monkeypatch.setattr(AttackRun, "scores", lambda self, _: scored.append(self) or Scored())
+    study, other = params.load(), params.load()
+    other.models["other"] = other.model("other").model_copy(update={"revision": "newer"})
+    longer = params.load()
+    longer.tiers["tiny"]["length"] = 150
+    elsewhere = study.published.model_copy(update={"mirror": "elsewhere"})
+    changed = [study.model_copy(update={"allow_code": True}), study.model_copy(update={"published": elsewhere})]
+    for number, one in enumerate([study, longer, other, *changed], start=1):
+        for _ in range(2):
+            AttackRun(MODEL, "sem", one).start_scores(SEED)
+        assert len(scored) == number
+
+
 def test_options_are_named_in_the_recipe_and_reach_the_loss(attack):
     run = attack("options")
     expected = "adamw 0.001, decay 0.01, cosine, batch 8 x 64 tokens, cosine, warmup 0.5, first_weight 0"
@@ -194,7 +209,9 @@ def test_lora_trains_the_replacement_wholly_and_the_open_layers_by_adapters(atta
     row = run.row(SEED, 4)
     assert row["recipe"] == "adamw 0.001, decay 0.1, cosine, batch 4, lora rank 2, alpha 4"
     tokens = 4 * 4 * sum(run.account.lengths) // 16
-    assert row["flops"] == tokens * (4 * run.secured.total + 2 * (run.secured.parameters + run.adapters))
+    assert row["flops"] == tokens * (
+        4 * (run.secured.total + run.adapters) + 2 * (run.secured.parameters + run.adapters)
+    )
 
 
 def test_a_lora_run_that_was_cut_short_ends_at_the_same_replica(attack, monkeypatch):

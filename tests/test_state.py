@@ -1,7 +1,8 @@
 import pandas as pd
 import pytest
+import torch
 
-from solid_utils import schema, state
+from solid_utils import data, schema, state
 from solid_utils.errors import StudyError
 
 
@@ -24,6 +25,21 @@ def test_other_settings_or_other_code_start_anew(tmp_path, monkeypatch):
     (tmp_path / "code" / "new.py").write_text("x = 1\n")
     monkeypatch.setattr(state, "SOURCE", tmp_path / "code")
     assert state.State("run", {"rate": 2}).cached("piece", lambda: [3]) == [3]
+
+
+def test_other_sets_tasks_or_threads_start_anew(tmp_path, monkeypatch):
+    monkeypatch.setattr(state, "SOURCE", tmp_path / "code")
+    monkeypatch.setattr(data, "SETS", tmp_path / "sets")
+    calls = []
+    for place in ("code/tasks/one.yaml", "sets/benchmarks/one.jsonl", "sets/attack.jsonl"):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_text("{}\n")
+        for _ in range(2):
+            state.State("run", {}).cached("piece", lambda place=place: calls.append(place) or [])
+    assert calls == ["code/tasks/one.yaml", "sets/benchmarks/one.jsonl", "sets/attack.jsonl"]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 99)
+    state.State("run", {}).cached("piece", lambda: calls.append("threads") or [])
+    assert calls[3:] == ["threads"]
 
 
 def test_a_discarded_state_makes_the_next_run_a_real_one():

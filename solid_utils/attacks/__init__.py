@@ -15,5 +15,4 @@ class Plan:
     trainable: frozenset[str]  # parameter names of the attacker's model
     samples: list[dict]  # what was asked of the oracle, as training samples
     loss: Loss
-    view: str  # what the attacker sees of the victim
     worked: int  # parameters in the attacker's forward and backward pass, for counting FLOPs

@@ -13,14 +13,18 @@ UNSAID = ("warmup", "warmup_steps", "first_weight", "dropout")
 
 
 def described(secured: SecuredSet) -> str:
-    """The secured layers in one word: "layers 0-3", "all", ...; a set that is no row of layers as it was declared."""
+    """The secured layers in one word: "layers 0-3", "all", ...; a set that is no row of layers as it was declared.
+
+    `sap` and `sap_dp` are named by their layers: the norm and untied head that are secret too belong to the rule.
+    """
     if secured.is_whole_model:
         return "all"
     if not secured.names:
         return "none"
-    if not secured.layers or list(secured.layers) != list(range(secured.layers[0], secured.layers[-1] + 1)):
+    first, last = (secured.layers[0], secured.layers[-1]) if secured.layers else (0, -1)
+    nothing_else = secured.only_layers or secured.declaration in ("sap", "sap_dp")
+    if not nothing_else or secured.layers != tuple(range(first, last + 1)):
         return secured.declaration
-    first, last = secured.layers[0], secured.layers[-1]
     return f"layers {first}" if first == last else f"layers {first}-{last}"
 
 
@@ -43,10 +47,10 @@ def attack_text(
     if attack.attack == "stitch":
         return f"ridge, {attack.previous} previous tokens, batch {stitch.BATCH} x {recipe.length} tokens"
     objective = ", kl on logits" if attack.objective == "logits" else ""
-    changed = [name for name in UNSAID if getattr(recipe, name) != getattr(usual, name)]
+    changed = {name: getattr(recipe, name) for name in UNSAID if getattr(recipe, name) != getattr(usual, name)}
     adapters = f", lora rank {recipe.rank}, alpha {recipe.alpha}" if recipe.method == "lora" else ""
     smaller = f", {attack.replacement} layer(s) in place of all secured" if attack.replacement else ""
-    said = "".join(f", {name} {getattr(recipe, name):g}" for name in changed)
+    said = "".join(f", {name} {value:g}" if value is not None else f", no {name}" for name, value in changed.items())
     own = recipe_text(recipe) + objective + adapters + smaller + said
     return own if before is None else f"{own}, after {before['attack']}, {before['steps']} steps of {before['recipe']}"
 
@@ -125,9 +129,9 @@ class Account:
         secret = self.replaced.parameters
         if self.attack.attack == "ft_all":
             trained = secret + self.adapters if self.recipe.method == "lora" else self.replaced.total
-            return tokens * (4 * self.replaced.total + 2 * trained)
-        stopped = self.attack.attack == "sem" and not self.seen.outputs_only
-        worked = secret if stopped else self.replaced.total - self.seen.below
+            return tokens * (4 * (self.replaced.total + self.adapters) + 2 * trained)
+        alone = self.attack.attack == "sem"
+        worked = self.seen.worked(self.replaced) if alone else self.replaced.total - self.seen.below
         once = 2 * self.seen.below * min(tokens, sum(self.lengths))
         return tokens * (4 * worked + 2 * secret) + once
 

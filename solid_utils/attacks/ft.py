@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from solid_utils.attacks import Plan
 from solid_utils.attacks.part import SecuredPart
 from solid_utils.attacks.recorded import Recorded
-from solid_utils.attacks.view import View
 from solid_utils.forward import answer_logits
 from solid_utils.secured import SecuredSet
 from solid_utils.training import Loss, answer_loss
@@ -32,20 +31,18 @@ def towards(logits: Recorded | None) -> Loss:
     return divergence
 
 
-def ft_all(
-    model: nn.Module, secured: SecuredSet, seen: View, samples: list[dict], logits: Recorded | None = None
-) -> Plan:
+def ft_all(model: nn.Module, secured: SecuredSet, samples: list[dict], logits: Recorded | None = None) -> Plan:
     """Fine-tune replacement and open part together on the answers of the whole victim, or on their logits."""
     names = frozenset(name for name, _ in model.named_parameters())
-    return Plan(names, samples, towards(logits), seen.trained_on(logits is not None), secured.total)
+    return Plan(names, samples, towards(logits), secured.total)
 
 
 def ft_closed(part: SecuredPart, secured: SecuredSet, samples: list[dict], logits: Recorded | None = None) -> Plan:
     """Fine-tune the replacement only; the open part keeps the vendor's weights, what lies below is not run again."""
-    objective, view = towards(logits), part.seen.trained_on(logits is not None)
+    objective = towards(logits)
 
     def loss(model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
         with part.begun(batch):
             return objective(model, batch)
 
-    return Plan(frozenset(secured.names), samples, loss, view, secured.total - part.seen.below)
+    return Plan(frozenset(secured.names), samples, loss, secured.total - part.seen.below)

@@ -57,9 +57,21 @@ class AttackRun:
         self.adapters = lora.size(self.victim, self.secured, self.recipe.rank) if adapted else 0
         self.width = self.victim.config.get_text_config().hidden_size
         self.remembered = fidelity.Remembered(lambda: self.victim)
-        settings = {"model": self.spec, "attack": self.attack, "recipe": self.recipe, "budget": self.budget}
-        settings |= {"secured": self.secured, "revision": self.revision, "before": self.before}
-        self.state = State(f"{model}/attacks/{run}", settings)
+        settings = {"attack": self.attack, "recipe": self.recipe, "budget": self.budget, "secured": self.secured}
+        self.state = State(f"{model}/attacks/{run}", self.scored_with | settings | {"before": self.before})
+
+    @property
+    def scored_with(self) -> dict:
+        """All settings that the scores of a start depend on, but its secured set, name and seed."""
+        return {
+            "model": self.spec,
+            "revision": self.revision,
+            "base": self.study.model(self.spec.base) if self.spec.base else None,
+            "length": self.budget.length,
+            "evaluation": self.budget.evaluation,
+            "published": self.study.published,
+            "allow_code": self.study.allow_code,
+        }
 
     @property
     def account(self) -> accounting.Account:
@@ -163,7 +175,7 @@ class AttackRun:
     def plan(self, attacker: torch.nn.Module, answers: recorded.Recorded | None) -> Plan:
         """What this attack trains, by its name; `answers` are the recorded ones, where it needs them."""
         if self.attack.attack == "ft_all":
-            return ft.ft_all(attacker, self.secured, self.seen, self.samples, answers)
+            return ft.ft_all(attacker, self.secured, self.samples, answers)
         with models.precision(self.spec), machine.processes().main_process_first():
             states = self.entered(attacker)
         trained = part.SecuredPart(attacker, self.seen, states)
@@ -181,16 +193,8 @@ class AttackRun:
 
     def start_scores(self, seed: int) -> Scored:
         """Scores of the start, before any query; runs that share secured set, start and seed share them too."""
-        shared = {
-            "model": self.spec,
-            "budget": self.budget.evaluation,
-            "revision": self.revision,
-            "names": self.replaced.names,
-        }
-        work = State(
-            f"{self.model}/starts/{described(self.secured)}-{self.start_name}{self.attack.replacement or ''}-{seed}",
-            shared,
-        )
+        name = f"{described(self.secured)}-{self.start_name}{self.attack.replacement or ''}-{seed}"
+        work = State(f"{self.model}/starts/{name}", self.scored_with | {"names": self.replaced.names})
         return Scored(**work.cached("scores", lambda: asdict(self.scores(self.start(seed)))))
 
     def end_scores(self, seed: int) -> Scored:

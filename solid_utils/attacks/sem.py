@@ -28,5 +28,4 @@ def sem(
         errors = distance(part.leaving(batch).float(), answers.of(batch["number"]).float())
         return distances.mean(errors, batch["attention_mask"], first_weight)
 
-    worked = secured.total - seen.below if seen.outputs_only else secured.parameters
-    return Plan(frozenset(secured.names), samples, state_loss, seen.pair, worked)
+    return Plan(frozenset(secured.names), samples, state_loss, seen.worked(secured))

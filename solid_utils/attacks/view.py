@@ -20,6 +20,7 @@ class View:
     depth: int
     noisy: bool  # Laplace noise on the logits (sap_dp)
     below: int  # parameters of the open layers below the first secret one
+    inside: int  # parameters of the layers from the first secret one to the last, all their matrices
 
     @property
     def consecutive(self) -> bool:
@@ -40,6 +41,12 @@ class View:
     def outputs_only(self) -> bool:
         """Nothing leaves the secured part but the victim's outputs (sap, fully_secured, a secured head)."""
         return self.consecutive and self.last == self.depth
+
+    def worked(self, trained: SecuredSet) -> int:
+        """Parameters that a token works through where the secured part is run without the rest: for counting FLOPs."""
+        if self.outputs_only:
+            return trained.total - self.below
+        return trained.parameters if trained.only_layers else self.inside
 
     @property
     def pair(self) -> str:
@@ -73,5 +80,8 @@ def view(model: nn.Module, secured: SecuredSet) -> View:
     inside, after, secret = layer_parameters(model), parameters_after_layers(model), set(secured.names)
     stages = [-1] if secret - after - {name for names in inside for name in names} else []
     stages += [number for number, names in enumerate([*inside, after]) if secret.intersection(names)]
-    below = sum(sizes[name] for names in inside[: max(0, stages[0]) if stages else 0] for name in names)
-    return View(tuple(stages), len(inside), secured.declaration == "sap_dp", below)
+    first, end = (max(0, stages[0]), stages[-1] + 1) if stages else (0, 0)
+    below, between = (
+        sum(sizes[name] for names in part for name in names) for part in (inside[:first], inside[first:end])
+    )
+    return View(tuple(stages), len(inside), secured.declaration == "sap_dp", below, between)

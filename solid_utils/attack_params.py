@@ -100,7 +100,7 @@ class GridGroup(Section):
     """Attack cells that answer one question: every secured set under every recipe at every number of queries."""
 
     secured: Annotated[list[str], Field(min_length=1)]
-    attack: Literal["ft_all", "ft_closed", "sem"]
+    attack: Literal["ft_all", "ft_closed", "sem", "stitch"]
     recipes: Annotated[list[str], Field(min_length=1)]
     queries: Annotated[list[Positive], Field(min_length=1)]
 

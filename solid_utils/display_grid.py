@@ -16,6 +16,20 @@ SHOWN = {
         "against": ("against", "text"),
         "seeds": ("seeds", "count"),
     },
+    "grid_tuned": {
+        "secured": ("secured", "text"),
+        "attack": ("attack", "text"),
+        "queries": ("queries", "count"),
+        "tries": ("tries", "count"),
+        "chosen": ("chosen", "text"),
+        "by": ("by C4 %", "percent"),
+        "agreement": ("after %", "percent"),
+        "recovered": ("recov. %", "percent"),
+        "usual": ("untuned %", "percent"),
+        "tokens": ("tokens", "count"),
+        "flops": ("FLOPs", "figures"),
+        "seeds": ("seeds", "count"),
+    },
     "grid_placement": {
         "attack": ("attack", "text"),
         "recipe": ("recipe", "text"),
@@ -47,9 +61,12 @@ def read_cells(rows: pd.DataFrame) -> str:
 
 
 def read_recipes(rows: pd.DataFrame) -> str:
-    """The ends, then what each part does alone, from either end, at the budget with most recipes."""
-    size = rows.groupby(["secured", "attack", "queries"])["recipe"].transform("size")
-    rows = rows[size == size.max()].drop_duplicates("recipe").set_index("recipe")
+    """The ends, then what each part does alone, from either end, where the paper's own recipe ran; else nothing."""
+    keys = ["secured", "attack", "queries"]
+    papers = rows[rows["recipe"] == "paper"][keys].head(1)
+    rows = rows.merge(papers, on=keys).drop_duplicates("recipe").set_index("recipe")
+    if rows.empty:
+        return "The paper's own recipe did not run."
     where = f"{rows['attack'].iloc[0]} on {rows['secured'].iloc[0]} with {rows['queries'].iloc[0]} queries"
     told = [f"{name} {percent(rows.loc[name, 'recovered'])}" for name in ("ours", "paper") if name in rows.index]
     parts = [_parts(rows, "paper_", "ours with the paper's"), _parts(rows, "our_", "the paper's with our")]
@@ -64,6 +81,16 @@ def _parts(rows: pd.DataFrame, prefix: str, lead: str) -> str:
     return f"{lead} {', '.join(told)} points: the {told[0].split()[0]} moves most" if told else ""
 
 
+def read_tuned(rows: pd.DataFrame) -> str:
+    """What choosing among recipes adds, set by set."""
+    told = [
+        f"{row['attack']} on {row['secured']} with {row['queries']} queries {percent(row['recovered'])} by "
+        f"{row['chosen']}, the best of {row['tries']} ({percent(row['usual'])} untuned)"
+        for _, row in rows.iterrows()
+    ]
+    return f"recovered by an attacker who tunes: {'; '.join(told)}."
+
+
 def read_placement(rows: pd.DataFrame) -> str:
     """Each attack at its largest budget."""
     found = []
@@ -76,4 +103,9 @@ def read_placement(rows: pd.DataFrame) -> str:
     return f"Spearman's correlation of DD with the recovered share: {'; '.join(found)} (95 % over layers)."
 
 
-READINGS = {"grid_cells": read_cells, "grid_recipes": read_recipes, "grid_placement": read_placement}
+READINGS = {
+    "grid_cells": read_cells,
+    "grid_recipes": read_recipes,
+    "grid_tuned": read_tuned,
+    "grid_placement": read_placement,
+}

@@ -23,7 +23,7 @@ from pathlib import Path
 import torch
 
 from solid_utils import data, errors, fidelity, grid_plan, machine, models, params, schema
-from solid_utils.attacks import accounting, oracle, part, recorded, view
+from solid_utils.attacks import accounting, part, recorded, view
 from solid_utils.attacks.run import AttackRun, deployment_set
 from solid_utils.errors import StudyError
 from solid_utils.grid_plan import Cell
@@ -55,7 +55,8 @@ class CellRun(AttackRun):
         super().__init__(model, cell.name, cell.study(study))
         self.validation, self.remembered, self.asked_for = [], remembered, asked_for(study, model, cell)
         settings = self.scored_with | {"names": self.secured.names}
-        name = f"{accounting.described(self.secured)}-{self.budget.attack.start}".replace(" ", "_")
+        start = f"{self.start_name}{self.attack.replacement or ''}"
+        name = f"{accounting.described(self.secured)}-{start}".replace(" ", "_")
         self.shared = State(f"{model}/grid/{name}", settings)
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
@@ -70,11 +71,10 @@ class CellRun(AttackRun):
             yield folder / f"{first}-{first + len(block)}", block
 
     def answers(self) -> recorded.Recorded:
-        """What leaves the secured part, asked once for all cells of this set."""
-        asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id)
+        """What leaves the secured part, or the logits, asked once for all cells of this set that ask alike."""
+        asks = f"{self.attack.objective}-{self.attack.noise}-{self.attack.repeats}"
         with models.precision(self.spec):
-            blocks = self.blocks("answers")
-            return recorded.together(recorded.answered(asked, block, folder) for folder, block in blocks)
+            return recorded.together(self.asked(block, folder) for folder, block in self.blocks(asks))
 
     def entered(self, attacker: torch.nn.Module) -> recorded.Recorded | None:
         """What enters the secured part, computed once for all cells of this set."""
@@ -100,7 +100,7 @@ class CellRun(AttackRun):
     def outcome(self, seed: int) -> Scored:
         """Train, and score start and end."""
         self.train(seed)
-        steps = self.recipe.total_steps(len(self.samples))
+        steps = self.account.steps
         start = self.start_scores(seed).of(self.row(seed, 0))
         return start + self.end_scores(seed).of(self.row(seed, steps))
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from solid_utils import params
+from solid_utils.attack_params import AttackRun
 
 TIER = "full"  # of a cell's scores: the grid's tier with a cell's own budget
 PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
+OPTIONS = {"start", "objective", "previous", "replacement", "noise", "repeats"}  # of a recipe, but not of its training
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,10 @@ class Cell:
         """The same study with this cell as its only attack, on the cell's own tier."""
         own = {"evaluation": study.grid.evaluation, "attack": {"seeds": [self.seed]}}
         tier = params.merge(study.tiers[study.grid.tier], own)
-        recipe = study.grid.recipes[self.recipe] | {"queries": self.queries, "steps": None}  # epochs say how long
-        attack = params.AttackRun(secured=self.secured, attack=self.attack, recipe={TIER: recipe})
+        said = study.grid.recipes[self.recipe] | {"queries": self.queries, "steps": None}  # epochs say how long
+        options = {key: said.pop(key) for key in OPTIONS & said.keys()}
+        run = options | {"secured": self.secured, "attack": self.attack, "recipe": {TIER: said}}
+        attack = params.validated(AttackRun, run, f"grid.recipes.{self.recipe}")
         changes = {"tier": TIER, "tiers": study.tiers | {TIER: tier}, "attacks": {self.name: attack}}
         return study.model_copy(update=changes)
 

@@ -20,7 +20,7 @@ from solid_utils.results import REFERENCE
 RESULTS, REDRAWN = Path("results"), Path("build/report")
 TABLES = (
     *("claims", "attacks", "fidelity", "attack_cost", "difficulty_ranks"),
-    *("grid_recipes", "grid_placement", "grid_cells"),
+    *("grid_recipes", "grid_tuned", "grid_placement", "grid_cells"),
     *("benchmarks", "ratios", "search", "difficulty", "customization"),
 )
 
@@ -79,6 +79,7 @@ $figure_cost_by_depth
 <p>Cells of one attack run each, on agreement alone, which the points above include. One seed more is one row of numbers
 more, so what a single seed shows may be its luck.</p>
 <div class="wide">$table_grid_recipes</div>
+<div class="wide">$table_grid_tuned</div>
 <div class="wide">$table_grid_placement</div>
 <details><summary>Planned, run and not reached</summary><div class="wide">$table_grid_cells</div></details>
 <h2>Benchmarks</h2>

@@ -24,7 +24,7 @@ from solid_utils.ratios import (
 from solid_utils.results import Results, layers_of
 from solid_utils.tables_cost import of_one_start, point_table, rank_table
 from solid_utils.tables_customization import customization_table
-from solid_utils.tables_grid import cell_table, placement_table, recipe_table
+from solid_utils.tables_grid import cell_table, placement_table, recipe_table, tuned_table
 
 NAN = float("nan")
 
@@ -44,6 +44,7 @@ def make(results: Results) -> dict[str, pd.DataFrame]:
         "difficulty_ranks": rank_table(cost, difficulty),
         "grid_cells": cell_table(results),
         "grid_recipes": recipe_table(results),
+        "grid_tuned": tuned_table(results),
         "grid_placement": placement_table(results, of_one_start(difficulty)),
         "difficulty": difficulty,
         "search": results.searches,

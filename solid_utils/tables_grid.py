@@ -8,6 +8,11 @@ from solid_utils.results import Results, layers_of
 
 CELLS = ["model", "groups", "attack", "recipe", "secured", "planned", "run", "not_reached", "most_queries"]
 RECIPES = ["model", "secured", "attack", "queries", "recipe", "seeds", "agreement", "recovered", "against", "change"]
+TUNED = [
+    *["model", "secured", "attack", "queries", "tries", "seeds", "chosen", "by", "agreement", "recovered", "usual"],
+    *["tokens", "flops"],
+]
+CHOOSER = "evaluation_c4"  # texts of another kind than those that count
 PLACEMENT = [
     *["model", "attack", "recipe", "queries", "seeds", "sets", "spearman", "spearman_low", "spearman_high"],
     *["least", "least_recovered", "most", "most_recovered"],
@@ -33,20 +38,50 @@ def cell_table(results: Results) -> pd.DataFrame:
 def ended(results: Results) -> pd.DataFrame:
     """One row a cell that ran: model, cell, secured, attack, recipe (its name), queries (the plan's), seed, steps,
     agreement and recovered share on held-out prompts of the attack's kind."""
-    rows = results.grid[(results.grid["metric"] == "agreement") & (results.grid["benchmark"] == EVALUATION)]
-    keys = ["model", "cell"]
-    start = rows[rows["steps"] == 0].set_index(keys)["value"].astype(float).rename("start")
-    end = rows[rows["steps"] > 0].set_index(keys)[["steps", "value"]].rename(columns={"value": "agreement"})
-    scores = end.astype({"agreement": float}).join(start).reset_index()
+    rows, keys = _agreement(results, EVALUATION), ["model", "cell"]
+    start = rows[rows["steps"] == 0].set_index(keys)["value"].rename("start")
+    end = rows[rows["steps"] > 0].set_index(keys)[["steps", "tokens", "flops", "value"]]
+    scores = end.rename(columns={"value": "agreement"}).join(start).reset_index()
     scores["recovered"] = metrics.recovered_share(scores["agreement"], scores["start"])
     return results.planned.drop(columns="group").drop_duplicates(keys).merge(scores, on=keys)
+
+
+def _agreement(results: Results, benchmark: str) -> pd.DataFrame:
+    """Rows of the grid's agreement on one set of held-out prompts or texts."""
+    rows = results.grid[(results.grid["metric"] == "agreement") & (results.grid["benchmark"] == benchmark)]
+    return rows.astype({"value": float, "n": int})
+
+
+def tuned_table(results: Results) -> pd.DataFrame:
+    """The attacker who tries every recipe that ran on a set with these queries and takes the best; columns TUNED.
+
+    He chooses by agreement on texts that do not count (CHOOSER), so what he then scores is not the luck of the choice.
+    `usual` is what the recipe that the others vary recovers. His queries are those of one try, as all train on the
+    same answers; `tokens` has the choosing texts in it, `flops` all tries. Means over the seeds that all tries have.
+    """
+    chooser = _agreement(results, CHOOSER)
+    chooser = chooser[chooser["steps"] > 0].set_index(["model", "cell"])[["value", "n"]]
+    cells = ended(results).join(chooser.rename(columns={"value": "by", "n": "choosing"}), on=["model", "cell"])
+    keys, rows = ["model", "secured", "attack", "queries"], []
+    for key, found in cells.dropna(subset="by").groupby(keys, sort=False):
+        whole = found[found.groupby("seed")["recipe"].transform("size") == found["recipe"].nunique()]
+        if whole["recipe"].nunique() < 2 or not {"ours", "ft"} & set(whole["recipe"]):
+            continue
+        tries = whole.groupby("recipe", sort=False)[["by", "agreement", "recovered", "tokens", "flops"]].mean()
+        best = tries.loc[tries["by"].idxmax()]
+        usual = tries["recovered"].filter(items=["ours", "ft"]).iloc[0]
+        counts = [len(tries), whole["seed"].nunique(), best.name]
+        cost = [tries["tokens"].max() + whole["choosing"].max(), tries["flops"].sum()]
+        rows.append([*key, *counts, best["by"], best["agreement"], best["recovered"], usual, *cost])
+    return pd.DataFrame(rows, columns=TUNED)
 
 
 def recipe_table(results: Results) -> pd.DataFrame:
     """Means over seeds where several recipes spent the same queries on the same set; columns RECIPES.
 
-    `change`: recovered share less that of the recipe named in `against`, from which it differs in one thing only:
-    "paper_X" is ours with the paper's X, "our_X" the paper's with ours (params.yaml, grid.recipes).
+    `change`: recovered share less that of the recipe named in `against`, from which it differs in one thing only,
+    "paper" apart: "our_X" is the paper's with our X, "ft_X" ft with X, all others ours with what their name says
+    (params.yaml, grid.recipes).
     """
     keys, tables = ["model", "secured", "attack", "queries"], [pd.DataFrame(columns=RECIPES)]
     for _, cells in ended(results).groupby(keys, sort=False):
@@ -61,8 +96,10 @@ def recipe_table(results: Results) -> pd.DataFrame:
 
 
 def _base(recipe: str) -> str | None:
-    bases = {"paper": "ours", "our": "paper"}
-    return bases.get(recipe.split("_")[0]) if recipe != "ours" else None
+    """The recipe that this one varies; none for those that start a family."""
+    if recipe in ("ours", "ft"):
+        return None
+    return {"our": "paper", "ft": "ft"}.get(recipe.split("_")[0], "ours")
 
 
 def placement_table(results: Results, difficulty: pd.DataFrame) -> pd.DataFrame:

@@ -28,6 +28,7 @@ from solid_utils import (
 from solid_utils.attacks import recorded
 from solid_utils.attacks.run import AttackRun
 from solid_utils.errors import StudyError
+from solid_utils.ratios import EVALUATION
 from solid_utils.report import Report
 from tests.synthetic import fidelity, run_columns, write_study
 
@@ -293,3 +294,53 @@ def test_a_grid_elsewhere_is_found_and_other_models_are_left_out(study, tmp_path
     assert set(results.load(Path("results")).grid["model"]) == {"toy"}
     assert results.grid_folder(study.results.folder) == study.results.folder / "grid"
     assert json.loads(results.load(Path("results")).planned.to_json(orient="records"))
+
+
+def options(**recipes: dict) -> params.Params:
+    """The study whose grid has these recipes too."""
+    study = params.load()
+    return study.model_copy(update={"grid": study.grid.model_copy(update={"recipes": study.grid.recipes | recipes})})
+
+
+@pytest.mark.parametrize(
+    ("attack", "recipe", "column", "said"),
+    [
+        ("sem", {"start": "skip"}, "start", "skip"),
+        ("sem", {"loss": "cosine"}, "recipe", "cosine"),
+        ("sem", {"replacement": 1}, "recipe", "1 layer(s) in place"),
+        ("stitch", {"previous": 1}, "recipe", "ridge, 1 previous tokens"),
+        ("ft_all", {"objective": "logits"}, "view", "logits"),
+        ("ft_all", {"method": "lora", "rank": 2, "alpha": 4}, "recipe", "lora rank 2"),
+    ],
+)
+def test_a_cell_may_be_any_attack(checkout, attack, recipe, column, said):
+    items = data.read_set("attack") + data.read_set("validation")
+    labels = [{"id": item["id"], "answer_ids": [5, 6, 7]} for item in items]
+    data.write_lines(labels, checkout / "build/labels/tiny/clean.jsonl")
+    study = options(odd=recipe | {"epochs": 1})
+    cell = grid_plan.Cell("layers 0-1", attack, "odd", 8, 42)
+    here = grid.Grid("tiny", study)
+    here.work[cell] = here.flops(cell)
+    here.run_cell(cell)
+    found = schema.read(here.path(cell), schema.SCORES)
+    assert said in found[column].iloc[-1] and found["queries"].max() == 8 and here.ran(cell)
+
+
+def test_an_option_that_does_not_fit_the_attack_is_refused(checkout):
+    study = options(odd={"epochs": 1, "objective": "logits"})
+    with pytest.raises(StudyError, match="grid.recipes.odd: objective: sem trains on no answers"):
+        grid_plan.Cell("layers 0", "sem", "odd", 8, 42).study(study)
+
+
+def test_who_tunes_is_judged_on_texts_that_did_not_choose(study):
+    def chosen(rows: pd.DataFrame) -> pd.DataFrame:
+        """Texts by which another recipe is best than by the prompts that count."""
+        other = rows[rows["benchmark"] == EVALUATION].assign(benchmark="evaluation_c4")
+        return pd.concat([rows, other.assign(value=[0.9 if "paper_rate" in cell else 0.2 for cell in other["cell"]])])
+
+    table = tables.make(dataclasses.replace(study.results, grid=chosen(study.results.grid)))["grid_tuned"]
+    row = table.iloc[0]
+    assert len(table) == 1 and (row["chosen"], row["tries"]) == ("paper_rate", 3)
+    assert row["recovered"] == pytest.approx(0.18 / 0.9) and row["usual"] == pytest.approx(0.25 / 0.9)
+    each = study.results.grid[study.results.grid["queries"] == 800].drop_duplicates("cell").set_index("recipe")
+    assert row["flops"] == each.loc[each["secured"] == "layers 0", "flops"].sum()

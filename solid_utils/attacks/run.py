@@ -152,14 +152,15 @@ class AttackRun:
         return dict(base.named_parameters()).get
 
     def answers(self) -> recorded.Recorded:
-        """What the oracle says of every sample that a seed trains on, each asked once for all seeds.
+        """What the oracle says of every sample that a seed trains on, each asked once for all seeds."""
+        with models.precision(self.spec), machine.processes().main_process_first():
+            return self.asked(self._trained_on(), self.state.folder / "answers")
 
-        What leaves the secured part for SEM; the logits of the answers for fine-tuning that trains on them.
-        """
+    def asked(self, samples: dict[int, dict], folder: Path) -> recorded.Recorded:
+        """What leaves the secured part for SEM; the logits of the answers for fine-tuning that trains on them."""
         record = recorded.answered if self.attack.attack == "sem" else recorded.answer_logits
         asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id, self.attack.noise)
-        with models.precision(self.spec), machine.processes().main_process_first():
-            return record(asked, self._trained_on(), self.state.folder / "answers", self.attack.repeats)
+        return record(asked, samples, folder, self.attack.repeats)
 
     def _trained_on(self) -> dict[int, dict]:
         """Training samples by number, without those that no seed's batches reach."""

@@ -97,9 +97,16 @@ def cost_table(found: pd.DataFrame) -> pd.DataFrame:
         middle = pd.DataFrame([rows.iloc[len(rows) // 2].to_dict() | {"seeds": len(rows)} for rows in groups])
         best = cheapest(middle, measure, [*SET, "level"])
         tables.append(best.assign(measure=measure, cost=best[measure]))
-    table = pd.concat(tables).sort_values([*ORDER, "level"], kind="stable", ignore_index=True)
+    table = pd.concat(tables).sort_values([*ORDER, "level"], key=by_number, kind="stable", ignore_index=True)
     table["of_legitimate"] = (table["cost"] / legitimate_queries().min()).where(table["measure"] == "queries")
     return table[columns]
+
+
+def by_number(column: pd.Series) -> pd.Series:
+    """A sort key by which "layers 3" comes before "layers 14"."""
+    if column.dtype.kind in "iuf":
+        return column
+    return column.str.replace(r"\d+", lambda digits: digits[0].zfill(6), regex=True)
 
 
 def at_budgets(points: pd.DataFrame, measure: str, budgets: Sequence[float]) -> pd.DataFrame:

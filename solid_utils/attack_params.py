@@ -85,12 +85,14 @@ class AttackRun(Section):
         return self
 
 
-def misfit(recipe: Recipe, attack: str) -> str:
+def misfit(recipe: Recipe, attack: str, processes: int = 1) -> str:
     """What of a recipe this attack does not read, or lacks; empty where it fits."""
     if recipe.method == "lora" and attack != "ft_all":
         return "method: lora is ft_all's, which trains the open part; leave it out"
     if attack.startswith("ft") and (recipe.length, recipe.loss, recipe.first_weight) != (None, None, 1.0):
         return f"length, loss and first_weight are sem's, {attack} trains on answers; leave them out"
+    if recipe.first_weight != 1 and (recipe.device_tokens or processes > 1):
+        return "first_weight: parts of a batch are weighed by their tokens, all alike; no device_tokens, one process"
     if attack == "sem" and None in (recipe.length, recipe.loss):
         return "sem needs length and loss; give them here or in tiers (attack.sem)"
     return ""

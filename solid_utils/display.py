@@ -5,7 +5,6 @@ import textwrap
 import pandas as pd
 
 from solid_utils import display_grid
-from solid_utils.ratios import EVALUATION
 from solid_utils.readings import sentence
 
 WIDTH = 120  # columns of a terminal
@@ -177,13 +176,15 @@ def _benchmarks_by_run(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fidelity_by_run(table: pd.DataFrame) -> pd.DataFrame:
-    """Runs down, sets of prompts across: agreement after the attack; and how far greedy answers are the victim's."""
+    """Runs down, sets of prompts across: agreement after the attack, and how far greedy answers are the victim's."""
     keys = ["model", "run"] if table["model"].nunique() > 1 else ["run"]
     sets = list(table["prompts"].unique())
-    agreement = table.pivot(index=keys, columns="prompts", values="agreement")[sets].add_suffix(" %")
-    answers = table[table["prompts"] == EVALUATION].set_index(keys)[["greedy_match", "common_prefix"]]
-    answers.columns = [SHOWN["fidelity"][name][0] for name in answers]
-    shown = agreement.join(answers).map(cell, kind="percent")
+    columns = []
+    for measure in ("agreement", "greedy_match", "common_prefix"):
+        values = table.pivot(index=keys, columns="prompts", values=measure)[sets].dropna(axis=1, how="all")
+        head = "" if measure == "agreement" else f"{SHOWN['fidelity'][measure][0].removesuffix(' %')}, "
+        columns.append(values.add_prefix(head).add_suffix(" %"))
+    shown = pd.concat(columns, axis=1).map(cell, kind="percent")
     return shown.loc[table.set_index(keys).index.unique()].reset_index()
 
 

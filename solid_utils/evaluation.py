@@ -132,18 +132,17 @@ def _chance(task: BuiltOnce, limit: int | None) -> float:
 
 
 def _floor(benchmark: Benchmark, limit: int | None) -> float:
-    """Score of always giving the same answer, the best one; nan where answers are generated and none comes twice.
+    """Score of always giving the same answer, the best one; nan where answers are texts and none comes twice.
 
     Among choices, always the one at the same place: tasks that weigh by their items share it, in others (LegalBench)
-    each has choices, so a best place, of its own. Generated answers (BBH's True and (A)): each task's commonest, taken
-    to be right where it is the target to the letter. Not for what is compared by likelihood without choices (LAMBADA).
-    A random replica's score is no part of it: that is the start of the fully secured deployment, see
-    ratios.benchmark_rule.
+    each has choices, so a best place, of its own. Texts (BBH's True and (A), a sum, LAMBADA's word): each task's
+    commonest, taken to be right where it is the target to the letter. A random replica's score is no part of it: that
+    is the start of the fully secured deployment, see ratios.benchmark_rule.
     """
     tasks = list(benchmark.tasks.values())
     answers = [_answers(task, limit) for task in tasks]
     choices = tasks[0].OUTPUT_TYPE == "multiple_choice"
-    few = benchmark.metric == "exact_match" and any(len(set(found)) < len(found) for found in answers)
+    few = benchmark.metric in ("exact_match", "acc") and any(len(set(found)) < len(found) for found in answers)
     if not choices and not few:
         return NAN
     if benchmark.metric == "f1":

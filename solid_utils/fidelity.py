@@ -60,16 +60,28 @@ class Remembered:
 
 
 def held_out(replica, victim, tokenizer, sets: dict[str, list[dict]], wanted: params.Evaluation) -> Scored:
-    """Fidelity on each of data.held_out's sets, in and out of the attack's distribution, and greedy_match on the first.
+    """Fidelity and greedy_match on each of data.held_out's sets, in and out of the attack's distribution.
 
+    The first `wanted.greedy.prompts` samples of each set are asked for greedy answers, or all there are.
     `victim` may be Remembered, as in `fidelity`.
     """
-    parts = [fidelity(replica, victim, tokenizer, samples, name) for name, samples in sets.items()]
-    prompts = sets["evaluation"][: wanted.greedy.prompts]
-    return sum(parts, Scored()) + greedy_match(replica, victim, tokenizer, prompts, wanted.greedy.new_tokens)
+    greedy, found = wanted.greedy, Scored()
+    for name, samples in sets.items():
+        asked = list(map(_prompted, samples[: greedy.prompts]))
+        found += fidelity(replica, victim, tokenizer, samples, name)
+        found += greedy_match(replica, victim, tokenizer, asked, greedy.new_tokens, name)
+    return found
 
 
-def greedy_match(replica, victim, tokenizer, samples: list[dict], new_tokens: int) -> Scored:
+def _prompted(sample: dict) -> dict:
+    """The sample, or a text all of whose tokens count (data.apart) with its first half as the prompt."""
+    whole = sample["answer_start"] == 1
+    return sample | {"answer_start": (len(sample["input_ids"]) + 1) // 2} if whole else sample
+
+
+def greedy_match(
+    replica, victim, tokenizer, samples: list[dict], new_tokens: int, benchmark: str = "evaluation"
+) -> Scored:
     """Do replica and victim answer the samples' prompts with the same `new_tokens` greedy tokens? (paper 3.1)
 
     greedy_match: share of prompts whose answers are identical; common_prefix: mean share of the victim's answer that
@@ -86,8 +98,8 @@ def greedy_match(replica, victim, tokenizer, samples: list[dict], new_tokens: in
     shares = torch.tensor([np.logical_and.accumulate(a == b).mean() for a, b in pairs], dtype=torch.float64)
     return Scored(
         [
-            _fidelity_row("evaluation", "greedy_match", *_mean((shares == 1).double()), len(samples)),
-            _fidelity_row("evaluation", "common_prefix", *_mean(shares), len(samples)),
+            _fidelity_row(benchmark, "greedy_match", *_mean((shares == 1).double()), len(samples)),
+            _fidelity_row(benchmark, "common_prefix", *_mean(shares), len(samples)),
         ]
     )
 

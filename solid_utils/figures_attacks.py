@@ -9,7 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from solid_utils.attack_cost import LEVELS, ORDER, cap_sentence, compact, cost_table, costs, curves, legitimate_queries
+from solid_utils.attack_cost import (
+    LEVELS,
+    ORDER,
+    by_number,
+    cap_sentence,
+    compact,
+    cost_table,
+    costs,
+    curves,
+    legitimate_queries,
+)
 from solid_utils.attack_trends import depth_fits, prefixes
 from solid_utils.drawing import ATTACKS, PALETTE, Drawing, Tables, canvas, in_percent
 
@@ -30,7 +40,7 @@ def recovered_by_queries(tables: Tables) -> Drawing | None:
     """
     if not (tables["attack_points"]["queries"] > 0).any():
         return None
-    points = curves(tables["attack_points"]).sort_values([*ORDER, "attack"], kind="stable")
+    points = curves(tables["attack_points"]).sort_values([*ORDER, "attack"], key=by_number, kind="stable")
     sets = list(points.groupby(ORDER, sort=False))
     figure, panels = _panels(len(sets), width=2.6, height=2.4)
     styles = _styles(points["attack"])

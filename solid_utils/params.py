@@ -280,7 +280,8 @@ class Params(Section):
         overrides = pick(self.attacks, run, "attacks").recipe.get(self.tier, {})
         usual = self.usual_recipe(model, run).model_dump(exclude_none=True)
         recipe = validated(Recipe, merge(usual, overrides), f"attacks.{run}.recipe")
-        if wrong := misfit(recipe, self.attacks[run].attack):
+        attack = self.attacks[run].attack
+        if wrong := misfit(recipe, attack, self.model(model).parallel.get(attack, Parallel()).processes):
             raise StudyError(f"attacks.{run}.recipe: {wrong}")
         return recipe
 

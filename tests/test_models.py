@@ -87,6 +87,7 @@ def test_a_local_folder_is_a_victim(llama, tmp_path, monkeypatch):
     spec = params.Model(source="folder", path="mine", weights="float32", autocast=None)
     models.materialise(models.victim_folder("mine"), spec)
     victim, _, _ = models.load_victim("mine", spec)
+    revision = models.from_folder(Path("mine"))[2]
     for name, tensor in victim.state_dict().items():
         assert torch.equal(tensor, llama.state_dict()[name].to(torch.bfloat16).float()), name
     # ... and the public base of what a customization made of it.
@@ -106,3 +107,5 @@ def test_a_local_folder_is_a_victim(llama, tmp_path, monkeypatch):
         assert all(torch.equal(tensor, state[name].bfloat16().float()) for name, tensor in model.state_dict().items())
     with pytest.raises(StudyError, match="gone.safetensors: missing"):
         models.from_customized(models.base_folder("tuned"), Path("gone.safetensors"))
+    customized.save_pretrained("mine")
+    assert models.from_folder(Path("mine"))[2] != revision, "other weights under the same configuration"

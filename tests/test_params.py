@@ -99,6 +99,11 @@ def test_a_runs_recipe_overrides_the_tiers():
             "attacks.layer0-sem.recipe: method: lora is ft_all's",
         ),
         (
+            ["attacks", "layer0-sem", "recipe"],
+            {"small": {"first_weight": 0, "device_tokens": 512}},
+            "attacks.layer0-sem.recipe: first_weight: parts of a batch are weighed by their tokens",
+        ),
+        (
             ["attacks", "solid-ft_all", "recipe"],
             {"small": {"loss": "mse"}},
             "attacks.solid-ft_all.recipe: length, loss and first_weight are sem's, ft_all trains on answers",

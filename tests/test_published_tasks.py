@@ -133,8 +133,9 @@ def test_right_answers_score_one_and_wrong_ones_zero(security, customization, to
     assert [sizes[name] for name in names] == [9, 6, 57 * 9, 27 * 9, 3, 90]
     floors = {row["benchmark"]: row["floor"] for row in scored.rows}  # nine rows: right moves over four places, or not
     assert [floors[name] for name in ("ARC-easy", "OpenBookQA")] == [3 / 9, 3 / 9]
-    assert {floors[name] for name in ("PIQA", "Winogrande", "BoolQ", "MMLU", "LegalBench", "BBH", "FPB")} == {1.0}
-    assert all(math.isnan(floors[name]) for name in ("GSM8K", "LAMBADA", "SQuADv2_F1", "MBPP"))
+    same = ("PIQA", "Winogrande", "BoolQ", "MMLU", "LegalBench", "BBH", "FPB")
+    assert {floors[name] for name in same} == {1.0}
+    assert all(math.isnan(floors[name]) for name in ("GSM8K", "SQuADv2_F1", "MBPP"))
     assert all(item["value"] == knows * item["weight"] for item in scored.items)
 
 
@@ -183,7 +184,8 @@ def test_a_constant_answer_to_what_is_generated():
     """BBH: half of one task's answers are True, none of the other's comes twice; six items in all."""
     assert constant("exact_match", True, ["True", "False", "True", "False"], ["a", "b"]) == pytest.approx((2 + 1) / 6)
     assert math.isnan(constant("exact_match", True, ["a", "b"]))
-    assert math.isnan(constant("acc", True, ["a", "a"], kind="loglikelihood"))
+    assert constant("acc", True, ["a", "b", "a"], kind="loglikelihood") == pytest.approx(2 / 3)
+    assert math.isnan(constant("pass_at_1", True, ["a", "a"]))
 
 
 def test_a_constant_answers_f1():

@@ -76,6 +76,7 @@ class Account:
     width: int  # of the model's hidden states
     adapters: int  # parameters of LoRA on the open part; 0 where it is trained itself, or not at all
     before: dict[int, dict]  # by seed, the end of the run that this one goes on from
+    labels: str = "victim"  # whose answers are trained on; those of "dataset" were not asked for
 
     @cached_property
     def lengths(self) -> list[int]:
@@ -106,11 +107,13 @@ class Account:
         """What was asked of the oracle after `steps` steps of its own: training samples seen so far, and validation.
 
         A stitch asks for all its texts; it chooses its penalty on some of them and needs no validation answers.
+        Where the data set's answers are trained on, only validation asks.
         The logits of an answer are seen while it is generated; where noise is added, asking for them is another query.
         """
         if self.attack.attack == "stitch":
             return self.samples if steps else []
-        used = [self.samples[number] for number in sorted(set(self.order(seed, steps)))]
+        numbers = [] if self.labels == "dataset" else sorted(set(self.order(seed, steps)))
+        used = [self.samples[number] for number in numbers]
         askings = self.attack.repeats
         if self.attack.objective == "logits":
             askings = 1 + self.attack.repeats if self.seen.noisy else 1

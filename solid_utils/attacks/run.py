@@ -78,7 +78,15 @@ class AttackRun:
         """Queries and FLOPs of this run."""
         asked = self.samples, self.validation
         return accounting.Account(
-            self.attack, self.recipe, self.replaced, self.seen, *asked, self.width, self.adapters, self.before
+            self.attack,
+            self.recipe,
+            self.replaced,
+            self.seen,
+            *asked,
+            self.width,
+            self.adapters,
+            self.before,
+            self.labels,
         )
 
     def _labels(self) -> str:

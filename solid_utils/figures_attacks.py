@@ -121,12 +121,13 @@ def _styles(attacks: Iterable[str]) -> Style:
 
 
 def _curve(axes: Axes, curve: pd.DataFrame, attack: str, styles: Style) -> None:
-    """Mean and range of the seeds at each budget, from the start on."""
+    """Mean and range of the seeds at each budget, from the start on; thin where only one budget was run."""
     marker, colour = styles[attack]
     by_steps = curve.groupby("steps")
     x, share = by_steps["queries"].mean(), by_steps["recovered"]
     x, mean, low, high = ([0, *values] for values in (x, share.mean(), share.min(), share.max()))
-    axes.plot(x, mean, marker=marker, color=colour, label=attack, markersize=4.5, linewidth=1.5, zorder=3)
+    width = 1.5 if len(x) > 2 else 0.6  # one budget is a point, no curve
+    axes.plot(x, mean, marker=marker, color=colour, label=attack, markersize=4.5, linewidth=width, zorder=3)
     axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0, zorder=2)
 
 

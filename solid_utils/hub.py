@@ -10,8 +10,8 @@ import datasets
 from solid_utils import params
 from solid_utils.errors import StudyError
 
-# Commits of the hub's data sets, as other public code pins them; none was fetched here. For two no commit is known, and
-# params.yaml (published.revisions) names a branch: SQuAD v2, and FPB, whose readable form is one that the hub rebuilds.
+# Commits of the hub's data sets, as other public code pins them; none was fetched here. FPB's holds the tables that the
+# hub made of its loading script.
 REVISIONS = {
     "EleutherAI/lambada_openai": "900124bf3b8235c6daf21033af9948b3f07346c4",
     "HuggingFaceH4/mt_bench_prompts": "e3a795c5e9a82ee40611c416b8a7786c73198991",
@@ -29,6 +29,8 @@ REVISIONS = {
     "nguha/legalbench": "daec8237410aa23e3faf4bc41ad8b3a7e1696826",
     "openai/gsm8k": "740312add88f781978c0658806c59bc2815b9866",
     "openai/openai_humaneval": "7dce6050a7d6d172f3cc5c32aa97f52fa1a2e544",
+    "rajpurkar/squad_v2": "3ffb306f725f7d2ce8394bc1873b24868140c412",
+    "takala/financial_phrasebank": "0dd3028d70cbd18ded8887e65e83343b03a50482",
     "tatsu-lab/alpaca": "dce01c9b08f87459cf36a430d809084718273017",
 }
 

@@ -191,18 +191,10 @@ class Data(Section):
         return self.hub.attack if hub else left
 
 
-class Revisions(Section):
-    """Of the hub's data sets that could not be pinned in hub.py."""
-
-    squad_v2: str
-    financial_phrasebank: str
-
-
 class Published(Section):
     """Where the paper's own benchmarks come from, and who rates MT-Bench."""
 
     mirror: str | None
-    revisions: Revisions
     judge: str | None
 
 

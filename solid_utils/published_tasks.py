@@ -28,7 +28,7 @@ from solid_utils.scored import Scored
 
 HARNESS = Path(lm_eval.__file__).parent / "tasks"
 OWN = TASKS / "published"
-SQUAD, FPB = SQuAD2.DATASET_PATH, "takala/financial_phrasebank"
+SQUAD = "rajpurkar/squad_v2"  # of which lm-eval reads a copy
 TAKE_FIRST = {"function": "take_first"}
 
 
@@ -134,12 +134,7 @@ def _loaded(config: dict, kind: type[BuiltOnce], repo: str, settings: params.Pub
     with hub.to_be_had(repo, settings):
         if settings.mirror:
             return in_memory(config | {"dataset_path": hub.copy(repo, settings)}, {}, kind)
-        return kind(config=config | {"dataset_path": repo, "dataset_kwargs": {"revision": _revision(repo, settings)}})
-
-
-def _revision(repo: str, settings: params.Published) -> str:
-    named = settings.revisions
-    return hub.REVISIONS.get(repo) or {SQUAD: named.squad_v2, FPB: named.financial_phrasebank}[repo]
+        return kind(config=config | {"dataset_path": repo, "dataset_kwargs": {"revision": hub.REVISIONS[repo]}})
 
 
 class HasAnswer(BuiltOnce, SQuAD2):

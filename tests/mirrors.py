@@ -73,7 +73,7 @@ MAKERS = {  # hub repository -> configurations (None: it has none), a row
     "allenai/openbookqa": (["main"], lambda n: {"id": str(n), "question_stem": f"Stem {n} is"} | choices(n)),
     "EleutherAI/lambada_openai": (["default"], lambda n: {"text": f"A story {n} whose last word is right"}),
     "aps/super_glue": (["boolq"], lambda n: {"question": f"is it {n}", "passage": "It is.", "idx": n, "label": 1}),
-    "lighteval/squad_v2": ([None], squad),
+    "rajpurkar/squad_v2": ([None], squad),
     "google-research-datasets/nq_open": (
         [None],
         lambda n: {"question": f"who is {n}", "answer": ["right", "Mr Right"]},

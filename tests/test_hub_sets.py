@@ -43,8 +43,7 @@ def settings(attack: int = 200, counts: dict = COUNTS, seed: int = 42) -> params
 
 
 def published(mirror) -> params.Published:
-    revisions = {"squad_v2": "main", "financial_phrasebank": "main"}
-    return params.Published(mirror=mirror and str(mirror), revisions=revisions, judge=None)
+    return params.Published(mirror=mirror and str(mirror), judge=None)
 
 
 @pytest.fixture(scope="module")

@@ -29,8 +29,7 @@ def settings(tmp_path):
 
 
 def published(mirror, judge) -> params.Published:
-    revisions = {"squad_v2": "main", "financial_phrasebank": "main"}
-    return params.Published(mirror=str(mirror), revisions=revisions, judge=judge)
+    return params.Published(mirror=str(mirror), judge=judge)
 
 
 @pytest.fixture

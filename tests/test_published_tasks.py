@@ -13,8 +13,6 @@ from solid_utils.errors import StudyError
 from solid_utils.lean import LeanLM
 from solid_utils.published_tasks import CUSTOMIZATION, SECURITY, suite
 
-REVISIONS = {"squad_v2": "main", "financial_phrasebank": "main"}
-
 
 @pytest.fixture(scope="module", autouse=True)
 def asked():
@@ -41,7 +39,7 @@ def runs(program: str) -> Exception | None:
 @pytest.fixture(scope="module")
 def settings(tmp_path_factory):
     folder = mirrors.write(tmp_path_factory.mktemp("mirror"))
-    return params.Published(mirror=str(folder), revisions=REVISIONS, judge=None)
+    return params.Published(mirror=str(folder), judge=None)
 
 
 @pytest.fixture(scope="module")
@@ -205,14 +203,14 @@ def test_code_is_left_out_unless_allowed(settings, asked, capsys):
 
 
 def test_without_mirror_or_hub_one_line_names_the_setting(tmp_path, monkeypatch):
-    gone = params.Published(mirror=str(tmp_path / "gone"), revisions=REVISIONS, judge=None)
+    gone = params.Published(mirror=str(tmp_path / "gone"), judge=None)
     with pytest.raises(
         StudyError, match=r"baber/piqa: not to be had from the mirror .*published.mirror in params.yaml"
     ):
         suite(SECURITY, gone, allow_code=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(StudyError, match=r"baber/piqa: not to be had from the hub .*published.mirror in params.yaml"):
-        suite(SECURITY, params.Published(mirror=None, revisions=REVISIONS, judge=None), allow_code=False)
+        suite(SECURITY, params.Published(mirror=None, judge=None), allow_code=False)
 
 
 def test_every_data_set_has_a_revision(monkeypatch):
@@ -224,12 +222,10 @@ def test_every_data_set_has_a_revision(monkeypatch):
         raise ConnectionError("no hub")
 
     monkeypatch.setattr("datasets.load_dataset", load)
-    settings = params.Published(mirror=None, revisions={"squad_v2": "a", "financial_phrasebank": "b"}, judge=None)
+    settings = params.Published(mirror=None, judge=None)
     for row in (*SECURITY, *CUSTOMIZATION):
         with pytest.raises(StudyError, match="no hub"):
             suite((row,), settings, allow_code=True)
     assert asked.keys() == mirrors.MAKERS.keys() - {"HuggingFaceH4/mt_bench_prompts"}
     assert all(len(revision) == 40 for revision in hub.REVISIONS.values())
-    named = {repo: asked.pop(repo) for repo in ("lighteval/squad_v2", "takala/financial_phrasebank")}
-    assert list(named.values()) == ["a", "b"]
     assert all(revision == hub.REVISIONS[repo] for repo, revision in asked.items())

@@ -222,11 +222,10 @@ def test_where_attack_items_come_from_is_a_setting(raw, tmp_path, monkeypatch):
     tasks = [{"instruction": f"Sing song {n}", "input": "", "output": f"la {n}"} for n in range(60)]
     asked = [{"question": f"What is {n}?", "subject": "", "choices": [f"{x}{n}" for x in "abcd"]} for n in range(120)]
     mirror = mirrors.attack_sources(tmp_path / "mirror", tasks, [row | {"answer": 0} for row in asked])
-    revisions = {"squad_v2": "main", "financial_phrasebank": "main"}
     written = {}
     for source in ("packaged", "hub"):
         settings = SETTINGS.model_copy(update={"source": source})
-        published = params.Published(mirror=str(mirror), revisions=revisions, judge=None)
+        published = params.Published(mirror=str(mirror), judge=None)
         sets.write_sets(raw, tmp_path / source, settings, published)
         files = (path for path in (tmp_path / source).rglob("*") if path.is_file())
         written[source] = {str(path.relative_to(tmp_path / source)): path.read_text() for path in files}

@@ -1,7 +1,7 @@
 """What it costs to recover a share of the victim: attack curves -> cost of a level, and share at a budget.
 
 A curve is one attack with one recipe and seed on one deployment. Each of its points ends its own schedule, so points
-differ in budget and in nothing else. Costs are taken as given: validation and tuning queries are the runner's to add.
+differ in budget and in nothing else. Costs are taken as given, validation queries with them where the run made any.
 Nothing is interpolated: a cost is that of a point that was run, so it is an upper bound, by one step of the grid.
 """
 
@@ -73,7 +73,8 @@ def costs(points: pd.DataFrame, levels: Sequence[float] = LEVELS) -> pd.DataFram
 def cheapest(found: pd.DataFrame, measure: str, by: list[str]) -> pd.DataFrame:
     """The best attacker's row for each group `by`, from `costs`: the lowest cost that reached the level.
 
-    Where none did, the row that spent the most: what was tried at the least without success, still censored.
+    Where none did, the row that spent the most: what was tried at the least without success, still censored. Of equal
+    ones the first.
     """
     key = found[measure].where(~found["censored"], -found[measure])
     order = found.assign(key=key).sort_values(["censored", "key"], kind="stable")
@@ -84,8 +85,10 @@ def cost_table(found: pd.DataFrame) -> pd.DataFrame:
     """What each level of each deployment costs its best attacker, from `costs`; one row a set, level and measure.
 
     Of an attack's seeds the median counts (censored ones rank last; of an even number the dearer), of the attacks the
-    cheapest. `cost` is the most that one of them spent where none reached the level (`censored`). `of_legitimate`, of
-    queries only: cost over the queries of the smallest legitimate customization in one epoch (paper Table 8).
+    cheapest, in hindsight: what it takes to find that recipe is no part of it (see tables_grid.tuned_table). `cost` is
+    the most that one of them spent where none reached the level (`censored`), of those that spent it the one that
+    recovered most. `of_legitimate`, of queries only: cost over the queries of the smallest legitimate customization in
+    one epoch (paper Table 8).
     """
     columns = [*SET, "level", "measure", "attack", "recipe", "seeds", "cost", "censored", "of_legitimate"]
     if found.empty:
@@ -95,6 +98,9 @@ def cost_table(found: pd.DataFrame) -> pd.DataFrame:
         ranked = found.sort_values(["censored", measure], kind="stable")
         groups = [rows for _, rows in ranked.groupby([*ATTACK, "level"], sort=False)]
         middle = pd.DataFrame([rows.iloc[len(rows) // 2].to_dict() | {"seeds": len(rows)} for rows in groups])
+        middle = middle.sort_values(
+            "recovered", ascending=False, kind="stable"
+        )  # what cost the same may differ in that
         best = cheapest(middle, measure, [*SET, "level"])
         tables.append(best.assign(measure=measure, cost=best[measure]))
     table = pd.concat(tables).sort_values([*ORDER, "level"], key=by_number, kind="stable", ignore_index=True)
@@ -113,11 +119,15 @@ def at_budgets(points: pd.DataFrame, measure: str, budgets: Sequence[float]) -> 
     """Best recovered share within each budget of `measure` (one of MEASURES); one row an attack and budget.
 
     A step function: the best point that the budget pays for, and 0, the start, before the first. `recovered` is the
-    mean over seeds, `lowest` and `highest` their range; `beyond` is True where the budget pays for more than a seed
-    spent, so that the share is a lower bound. Raises StudyError as `curves` does.
+    mean over the seeds that have a point by then, `lowest` and `highest` their range; `beyond` is True where the budget
+    pays for more than a seed spent, so that the share is a lower bound. Raises StudyError as `curves` does.
     """
     grid = curves(points).merge(pd.DataFrame({"budget": budgets}), how="cross")
-    grid["recovered"] = grid["recovered"].where(grid[measure] <= grid["budget"], 0.0).clip(lower=0.0)
+    paid = (grid[measure] <= grid["budget"]) & (grid["steps"] > 0)
+    others = paid.groupby([grid[column] for column in [*ATTACK, "budget"]]).transform("any")
+    mine = paid.groupby([grid[column] for column in [*CURVE, "budget"]]).transform("any")
+    grid["recovered"] = grid["recovered"].where(paid, 0.0).clip(lower=0.0)
+    grid = grid[mine | ~others]  # a seed that ran other budgets only says nothing of this one
     best = grid.groupby([*CURVE, "budget"], as_index=False).agg(recovered=("recovered", "max"), most=(measure, "max"))
     best["beyond"] = best["budget"] > best["most"]
     shares = best.groupby([*ATTACK, "budget"], as_index=False).agg(

@@ -121,6 +121,11 @@ class Grid(Section):
     def recipes_exist(self) -> "Grid":
         for name, group in self.groups.items():
             for recipe in group.recipes:
-                if "epochs" not in pick(self.recipes, recipe, f"grid.groups.{name}.recipes"):
+                said = pick(self.recipes, recipe, f"grid.groups.{name}.recipes")
+                if group.attack != "stitch" and "epochs" not in said:
                     raise ValueError(f"recipes.{recipe}: needs epochs, which with the queries give the steps")
+                if said.keys() & {"queries", "steps"}:
+                    raise ValueError(
+                        f"recipes.{recipe}: queries are its groups', steps follow from epochs; leave both out"
+                    )
         return self

@@ -5,6 +5,8 @@ import textwrap
 import pandas as pd
 
 from solid_utils import display_grid
+from solid_utils.attack_cost import ORDER, by_number
+from solid_utils.attack_cost import compact as compact_count
 from solid_utils.readings import sentence
 
 WIDTH = 120  # columns of a terminal
@@ -75,6 +77,10 @@ SHOWN = {
         "recipe": ("recipe", "text"),
         "seeds": ("seeds", "count"),
     },
+    "attack_budgets": {
+        "deployment": ("deployment", "text"),
+        "secured": ("secured", "text"),
+    },
     "difficulty_ranks": {
         "level": ("recovered %", "percent"),
         "measure": ("cost in", "text"),
@@ -134,6 +140,8 @@ def compact(name: str, table: pd.DataFrame, printed: bool = False) -> pd.DataFra
     """A table as short strings under readable headings; `printed` keeps what fits a terminal."""
     if name == "benchmarks":
         return _benchmarks_by_run(table)
+    if name == "attack_budgets":
+        return _budgets_by_set(table)
     if name == "fidelity" and printed:
         return _fidelity_by_run(table)
     columns = list(SHOWN[name])
@@ -173,6 +181,20 @@ def _benchmarks_by_run(table: pd.DataFrame) -> pd.DataFrame:
             rows.append({"run": run, "model": model} | cells)
     shown = pd.DataFrame(rows).fillna("")
     return shown.drop(columns="model") if ended["model"].nunique() < 2 else shown
+
+
+def _budgets_by_set(table: pd.DataFrame) -> pd.DataFrame:
+    """Deployments down, budgets across: recovered share in percent and the attack; a lower bound bears a sign."""
+    keys = ["model"] * (table["model"].nunique() > 1) + ["deployment", "secured"]
+    rows = table.sort_values(ORDER, key=by_number, kind="stable")
+    heads = {"queries": "{} queries", "flops": "{} FLOPs"}
+    rows["budget"] = [heads[row.measure].format(compact_count(row.budget)) for row in rows.itertuples()]
+    rows["cell"] = [
+        f"{'≥ ' * row.beyond}{100 * row.recovered:.1f} {row.attack}" if row.recovered else ""
+        for row in rows.itertuples()
+    ]
+    shown = rows.pivot(index=keys, columns="budget", values="cell")[list(rows["budget"].unique())].fillna("")
+    return shown.loc[rows.set_index(keys).index.unique()].reset_index()
 
 
 def _fidelity_by_run(table: pd.DataFrame) -> pd.DataFrame:

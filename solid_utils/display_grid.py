@@ -8,24 +8,26 @@ SHOWN = {
     "grid_recipes": {
         "secured": ("secured", "text"),
         "attack": ("attack", "text"),
-        "queries": ("queries", "count"),
+        "asked": ("queries", "count"),
         "recipe": ("recipe", "text"),
         "agreement": ("after %", "percent"),
         "recovered": ("recov. %", "percent"),
+        "seeds": ("seeds", "count"),
         "change": ("change", "percent"),
         "against": ("against", "text"),
-        "seeds": ("seeds", "count"),
+        "pairs": ("both, seeds", "count"),
     },
     "grid_tuned": {
         "secured": ("secured", "text"),
         "attack": ("attack", "text"),
-        "queries": ("queries", "count"),
+        "queries": ("queries a try", "count"),
         "tries": ("tries", "count"),
         "chosen": ("chosen", "text"),
         "by": ("by C4 %", "percent"),
         "agreement": ("after %", "percent"),
         "recovered": ("recov. %", "percent"),
         "usual": ("untuned %", "percent"),
+        "asked": ("queries in all", "count"),
         "tokens": ("tokens", "count"),
         "flops": ("FLOPs", "figures"),
         "seeds": ("seeds", "count"),
@@ -57,16 +59,17 @@ SHOWN = {
 
 def read_cells(rows: pd.DataFrame) -> str:
     run, planned = rows["run"].sum(), rows["planned"].sum()
-    return f"{run} of {planned} planned cells ran; what the other {planned - run} would show is not known."
+    rest = f"; what the other {planned - run} would show is not known" if run < planned else ""
+    return f"{run} of {planned} planned cells ran{rest}."
 
 
 def read_recipes(rows: pd.DataFrame) -> str:
-    """The ends, then what each part does alone, from either end, where the paper's own recipe ran; else nothing."""
+    """The ends, then what each part does alone, from either end, where the paper's own recipe had most queries."""
     keys = ["secured", "attack", "queries"]
-    papers = rows[rows["recipe"] == "paper"][keys].head(1)
+    papers = rows[rows["recipe"] == "paper"].sort_values("queries", kind="stable")[keys].tail(1)
     rows = rows.merge(papers, on=keys).drop_duplicates("recipe").set_index("recipe")
     if rows.empty:
-        return "The paper's own recipe did not run."
+        return "the paper's own recipe did not run."
     where = f"{rows['attack'].iloc[0]} on {rows['secured'].iloc[0]} with {rows['queries'].iloc[0]} queries"
     told = [f"{name} {percent(rows.loc[name, 'recovered'])}" for name in ("ours", "paper") if name in rows.index]
     parts = [_parts(rows, "paper_", "ours with the paper's"), _parts(rows, "our_", "the paper's with our")]
@@ -78,24 +81,25 @@ def _parts(rows: pd.DataFrame, prefix: str, lead: str) -> str:
     alone = rows[rows.index.str.startswith(prefix)].dropna(subset="change")
     alone = alone.sort_values("change", key=abs, ascending=False, kind="stable")
     told = [f"{name.removeprefix(prefix)} {100 * change:+.1f}" for name, change in alone["change"].items()]
-    return f"{lead} {', '.join(told)} points: the {told[0].split()[0]} moves most" if told else ""
+    most = f": the {told[0].split()[0]} moves most" if len(told) > 1 else ""
+    return f"{lead} {', '.join(told)} points{most}" if told else ""
 
 
 def read_tuned(rows: pd.DataFrame) -> str:
     """What choosing among recipes adds, set by set."""
-    told = [
-        f"{row['attack']} on {row['secured']} with {row['queries']} queries {percent(row['recovered'])} by "
-        f"{row['chosen']}, the best of {row['tries']} ({percent(row['usual'])} untuned)"
-        for _, row in rows.iterrows()
-    ]
+    told = []
+    for _, row in rows.iterrows():
+        gain = "tuning changes nothing" if row["chosen"] in ("ours", "ft") else f"{percent(row['usual'])} untuned"
+        what = f"{percent(row['recovered'])} by {row['chosen']}, the best of {row['tries']} ({gain})"
+        told.append(f"{row['attack']} on {row['secured']} with {row['queries']} queries {what}")
     return f"recovered by an attacker who tunes: {'; '.join(told)}."
 
 
 def read_placement(rows: pd.DataFrame) -> str:
-    """Each attack at its largest budget."""
+    """Each attack at most layers, of equal ones at its largest budget."""
     found = []
     for attack, mine in rows.groupby("attack", sort=False):
-        row = mine.sort_values("queries", kind="stable").iloc[-1]
+        row = mine.sort_values(["sets", "queries"], kind="stable").iloc[-1]
         low, high = row["spearman_low"], row["spearman_high"]
         known = "undefined" if pd.isna(row["spearman"]) else f"{row['spearman']:.2f}"
         known += "" if pd.isna(low) else f" [{low:.2f}, {high:.2f}]"

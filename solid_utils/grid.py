@@ -23,12 +23,14 @@ from pathlib import Path
 import torch
 
 from solid_utils import data, errors, fidelity, grid_plan, machine, models, params, schema
-from solid_utils.attacks import accounting, part, recorded, view
+from solid_utils.attacks import accounting, part, recorded, stitch, view
 from solid_utils.attacks.run import AttackRun, deployment_set
+from solid_utils.attacks.view import View
 from solid_utils.errors import StudyError
 from solid_utils.grid_plan import Cell
 from solid_utils.results import REFERENCE
 from solid_utils.scored import Scored
+from solid_utils.secured import SecuredSet
 from solid_utils.state import FOLDER, State
 
 BLOCK = 400  # queries recorded together; a longer run begins with a shorter one's blocks
@@ -37,12 +39,12 @@ EFFICIENCY = 0.5  # of the fastest matrix product, for a machine on which no cel
 TIMES = Path("build/grid")  # seconds of cells that ran; never part of the results
 
 
-def asked_for(study: params.Params, model: str, cell: Cell) -> dict[str, str]:
-    """Columns of a cell's scores that its name does not fix: start and recipe, with how steps follow from queries."""
+def asked_for(study: params.Params, model: str, cell: Cell, seen: View) -> dict[str, str]:
+    """Columns of a cell's scores that its name does not fix: start, view, recipe with how steps follow from queries."""
     own = cell.study(study)
-    recipe, usual = own.recipe(model, cell.name), own.usual_recipe(model, cell.name)
-    text = accounting.attack_text(own.attacks[cell.name], recipe, usual)
-    return {"start": own.start(model, cell.name), "recipe": f"{text}, {recipe.epochs:g} epochs"}
+    recipe, usual, attack = own.recipe(model, cell.name), own.usual_recipe(model, cell.name), own.attacks[cell.name]
+    text = accounting.attack_text(attack, recipe, usual) + (f", {recipe.epochs:g} epochs" if recipe.epochs else "")
+    return {"start": own.start(model, cell.name), "recipe": text, "view": accounting.view_text(attack, seen)}
 
 
 class CellRun(AttackRun):
@@ -53,11 +55,11 @@ class CellRun(AttackRun):
 
     def __init__(self, model: str, cell: Cell, study: params.Params, remembered: fidelity.Remembered):
         super().__init__(model, cell.name, cell.study(study))
-        self.validation, self.remembered, self.asked_for = [], remembered, asked_for(study, model, cell)
-        settings = self.scored_with | {"names": self.secured.names}
-        start = f"{self.start_name}{self.attack.replacement or ''}"
-        name = f"{accounting.described(self.secured)}-{start}".replace(" ", "_")
-        self.shared = State(f"{model}/grid/{name}", settings)
+        self.validation, self.remembered, self.asked_for = [], remembered, asked_for(study, model, cell, self.seen)
+        settings = self.scored_with | {"secured": self.secured, "labels": self.budget.labels}
+        place = cell.secured.replace(" ", "_")
+        self.recordings = State(f"{model}/grid/asked-{place}", settings)
+        self.starts = State(f"{model}/grid/{place}-{self.start_name}{self.attack.replacement or ''}", settings)
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Nothing: a cell ends with its schedule."""
@@ -65,7 +67,7 @@ class CellRun(AttackRun):
 
     def blocks(self, what: str) -> Iterator[tuple[Path, dict[int, dict]]]:
         """Samples by number in blocks, each with the folder of its recording."""
-        folder = self.shared.folder / f"{what}-{self.recipe.length or self.budget.length}"
+        folder = self.recordings.folder / f"{what}-{self.recipe.length or self.budget.length}"
         for first in range(0, len(self.samples), BLOCK):
             block = dict(list(enumerate(self.samples))[first : first + BLOCK])
             yield folder / f"{first}-{first + len(block)}", block
@@ -85,7 +87,7 @@ class CellRun(AttackRun):
 
     def start_scores(self, seed: int) -> Scored:
         """Scores of the start, shared by every cell of this set and seed."""
-        return Scored(**self.shared.cached(f"start-{seed}", lambda: asdict(self.scores(self.start(seed)))))
+        return Scored(**self.starts.cached(f"start-{seed}", lambda: asdict(self.scores(self.start(seed)))))
 
     def scores(self, replica: torch.nn.Module) -> Scored:
         """Fidelity on held-out prompts and texts; no benchmarks."""
@@ -112,7 +114,8 @@ class Grid:
         self.model, self.study, self.spec = model, study, study.model(model)
         torch.set_num_threads(study.threads)
         self.folder = REFERENCE / machine.slug(machine.describe(study.threads)) / "grid" / model
-        self.victim = models.load_victim(model, self.spec)[0]
+        self.victim, self.tokenizer, _ = models.load_victim(model, self.spec)
+        self.places: dict[str, tuple[SecuredSet, View]] = {}
         self.remembered = fidelity.Remembered(lambda: self.victim, ROOM)
         self.times = TIMES / f"{model}.json"
         self.seconds: dict[str, float] = json.loads(self.times.read_text()) if self.times.exists() else {}
@@ -120,16 +123,39 @@ class Grid:
         self.work = {cell: self.flops(cell) for cell in chosen}
         self.cells = sorted(chosen, key=lambda cell: (study.grid.seeds.index(cell.seed), self.work[cell]))
 
+    def place(self, declaration: str) -> tuple[SecuredSet, View]:
+        """A secured set and what an attacker sees of it."""
+        if declaration not in self.places:
+            secured = deployment_set(self.victim, self.model, declaration)
+            self.places[declaration] = secured, view.view(self.victim, secured)
+        return self.places[declaration]
+
     def flops(self, cell: Cell) -> float:
         """Of a whole cell, roughly, to foretell its time: recording, training, scoring its start and its end."""
-        study, secured = cell.study(self.study), deployment_set(self.victim, self.model, cell.secured)
+        study, (secured, seen) = cell.study(self.study), self.place(cell.secured)
         recipe, budget = study.recipe(self.model, cell.name), study.budgets(self.model)
-        below, tokens = view.view(self.victim, secured).below, cell.queries * (recipe.length or budget.length)
+        tokens, evaluation = cell.queries * (recipe.length or budget.length), budget.evaluation
         trained = secured.parameters if cell.attack == "sem" else secured.total
-        recorded_once = 2 * below + 2 * (below + secured.parameters) if cell.attack == "sem" else 0
-        apart = budget.evaluation.apart
-        held_out = budget.evaluation.samples * budget.length + len(data.APART) * apart.texts * apart.length
-        return tokens * (6 * recipe.epochs * trained + recorded_once) + 2 * 2 * secured.total * held_out
+        recorded_once = 2 * seen.below + 2 * (seen.below + secured.parameters) if cell.attack == "sem" else 0
+        work = tokens * (6 * (recipe.epochs or 0) * trained + recorded_once)
+        if cell.attack == "stitch":
+            width = self.victim.config.get_text_config().hidden_size
+            work = stitch.flops(tokens, width, study.attacks[cell.name].previous, seen.below)
+        held_out = (
+            evaluation.samples * budget.length + len(data.APART) * evaluation.apart.texts * evaluation.apart.length
+        )
+        return work + 2 * 2 * secured.total * held_out
+
+    @cached_property
+    def answer_tokens(self) -> dict[str, int]:
+        """Answer tokens that a cell is scored on, by set."""
+        study = self.cells[0].study(self.study)
+        budget = study.budgets(self.model)
+        sets = data.held_out(self.tokenizer, budget.length, budget.evaluation)
+        return {
+            name: sum(len(sample["input_ids"]) - sample["answer_start"] for sample in samples)
+            for name, samples in sets.items()
+        }
 
     @cached_property
     def peak(self) -> float:
@@ -149,16 +175,22 @@ class Grid:
         return grid_plan.cell_path(self.folder, cell)
 
     def ran(self, cell: Cell) -> bool:
-        """Are this cell's scores there? Raises StudyError where they are of another recipe or start than it has now."""
+        """Are this cell's scores there? Raises StudyError where they are of another recipe, view or start than it has
+        now, or on other prompts."""
         if not (path := self.path(cell)).exists():
             return False
-        found = schema.read(path, schema.SCORES).iloc[-1]
-        for column, text in asked_for(self.study, self.model, cell).items():
-            if found[column] != text:
-                raise StudyError(
-                    f"{path}: its {column} is '{found[column]}', params.yaml (grid) says '{text}'; "
-                    "delete the file to run the cell again"
-                )
+        rows = schema.read(path, schema.SCORES)
+        found, taken = rows.iloc[-1], rows[(rows["metric"] == "agreement") & (rows["steps"] > 0)]
+        wanted = asked_for(self.study, self.model, cell, self.place(cell.secured)[1])
+        wrong = [
+            f"its {name} is '{found[name]}', params.yaml (grid) says '{text}'"
+            for name, text in wanted.items()
+            if found[name] != text
+        ]
+        if (counts := dict(zip(taken["benchmark"], taken["n"], strict=True))) != self.answer_tokens:
+            wrong.append(f"it was scored on {counts} answer tokens, grid.evaluation asks for {self.answer_tokens}")
+        if wrong:
+            raise StudyError(f"{path}: {wrong[0]}; delete the file to run the cell again")
         return True
 
     def listing(self) -> str:

@@ -36,7 +36,8 @@ class Cell:
         """The same study with this cell as its only attack, on the cell's own tier."""
         own = {"evaluation": study.grid.evaluation, "attack": {"seeds": [self.seed]}}
         tier = params.merge(study.tiers[study.grid.tier], own)
-        said = study.grid.recipes[self.recipe] | {"queries": self.queries, "steps": None}  # epochs say how long
+        said = study.grid.recipes[self.recipe] | {"queries": self.queries}
+        said |= {} if self.attack == "stitch" else {"steps": None}  # epochs say how long
         options = {key: said.pop(key) for key in OPTIONS & said.keys()}
         run = options | {"secured": self.secured, "attack": self.attack, "recipe": {TIER: said}}
         attack = params.validated(AttackRun, run, f"grid.recipes.{self.recipe}")

@@ -113,9 +113,9 @@ def from_customized(base: Path, delta: Path) -> tuple[PreTrainedModel, PreTraine
         raise StudyError(
             f"models: {delta}: missing; run the customization that writes it, or mend path: in params.yaml"
         )
-    model, tokenizer, _ = from_folder(base)
+    model, tokenizer, revision = from_folder(base)
     load_delta(model, delta)
-    return model, tokenizer, hashlib.sha256(delta.read_bytes()).hexdigest()[:12]
+    return model, tokenizer, hashlib.sha256(revision.encode() + delta.read_bytes()).hexdigest()[:12]
 
 
 def random_llama(shape: params.Shape) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:

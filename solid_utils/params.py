@@ -270,6 +270,8 @@ class Params(Section):
     def recipe(self, model: str, run: str) -> Recipe:
         """The recipe of an attack run: the tier's, with the run's overrides laid over it."""
         overrides = pick(self.attacks, run, "attacks").recipe.get(self.tier, {})
+        if self.attacks[run].attack == "stitch" and (idle := sorted(overrides.keys() - {"queries", "length"})):
+            raise StudyError(f"attacks.{run}.recipe: {idle[0]}: a stitch is fitted, not trained; leave it out")
         usual = self.usual_recipe(model, run).model_dump(exclude_none=True)
         recipe = validated(Recipe, merge(usual, overrides), f"attacks.{run}.recipe")
         attack = self.attacks[run].attack

@@ -68,6 +68,19 @@ def _read_attack_cost(rows: pd.DataFrame) -> str:
     return f"{lead}. {attack_cost.cap_sentence(reached['cost'].min() if len(reached) else most, reached.empty)}"
 
 
+def _read_attack_budgets(rows: pd.DataFrame) -> str:
+    """The deployments that give most and least at the largest budget of queries that every one of them was given."""
+    given = rows[(rows["measure"] == "queries") & (rows["attack"] != "none")]
+    if given.empty:
+        return "no attack has run."
+    sets = given.groupby("budget")["secured"].nunique()
+    budget = sets[sets == sets.max()].index.min()
+    at = given[given["budget"] == budget]
+    most, least = at.loc[at["recovered"].idxmax()], at.loc[at["recovered"].idxmin()]
+    ends = [f"{percent(row['recovered'])} of {row['secured']} (by {row['attack']})" for row in (most, least)]
+    return f"with {attack_cost.compact(budget)} queries attacks recovered from {ends[1]} to {ends[0]}."
+
+
 def _read_difficulty_ranks(rows: pd.DataFrame) -> str:
     known = rows.dropna(subset="spearman")
     if known.empty:
@@ -111,6 +124,7 @@ READINGS = {
     "benchmarks": _read_benchmarks,
     "ratios": _read_ratios,
     "attack_cost": _read_attack_cost,
+    "attack_budgets": _read_attack_budgets,
     "difficulty_ranks": _read_difficulty_ranks,
     "search": _read_search,
     "difficulty": _read_difficulty,

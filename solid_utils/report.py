@@ -19,7 +19,7 @@ from solid_utils.results import REFERENCE
 
 RESULTS, REDRAWN = Path("results"), Path("build/report")
 TABLES = (
-    *("claims", "attacks", "fidelity", "attack_cost", "difficulty_ranks"),
+    *("claims", "attacks", "fidelity", "attack_cost", "attack_budgets", "difficulty_ranks"),
     *("grid_recipes", "grid_tuned", "grid_placement", "grid_cells"),
     *("benchmarks", "ratios", "search", "difficulty", "customization"),
 )
@@ -71,6 +71,8 @@ $figure_ratios
 where every point ends its own schedule. Not reached: the most that was spent is a lower bound. A run of the small tier
 has one such point, so all its levels are lower bounds, however far it came.</p>
 <div class="wide">$table_attack_cost</div>
+<p>The same attacks at equal budgets: what was recovered in percent, and by which.</p>
+<div class="wide">$table_attack_budgets</div>
 $figure_recovered_by_queries
 $figure_cost_by_depth
 <details><summary>Does distillation difficulty rank the cost?</summary>

@@ -22,7 +22,7 @@ from solid_utils.ratios import (
     yardstick,
 )
 from solid_utils.results import Results, layers_of
-from solid_utils.tables_cost import of_one_start, point_table, rank_table
+from solid_utils.tables_cost import budget_table, of_one_start, point_table, rank_table
 from solid_utils.tables_customization import customization_table
 from solid_utils.tables_grid import cell_table, placement_table, recipe_table, tuned_table
 
@@ -41,6 +41,7 @@ def make(results: Results) -> dict[str, pd.DataFrame]:
         "ratios": ratio_table(results, rule, draws),
         "attack_points": points,
         "attack_cost": cost,
+        "attack_budgets": budget_table(points),
         "difficulty_ranks": rank_table(cost, difficulty),
         "grid_cells": cell_table(results),
         "grid_recipes": recipe_table(results),

@@ -3,10 +3,12 @@
 import pandas as pd
 
 from solid_utils import attack_cost, attack_trends
+from solid_utils.attack_cost import at_budgets, best_attacks
 from solid_utils.ratios import EVALUATION, states
 from solid_utils.results import Results, layers_of
 
 KEYS = ["model", "deployment", "secured", "attack", "recipe", "seed", "steps", *attack_cost.MEASURES]
+BUDGETS = {"queries": (100, 400, 1600, 6400), "flops": (1e13, 1e14)}  # at which attacks are compared
 
 
 def point_table(results: Results) -> pd.DataFrame:
@@ -28,6 +30,11 @@ def point_table(results: Results) -> pd.DataFrame:
         depth(results, model, secured) for model, secured in rows[["model", "secured"]].itertuples(index=False)
     ]
     return rows[attack_cost.POINTS].reset_index(drop=True)
+
+
+def budget_table(points: pd.DataFrame) -> pd.DataFrame:
+    """The most recovered from each deployment at equal budgets, by whichever attack; attack_cost.best_attacks."""
+    return pd.concat([best_attacks(at_budgets(points, *pair)) for pair in BUDGETS.items()], ignore_index=True)
 
 
 def depth(results: Results, model: str, secured: str) -> int:

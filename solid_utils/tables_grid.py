@@ -7,10 +7,13 @@ from solid_utils.ratios import EVALUATION
 from solid_utils.results import Results, layers_of
 
 CELLS = ["model", "groups", "attack", "recipe", "secured", "planned", "run", "not_reached", "most_queries"]
-RECIPES = ["model", "secured", "attack", "queries", "recipe", "seeds", "agreement", "recovered", "against", "change"]
+RECIPES = [
+    *["model", "secured", "attack", "queries", "asked", "recipe", "seeds", "agreement", "recovered"],
+    *["against", "change", "pairs"],
+]
 TUNED = [
     *["model", "secured", "attack", "queries", "tries", "seeds", "chosen", "by", "agreement", "recovered", "usual"],
-    *["tokens", "flops"],
+    *["asked", "tokens", "flops"],
 ]
 CHOOSER = "evaluation_c4"  # texts of another kind than those that count
 PLACEMENT = [
@@ -37,75 +40,92 @@ def cell_table(results: Results) -> pd.DataFrame:
 
 def ended(results: Results) -> pd.DataFrame:
     """One row a cell that ran: model, cell, secured, attack, recipe (its name), queries (the plan's), seed, steps,
-    agreement and recovered share on held-out prompts of the attack's kind."""
-    rows, keys = _agreement(results, EVALUATION), ["model", "cell"]
+    asked (queries with repeated ones), tokens, flops, agreement and recovered share on the attack's kind of prompts."""
+    rows, keys = _taken(results, EVALUATION, "agreement"), ["model", "cell"]
     start = rows[rows["steps"] == 0].set_index(keys)["value"].rename("start")
-    end = rows[rows["steps"] > 0].set_index(keys)[["steps", "tokens", "flops", "value"]]
-    scores = end.rename(columns={"value": "agreement"}).join(start).reset_index()
+    end = rows[rows["steps"] > 0].set_index(keys)[["steps", "queries", "tokens", "flops", "value"]]
+    scores = end.rename(columns={"value": "agreement", "queries": "asked"}).join(start).reset_index()
     scores["recovered"] = metrics.recovered_share(scores["agreement"], scores["start"])
     return results.planned.drop(columns="group").drop_duplicates(keys).merge(scores, on=keys)
 
 
-def _agreement(results: Results, benchmark: str) -> pd.DataFrame:
-    """Rows of the grid's agreement on one set of held-out prompts or texts."""
-    rows = results.grid[(results.grid["metric"] == "agreement") & (results.grid["benchmark"] == benchmark)]
+def _taken(results: Results, benchmark: str, metric: str) -> pd.DataFrame:
+    """The grid's rows of one metric on one set of held-out prompts or texts."""
+    rows = results.grid[(results.grid["metric"] == metric) & (results.grid["benchmark"] == benchmark)]
     return rows.astype({"value": float, "n": int})
+
+
+def _block(cells: pd.DataFrame, what: str) -> pd.DataFrame:
+    """Of some seeds' cells those that can be compared: the most of `what` that one seed has, by all seeds that have it.
+
+    A grid fills up over hours; a cell of one more seed must not take another seed's comparison away.
+    """
+    by_seed = cells.groupby("seed", sort=False)[what].agg(frozenset)
+    most = max(by_seed, key=len)
+    seeds = [seed for seed, found in by_seed.items() if most <= found]
+    return cells[cells["seed"].isin(seeds) & cells[what].isin(most)]
 
 
 def tuned_table(results: Results) -> pd.DataFrame:
     """The attacker who tries every recipe that ran on a set with these queries and takes the best; columns TUNED.
 
     He chooses by agreement on texts that do not count (CHOOSER), so what he then scores is not the luck of the choice.
-    `usual` is what the recipe that the others vary recovers. His queries are those of one try, as all train on the
-    same answers; `tokens` has the choosing texts in it, `flops` all tries. Means over the seeds that all tries have.
+    `usual` is what the recipe that the others vary recovers. All tries train on the same answers, so `asked` and
+    `tokens` are those of the largest try, and of the choosing texts; `flops` are those of all tries. Means over seeds.
+    Not for sap_dp, whose attacker sees no clean answer to choose by.
     """
-    chooser = _agreement(results, CHOOSER)
-    chooser = chooser[chooser["steps"] > 0].set_index(["model", "cell"])[["value", "n"]]
-    cells = ended(results).join(chooser.rename(columns={"value": "by", "n": "choosing"}), on=["model", "cell"])
+    chooser, keys = _taken(results, CHOOSER, "agreement"), ["model", "cell"]
+    texts = _taken(results, CHOOSER, "kl").drop_duplicates(keys).set_index(keys)["n"].rename("texts")
+    chooser = chooser[chooser["steps"] > 0].set_index(keys)[["value", "n"]].join(texts)
+    cells = ended(results).join(chooser.rename(columns={"value": "by", "n": "choosing"}), on=keys).dropna(subset="by")
     keys, rows = ["model", "secured", "attack", "queries"], []
-    for key, found in cells.dropna(subset="by").groupby(keys, sort=False):
-        whole = found[found.groupby("seed")["recipe"].transform("size") == found["recipe"].nunique()]
-        if whole["recipe"].nunique() < 2 or not {"ours", "ft"} & set(whole["recipe"]):
+    for key, found in cells[cells["secured"] != "sap_dp"].groupby(keys, sort=False):
+        whole = _block(found, "recipe")
+        tries = whole.groupby("recipe", sort=False)[["by", "agreement", "recovered", "asked", "tokens", "flops"]].mean()
+        usual = tries["recovered"].filter(items=["ours", "ft"])
+        if len(tries) < 2 or usual.empty:
             continue
-        tries = whole.groupby("recipe", sort=False)[["by", "agreement", "recovered", "tokens", "flops"]].mean()
-        best = tries.loc[tries["by"].idxmax()]
-        usual = tries["recovered"].filter(items=["ours", "ft"]).iloc[0]
+        best, (texts, choosing) = tries.loc[tries["by"].idxmax()], whole[["texts", "choosing"]].max()
         counts = [len(tries), whole["seed"].nunique(), best.name]
-        cost = [tries["tokens"].max() + whole["choosing"].max(), tries["flops"].sum()]
-        rows.append([*key, *counts, best["by"], best["agreement"], best["recovered"], usual, *cost])
+        cost = [tries["asked"].max() + texts, tries["tokens"].max() + choosing, tries["flops"].sum()]
+        rows.append([*key, *counts, best["by"], best["agreement"], best["recovered"], usual.iloc[0], *cost])
     return pd.DataFrame(rows, columns=TUNED)
 
 
 def recipe_table(results: Results) -> pd.DataFrame:
-    """Means over seeds where several recipes spent the same queries on the same set; columns RECIPES.
+    """Means over seeds where several recipes were given the same queries on the same set; columns RECIPES.
 
-    `change`: recovered share less that of the recipe named in `against`, from which it differs in one thing only,
-    "paper" apart: "our_X" is the paper's with our X, "ft_X" ft with X, all others ours with what their name says
-    (params.yaml, grid.recipes).
+    `change`: recovered share less that of the recipe named in `against`, mean over the `pairs` seeds that both have.
+    That recipe differs in one thing only, "paper" apart: "our_X" is the paper's with our X, "ft_X" ft with X, all
+    others ours with what their name says (params.yaml, grid.recipes). `asked` counts repeated queries too.
     """
     keys, tables = ["model", "secured", "attack", "queries"], [pd.DataFrame(columns=RECIPES)]
     for _, cells in ended(results).groupby(keys, sort=False):
         means = cells.groupby([*keys, "recipe"], sort=False, as_index=False).agg(
-            seeds=("seed", "nunique"), agreement=("agreement", "mean"), recovered=("recovered", "mean")
+            seeds=("seed", "nunique"),
+            asked=("asked", "mean"),
+            agreement=("agreement", "mean"),
+            recovered=("recovered", "mean"),
         )
-        known = means.set_index("recipe")["recovered"]
         means["against"] = means["recipe"].map(_base)
-        means["change"] = means["recovered"] - means["against"].map(known)
+        by_seed = cells.pivot(index="seed", columns="recipe", values="recovered")
+        changes = [by_seed[own] - by_seed.get(base, float("nan")) for own, base in means[["recipe", "against"]].values]
+        means["change"], means["pairs"] = [one.mean() for one in changes], [one.count() for one in changes]
         tables += [means] if len(means) > 1 else []
     return pd.concat(tables[1:] or tables, ignore_index=True)[RECIPES]
 
 
 def _base(recipe: str) -> str | None:
     """The recipe that this one varies; none for those that start a family."""
-    if recipe in ("ours", "ft"):
-        return None
-    return {"our": "paper", "ft": "ft"}.get(recipe.split("_")[0], "ours")
+    known = {"ours": None, "ft": None, "ft_noisy_logits": "ft_logits", "ft_mean_logits": "ft_noisy_logits"}
+    family = {"our": "paper", "ft": "ft"}.get(recipe.split("_")[0], "ours")
+    return known.get(recipe, family)
 
 
 def placement_table(results: Results, difficulty: pd.DataFrame) -> pd.DataFrame:
     """How DD goes with the recovered share over single layers at equal budget; columns PLACEMENT.
 
-    One row an attack, recipe and budget, over the layers at which all its seeds ran: Spearman's correlation (paper
+    One row an attack, recipe and budget, over the most layers that a seed ran at: Spearman's correlation (paper
     Figures 9 and 10, Table 11) with its 95 % interval over layers, the layers that gave least and most. `difficulty`
     has one row a model and secured set. Below 0: the more difficult the layer, the less was recovered.
     """
@@ -113,12 +133,11 @@ def placement_table(results: Results, difficulty: pd.DataFrame) -> pd.DataFrame:
     single = cells[cells["secured"].map(layers_of).map(len) == 1]
     rows = []
     for key, found in single.groupby(["model", "attack", "recipe", "queries"], sort=False):
-        seeds = found["seed"].nunique()
-        whole = found.groupby("secured", sort=False).filter(lambda one, most=seeds: len(one) == most)
+        whole = _block(found, "secured")
         sets = whole.groupby(["model", "secured"], sort=False, as_index=False)["recovered"].mean()
         sets = sets.merge(difficulty[["model", "secured", "dd"]], on=["model", "secured"])
-        if len(sets) > 1:
-            rows.append([*key, seeds, len(sets), *_spearman(sets), *_ends(sets)])
+        if len(sets) > 2:
+            rows.append([*key, whole["seed"].nunique(), len(sets), *_spearman(sets), *_ends(sets)])
     return pd.DataFrame(rows, columns=PLACEMENT)
 
 

@@ -147,6 +147,13 @@ def test_share_at_a_budget_is_a_step_function():
     assert set(found["seeds"]) == {2}
 
 
+def test_a_seed_without_a_point_at_a_budget_is_no_failed_attack():
+    late = pd.DataFrame(curve([0.8], seed=2, first=900))
+    points = pd.concat([pd.DataFrame(curve([0.5], seed=1)), late])  # at 100, and at 900
+    found = attack_cost.at_budgets(points, "queries", [50, 100, 900]).set_index("budget")
+    assert found["recovered"].tolist() == pytest.approx([0, 0.5, 0.65]) and found["seeds"].tolist() == [2, 1, 2]
+
+
 def test_an_attack_that_loses_ground_leaves_the_start():
     found = attack_cost.at_budgets(pd.DataFrame(curve([-0.1, -0.2])), "queries", [400])
     assert found["recovered"].tolist() == [0]

@@ -30,6 +30,7 @@ from solid_utils.attacks.run import AttackRun
 from solid_utils.errors import StudyError
 from solid_utils.ratios import EVALUATION
 from solid_utils.report import Report
+from solid_utils.results import Results
 from tests.synthetic import fidelity, run_columns, write_study
 
 GRID = {
@@ -140,16 +141,27 @@ def test_a_cell_runs_end_to_end_and_is_skipped_when_it_is_there(checkout, monkey
     assert "nothing was started" in capsys.readouterr().out
 
 
-def test_a_cell_of_another_recipe_does_not_count(checkout):
+def test_a_cell_of_another_recipe_or_on_other_prompts_does_not_count(checkout):
     here = grid.Grid("tiny", params.load())
-    now = {"start": "xavier", "recipe": "adamw 0.001, decay 0.01, cosine, batch 8 x 64 tokens, relative_mse, 2 epochs"}
-    row = dict.fromkeys(schema.SCORES, 0) | now
-    schema.write([row], schema.SCORES, here.path(FIRST))
+    recipe = "adamw 0.001, decay 0.01, cosine, batch 8 x 64 tokens, relative_mse, 2 epochs"
+    now = {"start": "xavier", "recipe": recipe, "view": "token ids and boundary states"}
+    row = dict.fromkeys(schema.SCORES, 0) | now | {"metric": "agreement", "steps": 2}
+
+    def write(**changes) -> None:
+        rows = [row | {"benchmark": name, "n": n} | changes for name, n in here.answer_tokens.items()]
+        schema.write(rows, schema.SCORES, here.path(FIRST))
+
+    write()
     assert here.ran(FIRST) and "1 of 12 cells are there" in here.listing()
-    schema.write([row | {"recipe": "adamw 0.5, 2 epochs"}], schema.SCORES, here.path(FIRST))
-    for count_it in (here.listing, lambda: here.run(minutes=-1)):
-        with pytest.raises(StudyError, match="recipe is 'adamw 0.5, 2 epochs', params.yaml .grid. says 'adamw 0.001"):
-            count_it()
+    for changes, told in (
+        ({"recipe": "adamw 0.5, 2 epochs"}, "recipe is 'adamw 0.5, 2 epochs', params.yaml .grid. says 'adamw 0.001"),
+        ({"view": "token ids"}, "view is 'token ids'"),
+        ({"n": 1}, "scored on {'evaluation': 1, .* grid.evaluation asks for {'evaluation': "),
+    ):
+        write(**changes)
+        for count_it in (here.listing, lambda: here.run(minutes=-1)):
+            with pytest.raises(StudyError, match=told):
+                count_it()
 
 
 def test_recordings_in_blocks_are_those_of_one_run_and_shared(checkout, monkeypatch):
@@ -256,7 +268,27 @@ def test_which_part_of_the_recipe_matters(study):
     assert table.loc["paper", "change"] == pytest.approx((0.19 - 0.35) / 0.9)
     assert table.loc["paper_rate", "change"] == pytest.approx((0.28 - 0.35) / 0.9)
     told = repr(study.table("grid_recipes"))
-    assert "ours 27.8 %, paper 10.0 %" in told and "ours with the paper's rate -7.8 points: the rate moves most" in told
+    assert "ours 27.8 %, paper 10.0 %; ours with the paper's rate -7.8 points." in told
+
+
+def of_another_seed(results: Results, cells: str, more: float = 0.0) -> Results:
+    """With the cells of this pattern once more, by seed 7."""
+
+    def again(table: pd.DataFrame) -> pd.DataFrame:
+        rows = table[table["cell"].str.fullmatch(cells)]
+        rows = rows.assign(seed=7, cell=rows["cell"].str.replace(r"-42$", "-7", regex=True))
+        if "value" in rows:
+            rows["value"] += more
+        return pd.concat([table, rows])
+
+    return dataclasses.replace(results, grid=again(results.grid), planned=again(results.planned))
+
+
+def test_recipes_are_compared_seed_by_seed(study):
+    more = of_another_seed(study.results, r"sem-layers_0-ours-800-42", more=0.3)
+    table = tables.make(more)["grid_recipes"].set_index("recipe")
+    assert table["seeds"].to_dict() == {"ours": 2, "paper": 1, "paper_rate": 1}
+    assert table.loc["paper", "change"] == pytest.approx((0.19 - 0.35) / 0.9) and table.loc["paper", "pairs"] == 1
 
 
 def test_placement_goes_with_difficulty(study):
@@ -266,15 +298,11 @@ def test_placement_goes_with_difficulty(study):
     assert "sem with 800 queries -1.00 over 4 layers" in repr(study.table("grid_placement"))
 
 
-def test_a_layer_that_some_seed_lacks_is_no_point_of_placement(study):
-    def again(table: pd.DataFrame) -> pd.DataFrame:
-        """With the same cells by another seed, but for layer 3."""
-        cells = table[table["cell"].str.fullmatch(r"sem-layers_[0-2]-ours-800-42")]
-        return pd.concat([table, cells.assign(seed=7, cell=cells["cell"].str.replace("-42", "-7"))])
-
-    more = dataclasses.replace(study.results, grid=again(study.results.grid), planned=again(study.results.planned))
+@pytest.mark.parametrize(("layers", "seeds"), [("[0-2]", 1), ("[0-3]", 2)])
+def test_placement_is_that_of_the_seeds_with_most_layers(study, layers, seeds):
+    more = of_another_seed(study.results, f"sem-layers_{layers}-ours-800-42")
     row = tables.make(more)["grid_placement"].set_index("queries").loc[800]
-    assert (row["seeds"], row["sets"]) == (2, 3)
+    assert (row["seeds"], row["sets"]) == (seeds, 4)
 
 
 @pytest.mark.parametrize("change", [{"view": "token ids and noisy logits"}, {"start": "skip"}])
@@ -317,7 +345,7 @@ def test_a_cell_may_be_any_attack(checkout, attack, recipe, column, said):
     items = data.read_set("attack") + data.read_set("validation")
     labels = [{"id": item["id"], "answer_ids": [5, 6, 7]} for item in items]
     data.write_lines(labels, checkout / "build/labels/tiny/clean.jsonl")
-    study = options(odd=recipe | {"epochs": 1})
+    study = options(odd=recipe if attack == "stitch" else recipe | {"epochs": 1})
     cell = grid_plan.Cell("layers 0-1", attack, "odd", 8, 42)
     here = grid.Grid("tiny", study)
     here.work[cell] = here.flops(cell)
@@ -344,3 +372,4 @@ def test_who_tunes_is_judged_on_texts_that_did_not_choose(study):
     assert row["recovered"] == pytest.approx(0.18 / 0.9) and row["usual"] == pytest.approx(0.25 / 0.9)
     each = study.results.grid[study.results.grid["queries"] == 800].drop_duplicates("cell").set_index("recipe")
     assert row["flops"] == each.loc[each["secured"] == "layers 0", "flops"].sum()
+    assert row["asked"] == 800 + 500, "and the 500 texts that he chose by"

@@ -10,6 +10,7 @@ SHOWN = {
         "attack": ("attack", "text"),
         "asked": ("queries", "count"),
         "recipe": ("recipe", "text"),
+        "dd": ("DD of its start", "number"),
         "agreement": ("after %", "percent"),
         "recovered": ("recov. %", "percent"),
         "seeds": ("seeds", "count"),

@@ -44,7 +44,7 @@ def make(results: Results) -> dict[str, pd.DataFrame]:
         "attack_budgets": budget_table(points),
         "difficulty_ranks": rank_table(cost, difficulty),
         "grid_cells": cell_table(results),
-        "grid_recipes": recipe_table(results),
+        "grid_recipes": recipe_table(results, difficulty),
         "grid_tuned": tuned_table(results),
         "grid_placement": placement_table(results, of_one_start(difficulty)),
         "difficulty": difficulty,

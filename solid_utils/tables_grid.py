@@ -8,7 +8,7 @@ from solid_utils.results import Results, layers_of
 
 CELLS = ["model", "groups", "attack", "recipe", "secured", "planned", "run", "not_reached", "most_queries"]
 RECIPES = [
-    *["model", "secured", "attack", "queries", "asked", "recipe", "seeds", "agreement", "recovered"],
+    *["model", "secured", "attack", "queries", "asked", "recipe", "start", "dd", "seeds", "agreement", "recovered"],
     *["against", "change", "pairs"],
 ]
 TUNED = [
@@ -39,13 +39,13 @@ def cell_table(results: Results) -> pd.DataFrame:
 
 
 def ended(results: Results) -> pd.DataFrame:
-    """One row a cell that ran: model, cell, secured, attack, recipe (its name), queries (the plan's), seed, steps,
-    asked (queries with repeated ones), tokens, flops, agreement and recovered share on the attack's kind of prompts."""
+    """One row a cell that ran: model, cell, secured, attack, recipe (its name), queries (the plan's), seed, start,
+    steps, asked (queries with repeated ones), tokens, flops, agreement and recovered share on the attack's prompts."""
     rows, keys = _taken(results, EVALUATION, "agreement"), ["model", "cell"]
-    start = rows[rows["steps"] == 0].set_index(keys)["value"].rename("start")
-    end = rows[rows["steps"] > 0].set_index(keys)[["steps", "queries", "tokens", "flops", "value"]]
-    scores = end.rename(columns={"value": "agreement", "queries": "asked"}).join(start).reset_index()
-    scores["recovered"] = metrics.recovered_share(scores["agreement"], scores["start"])
+    before = rows[rows["steps"] == 0].set_index(keys)["value"].rename("before")
+    end = rows[rows["steps"] > 0].set_index(keys)[["start", "steps", "queries", "tokens", "flops", "value"]]
+    scores = end.rename(columns={"value": "agreement", "queries": "asked"}).join(before).reset_index()
+    scores["recovered"] = metrics.recovered_share(scores["agreement"], scores["before"])
     return results.planned.drop(columns="group").drop_duplicates(keys).merge(scores, on=keys)
 
 
@@ -92,21 +92,26 @@ def tuned_table(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=TUNED)
 
 
-def recipe_table(results: Results) -> pd.DataFrame:
+def recipe_table(results: Results, difficulty: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds where several recipes were given the same queries on the same set; columns RECIPES.
+
+    `dd` is that of the set under the recipe's start, as far as it was scored (tables.difficulty_table).
 
     `change`: recovered share less that of the recipe named in `against`, mean over the `pairs` seeds that both have.
     That recipe differs in one thing only, "paper" apart: "our_X" is the paper's with our X, "ft_X" ft with X, all
     others ours with what their name says (params.yaml, grid.recipes). `asked` counts repeated queries too.
     """
     keys, tables = ["model", "secured", "attack", "queries"], [pd.DataFrame(columns=RECIPES)]
+    scored = difficulty.drop_duplicates(["model", "secured", "start"])[["model", "secured", "start", "dd"]]
     for _, cells in ended(results).groupby(keys, sort=False):
         means = cells.groupby([*keys, "recipe"], sort=False, as_index=False).agg(
+            start=("start", "first"),
             seeds=("seed", "nunique"),
             asked=("asked", "mean"),
             agreement=("agreement", "mean"),
             recovered=("recovered", "mean"),
         )
+        means = means.merge(scored, on=["model", "secured", "start"], how="left")
         means["against"] = means["recipe"].map(_base)
         by_seed = cells.pivot(index="seed", columns="recipe", values="recovered")
         changes = [by_seed[own] - by_seed.get(base, float("nan")) for own, base in means[["recipe", "against"]].values]

@@ -15,6 +15,7 @@ ENDS = ("", "_low", "_high")
 LINE = [name + end for name in ("intercept", "slope", "sigma") for end in ENDS]
 DEPTH_FITS = ["model", "level", "measure", "points", "censored", "depths", *LINE, "note"]
 CORRELATIONS = [name + end for name in ("spearman", "pearson") for end in ENDS]
+REACHED = 3  # secured sets with a cost that a correlation needs
 DIFFICULTY_RANKS = ["model", "level", "measure", "score", "sets", "censored", *CORRELATIONS]
 
 
@@ -50,8 +51,9 @@ def difficulty_ranks(table: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataFr
     One row a model, level, measure and score, columns DIFFICULTY_RANKS: correlations with log10(cost), above 0 where
     more difficulty goes with more cost, with 95 % intervals over sets (`interval`).
     Censored costs tie at the top, as no order among them is known: for Spearman they share the highest rank, for
-    Pearson they take the largest cost of the group, reached or spent. Sets without the score are left out; nan as in
-    `metrics`. Raises StudyError for a secured set with two difficulties.
+    Pearson they take the largest cost of the group, reached or spent. A set that was given up at less than others cost
+    has no place among them and is left out, as are sets without the score; nan as in `metrics`, and where fewer than
+    REACHED sets have a cost. Raises StudyError for a secured set with two difficulties.
     """
     if difficulty.duplicated(["model", "secured"]).any():
         raise StudyError("difficulty: a secured set occurs twice; pass the rows of one start")
@@ -59,6 +61,7 @@ def difficulty_ranks(table: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataFr
     for key, group in table.groupby(["model", "level", "measure"], sort=False):
         spent = group[group["cost"] > 0]  # a cost of 0: a cell that was never run
         sets = cheapest(spent, "cost", ["secured"]).merge(difficulty, on=["model", "secured"])
+        sets = sets[~(sets["censored"] & (sets["cost"] < sets.loc[~sets["censored"], "cost"].max()))]
         for score in ("dd", "calibrated"):
             scored = sets.dropna(subset=score)
             rows.append([*key, score, len(scored), int(scored["censored"].sum()), *_correlations(scored, score)])
@@ -66,7 +69,7 @@ def difficulty_ranks(table: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataFr
 
 
 def _correlations(sets: pd.DataFrame, score: str) -> list[float]:
-    if sets.empty:
+    if (~sets["censored"]).sum() < REACHED:
         return [math.nan] * len(CORRELATIONS)
     ranks = sets["cost"].mask(sets["censored"], math.inf).rank()
     logs = np.log10(sets["cost"].mask(sets["censored"], sets["cost"].max()))

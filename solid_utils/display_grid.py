@@ -37,7 +37,8 @@ SHOWN = {
         "attack": ("attack", "text"),
         "recipe": ("recipe", "text"),
         "queries": ("queries", "count"),
-        "sets": ("layers", "count"),
+        "over": ("over", "text"),
+        "sets": ("sets", "count"),
         "seeds": ("seeds", "count"),
         "spearman": ("Spearman, DD and recovered", "number"),
         "least": ("least from", "text"),
@@ -97,15 +98,16 @@ def read_tuned(rows: pd.DataFrame) -> str:
 
 
 def read_placement(rows: pd.DataFrame) -> str:
-    """Each attack at most layers, of equal ones at its largest budget."""
+    """Each attack and recipe at most sets, of equal ones at its largest budget."""
     found = []
-    for attack, mine in rows.groupby("attack", sort=False):
+    for (over, attack, recipe), mine in rows.groupby(["over", "attack", "recipe"], sort=False):
         row = mine.sort_values(["sets", "queries"], kind="stable").iloc[-1]
         low, high = row["spearman_low"], row["spearman_high"]
         known = "undefined" if pd.isna(row["spearman"]) else f"{row['spearman']:.2f}"
         known += "" if pd.isna(low) else f" [{low:.2f}, {high:.2f}]"
-        found.append(f"{attack} with {row['queries']:.0f} queries {known} over {row['sets']} layers")
-    return f"Spearman's correlation of DD with the recovered share: {'; '.join(found)} (95 % over layers)."
+        named = attack if recipe in ("ours", "ft", attack) else f"{attack} ({recipe})"
+        found.append(f"{named} with {row['queries']:.0f} queries {known} over {row['sets']} {over}")
+    return f"Spearman's correlation of DD with the recovered share: {'; '.join(found)} (95 % over sets)."
 
 
 READINGS = {

@@ -1,4 +1,4 @@
-"""The attack grid's own tables: what ran of the plan, what a recipe's parts do, and how DD goes with placement."""
+"""The attack grid's own tables: what ran of the plan, what a recipe's parts do, how DD goes with place and depth."""
 
 import pandas as pd
 
@@ -17,7 +17,7 @@ TUNED = [
 ]
 CHOOSER = "evaluation_c4"  # texts of another kind than those that count
 PLACEMENT = [
-    *["model", "attack", "recipe", "queries", "seeds", "sets", "spearman", "spearman_low", "spearman_high"],
+    *["model", "over", "attack", "recipe", "queries", "seeds", "sets", "spearman", "spearman_low", "spearman_high"],
     *["least", "least_recovered", "most", "most_recovered"],
 ]
 
@@ -128,21 +128,24 @@ def _base(recipe: str) -> str | None:
 
 
 def placement_table(results: Results, difficulty: pd.DataFrame) -> pd.DataFrame:
-    """How DD goes with the recovered share over single layers at equal budget; columns PLACEMENT.
+    """How DD goes with the recovered share at equal budget, over single layers and over depths; columns PLACEMENT.
 
-    One row an attack, recipe and budget, over the most layers that a seed ran at: Spearman's correlation (paper
-    Figures 9 and 10, Table 11) with its 95 % interval over layers, the layers that gave least and most. `difficulty`
-    has one row a model and secured set. Below 0: the more difficult the layer, the less was recovered.
+    One row an attack, recipe and budget, over the most sets that a seed ran at: Spearman's correlation (paper Figures 9
+    and 10, Table 11) with its 95 % interval over sets, the sets that gave least and most. `difficulty` has one row a
+    model and secured set. Below 0: the more difficult the set, the less was recovered.
     """
-    cells = ended(results)
-    single = cells[cells["secured"].map(layers_of).map(len) == 1]
-    rows = []
-    for key, found in single.groupby(["model", "attack", "recipe", "queries"], sort=False):
-        whole = _block(found, "secured")
-        sets = whole.groupby(["model", "secured"], sort=False, as_index=False)["recovered"].mean()
-        sets = sets.merge(difficulty[["model", "secured", "dd"]], on=["model", "secured"])
-        if len(sets) > 2:
-            rows.append([*key, whole["seed"].nunique(), len(sets), *_spearman(sets), *_ends(sets)])
+    cells, rows = ended(results), []
+    layers = cells["secured"].map(layers_of)
+    families = {"layers": layers.map(len) == 1, "depths": layers.map(lambda found: found[:1] == (0,))}
+    for over, mine in families.items():
+        for (model, *key), found in cells[mine.astype(bool)].groupby(
+            ["model", "attack", "recipe", "queries"], sort=False
+        ):
+            whole = _block(found, "secured")
+            sets = whole.groupby(["model", "secured"], sort=False, as_index=False)["recovered"].mean()
+            sets = sets.merge(difficulty[["model", "secured", "dd"]], on=["model", "secured"])
+            if len(sets) > 2:
+                rows.append([model, over, *key, whole["seed"].nunique(), len(sets), *_spearman(sets), *_ends(sets)])
     return pd.DataFrame(rows, columns=PLACEMENT)
 
 

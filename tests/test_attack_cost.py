@@ -332,9 +332,10 @@ def ranks(costs_of: dict, dd: list, calibrated: list) -> pd.DataFrame:
 
 
 def test_censored_costs_tie_at_the_top():
-    sets = {"a": (10, False), "b": (100, False), "c": (50, True), "d": (1000, True), "e": (200, False)}
-    found = ranks(sets, [1.0, 2.0, 4.0, 5.0, 3.0], [5.0, 4.0, 3.0, math.nan, math.nan])
-    top = pd.Series([1.0, 2, 4.5, 4.5, 3])  # by hand: c was given up early, and still ranks with d
+    sets = {"a": (10, False), "b": (100, False), "c": (300, True), "d": (1000, True), "e": (200, False)}
+    sets["f"] = (50, True)  # given up before b and e were reached: nobody knows its place
+    found = ranks(sets, [1.0, 2.0, 4.0, 5.0, 3.0, 0.0], [5.0, 4.0, math.nan, math.nan, 3.0, math.nan])
+    top = pd.Series([1.0, 2, 4.5, 4.5, 3])  # by hand: c was given up earlier, and still ranks with d
     assert found.loc["dd", "spearman"] == pytest.approx(stats.spearmanr([1, 2, 4, 5, 3], top).statistic)
     logs = np.log10([10, 100, 1000, 1000, 200])
     expected = stats.pearsonr([1, 2, 4, 5, 3], logs)
@@ -342,7 +343,7 @@ def test_censored_costs_tie_at_the_top():
     interval = tuple(found.loc["dd", ["pearson_low", "pearson_high"]])
     assert interval == pytest.approx(tuple(expected.confidence_interval(0.95)), abs=1e-6)
     assert found["sets"].to_dict() == {"dd": 5, "calibrated": 3}
-    assert found["censored"].to_dict() == {"dd": 2, "calibrated": 1}
+    assert found["censored"].to_dict() == {"dd": 2, "calibrated": 0}
     assert found.loc["calibrated", "spearman"] == pytest.approx(-1)
     assert math.isnan(found.loc["calibrated", "spearman_low"])  # three sets have no interval
 
@@ -357,7 +358,10 @@ def test_spearmans_interval_is_wider_and_holds_its_value(correlation, count):
 
 def test_nothing_to_rank_is_nan_and_two_difficulties_are_refused():
     sets = {"a": (10, True), "b": (100, True), "c": (50, True), "d": (50, True)}
-    assert math.isnan(ranks(sets, [1.0, 2, 3, 4], [math.nan] * 4).loc["dd", "spearman"])
+    found = ranks(sets, [1.0, 2, 3, 4], [math.nan] * 4).loc["dd"]
+    assert math.isnan(found["spearman"]) and found["sets"] == found["censored"] == 4
+    few = ranks(sets | {"a": (10, False), "b": (20, False)}, [1.0, 2, 3, 4], [math.nan] * 4).loc["dd"]
+    assert math.isnan(few["spearman"]) and few["sets"] == 4, "two costs make no order"
     table = attack_cost.cost_table(attack_cost.costs(study()))
     twice = pd.concat([difficulty(table, dd=range(99), calibrated=range(99))] * 2)
     with pytest.raises(StudyError, match="occurs twice"):

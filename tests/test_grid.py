@@ -295,7 +295,7 @@ def test_placement_goes_with_difficulty(study):
     row = study.tables["grid_placement"].set_index("queries").loc[800]
     assert row["spearman"] == pytest.approx(-1) and row["sets"] == 4
     assert (row["least"], row["most"]) == ("layers 0", "layers 3")
-    assert "sem with 800 queries -1.00 over 4 layers" in repr(study.table("grid_placement"))
+    assert "sem with 800 queries -1.00 over 4 layers (95 %" in repr(study.table("grid_placement"))
 
 
 @pytest.mark.parametrize(("layers", "seeds"), [("[0-2]", 1), ("[0-3]", 2)])

@@ -4,6 +4,8 @@ import pandas as pd
 
 from solid_utils.wording import percent
 
+PLAIN = 10  # ratio of neighbouring singular values from which on a gap counts as one
+
 SHOWN = {
     "grid_recipes": {
         "secured": ("secured", "text"),
@@ -45,6 +47,18 @@ SHOWN = {
         "least_recovered": ("recov. %", "percent"),
         "most": ("most from", "text"),
         "most_recovered": ("of that %", "percent"),
+    },
+    "leaks": {
+        "deployment": ("deployment", "text"),
+        "queries": ("queries", "count"),
+        "positions": ("positions", "count"),
+        "width": ("width", "count"),
+        "estimated_width": ("width found", "count"),
+        "gap": ("by a gap of", "figures"),
+        "outside": ("head outside the span", "figures"),
+        "agreement": ("top token kept %", "percent"),
+        "askings_90": ("askings for 90 %", "count"),
+        "askings_99": ("for 99 %", "count"),
     },
     "grid_cells": {
         "groups": ("asked by", "text"),
@@ -110,9 +124,22 @@ def read_placement(rows: pd.DataFrame) -> str:
     return f"Spearman's correlation of DD with the recovered share: {'; '.join(found)} (95 % over sets)."
 
 
+def read_leaks(rows: pd.DataFrame) -> str:
+    """Width, span and most likely token, from clean logits and from noisy ones."""
+    told = []
+    for _, row in rows.iterrows():
+        shown = f"a width of {row['estimated_width']} shows" if row["gap"] > PLAIN else "no width shows"
+        span = f"{row['outside']:.1g} of the head's squares lie outside the span of the first {row['width']} directions"
+        times = "over a million" if pd.isna(row["askings_99"]) else f"{row['askings_99']:,.0f}"
+        noise = f", one noise leaves {percent(row['agreement'])} of the most likely tokens, {times} askings 99 %"
+        told.append(f"{row['deployment']}: {shown}, {span}{noise if row['agreement'] < 1 else ''}")
+    return f"from the logits of {rows['queries'].max()} queries, {'; '.join(told)}."
+
+
 READINGS = {
     "grid_cells": read_cells,
     "grid_recipes": read_recipes,
     "grid_tuned": read_tuned,
     "grid_placement": read_placement,
+    "leaks": read_leaks,
 }

@@ -6,9 +6,10 @@ python -m solid_utils.grid --minutes 30           start no cell after half an ho
 python -m solid_utils.grid --only depth recipe    cells of these groups (params.yaml, grid.groups)
 
 Scores of a cell lie in reference/MACHINE/grid/MODEL/CELL.csv, whole as soon as it ends, beside plan.csv, which lists
-all that were planned. They are no output of a DVC stage: that would take hours, and it would delete them before each
-run. A cell that is there is skipped, one of another recipe than params.yaml now gives it is an error; delete its file
-to run it again. A killed cell goes on from its checkpoint.
+all that were planned, and leaks.csv, what the victim's logits alone give away. They are no output of a DVC stage:
+that would take hours, and it would delete them before each run. A cell that is there is skipped, one of another
+recipe than params.yaml now gives it is an error; delete its file to run it again. A killed cell goes on from its
+checkpoint.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from solid_utils import data, errors, fidelity, grid_plan, machine, models, params, schema
+from solid_utils import data, errors, fidelity, grid_plan, leaks, machine, models, params, schema
 from solid_utils.attacks import accounting, part, recorded, stitch, view
 from solid_utils.attacks.run import AttackRun, deployment_set
 from solid_utils.attacks.view import View
@@ -205,10 +206,22 @@ class Grid:
         there = f"{len(self.cells) - len(open_cells)} of {len(self.cells)} cells are there"
         return "\n".join([*lines, f"{self.model}: {there}, {len(left)} to run in {sum(left):.0f} min"])
 
+    def leaks(self) -> None:
+        """What logits alone give away, unless it is there."""
+        if (path := self.folder / grid_plan.LEAKS).exists():
+            return
+        print(f"grid: {path}: what logits alone give away", flush=True)
+        length, most = self.study.budgets(self.model).length, min(BLOCK, len(data.read_set("attack")))
+        samples = data.texts("attack", self.tokenizer, length, most)
+        with models.precision(self.spec):
+            found = leaks.measured(self.model, self.victim, samples, self.tokenizer.pad_token_id)
+        schema.write(found, schema.LEAKS, path)
+
     def run(self, minutes: float) -> None:
         """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
         planned = grid_plan.plan_table(grid_plan.cells(self.study.grid))
-        schema.write(planned, grid_plan.PLAN, self.folder / "plan.csv")
+        schema.write(planned, grid_plan.PLAN, self.folder / grid_plan.TABLE)
+        self.leaks()
         begun = time.monotonic()
         for number, cell in enumerate(self.cells, start=1):
             if self.ran(cell):

@@ -9,6 +9,7 @@ from solid_utils import params
 from solid_utils.attack_params import AttackRun
 
 TIER = "full"  # of a cell's scores: the grid's tier with a cell's own budget
+TABLE, LEAKS = "plan.csv", "leaks.csv"  # files of a model's grid folder that are no cells
 PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
 OPTIONS = {"start", "objective", "previous", "replacement", "noise", "repeats"}  # of a recipe, but not of its training
 
@@ -46,12 +47,13 @@ class Cell:
 
 
 def cells(grid: params.Grid, only: list[str] | None = None) -> dict[str, list[Cell]]:
-    """Every group's cells, the first seed's first. Raises StudyError for an unknown name in `only`."""
+    """Every group's cells, the first seed's first; a stitch draws nothing, so it has one. Raises StudyError for an
+    unknown name in `only`."""
     chosen = {name: params.pick(grid.groups, name, "grid.groups") for name in only or grid.groups}
     return {
         name: [
             Cell(secured, group.attack, recipe, queries, seed)
-            for seed in grid.seeds
+            for seed in (grid.seeds[:1] if group.attack == "stitch" else grid.seeds)
             for recipe in group.recipes
             for queries in group.queries
             for secured in group.secured

@@ -20,7 +20,7 @@ from solid_utils.results import REFERENCE
 RESULTS, REDRAWN = Path("results"), Path("build/report")
 TABLES = (
     *("claims", "attacks", "fidelity", "attack_cost", "attack_budgets", "difficulty_ranks"),
-    *("grid_recipes", "grid_tuned", "grid_placement", "grid_cells"),
+    *("grid_recipes", "grid_tuned", "grid_placement", "grid_cells", "leaks"),
     *("benchmarks", "ratios", "search", "difficulty", "customization"),
 )
 
@@ -84,6 +84,10 @@ more, so what a single seed shows may be its luck.</p>
 <div class="wide">$table_grid_tuned</div>
 <div class="wide">$table_grid_placement</div>
 <details><summary>Planned, run and not reached</summary><div class="wide">$table_grid_cells</div></details>
+<p>Where a deployment shows logits alone, they still lie in as many dimensions as the head's input has (Carlini et al.
+2024; not in the paper), so that the head is known but for a square matrix of that width. Fresh noise hides the end of
+the spectrum, and averages out.</p>
+<div class="wide">$table_leaks</div>
 <h2>Benchmarks</h2>
 <p>$signal Those with a star do not, and are left out of every ratio. Scores in percent, with standard errors over
 items.</p>

@@ -35,6 +35,7 @@ class Results:
     searches: pd.DataFrame  # SEARCH
     planned: pd.DataFrame  # `model` and grid_plan.PLAN: every cell of the attack grid, run or not
     grid: pd.DataFrame  # schema.SCORES, `cell`, and `run`, the curve whose point the cell is
+    leaks: pd.DataFrame  # schema.LEAKS
     missing: list[str]
 
 
@@ -71,6 +72,7 @@ def load(folder: Path) -> Results:
         searches=_searches(folder, models, missing),
         planned=_planned(folder, models),
         grid=_grid(folder, models),
+        leaks=_leaks(folder, models),
         missing=missing,
     )
 
@@ -130,7 +132,7 @@ def _planned(folder: Path, models: list[str]) -> pd.DataFrame:
     """The plans of these models' grids."""
     tables, grid = [pd.DataFrame(columns=["model", *grid_plan.PLAN])], grid_folder(folder)
     for model in models if grid else []:
-        if (path := grid / model / "plan.csv").exists():
+        if (path := grid / model / grid_plan.TABLE).exists():
             tables.append(schema.read(path, grid_plan.PLAN).assign(model=model))
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
@@ -140,9 +142,17 @@ def _grid(folder: Path, models: list[str]) -> pd.DataFrame:
     tables, grid = [pd.DataFrame(columns=[*schema.SCORES, "cell", "run"])], grid_folder(folder)
     for model in models if grid else []:
         for path in sorted((grid / model).glob("*.csv")):
-            if path.name != "plan.csv":
+            if path.name not in (grid_plan.TABLE, grid_plan.LEAKS):
                 names = {"cell": path.stem, "run": path.stem.rsplit("-", 2)[0]}
                 tables.append(schema.read(path, schema.SCORES).assign(**names))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _leaks(folder: Path, models: list[str]) -> pd.DataFrame:
+    """What logits alone give away, of the models where that was measured."""
+    tables, grid = [pd.DataFrame(columns=schema.LEAKS)], grid_folder(folder)
+    paths = [grid / model / grid_plan.LEAKS for model in models] if grid else []
+    tables += [schema.read(path, schema.LEAKS) for path in paths if path.exists()]
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 

@@ -40,6 +40,12 @@ CURVE = RUN + COST + ["split", "metric", "value"]
 # Greedy answers to the same prompts, side by side.
 ANSWERS = ["id", "victim", "replica"]
 
+# What logits alone give away of the head. `gap`: ratio of singular values at the width found, near 1 where none shows;
+# `outside`: share of the head outside the span found; `agreement`: positions whose most likely token survives the noise
+# of one asking; askings_90: how often to ask for 90 % of them.
+LEAKS = ["model", "deployment", "queries", "positions", "width", "estimated_width", "gap", "outside", "agreement"]
+LEAKS += ["askings_90", "askings_99"]
+
 # Distillation difficulty, one row a (kind, secured set, start, seed); seed "mean" averages the seeds. `calibrated`,
 # where it was measured: what is left of DD after fitting one temperature (first seed).
 DD = [

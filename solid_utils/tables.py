@@ -47,6 +47,7 @@ def make(results: Results) -> dict[str, pd.DataFrame]:
         "grid_recipes": recipe_table(results, difficulty),
         "grid_tuned": tuned_table(results),
         "grid_placement": placement_table(results, of_one_start(difficulty)),
+        "leaks": results.leaks,
         "difficulty": difficulty,
         "search": results.searches,
         "customization": customization_table(results, draws),

@@ -19,6 +19,7 @@ from solid_utils import (
     grid_plan,
     models,
     params,
+    readings,
     results,
     schema,
     tables,
@@ -105,6 +106,12 @@ def test_equal_tokens_under_every_recipe_of_the_shipped_grid():
         found = [(one, one.study(study).recipe("smollm2-135m", one.name)) for one in cells if one.attack == "sem"]
         tokens = {(cell.queries, recipe.total_steps(cell.queries) * recipe.batch) for cell, recipe in found}
         assert len(tokens) == len({queries for queries, _ in tokens})
+
+
+def test_a_stitch_draws_nothing_and_has_one_seed():
+    cells = grid_plan.cells(params.load().grid)
+    assert {cell.seed for cell in cells["stitch"]} == {42}
+    assert {cell.seed for cell in cells["depth"]} == {42, 1234, 20}
 
 
 def test_unknown_groups_and_recipes_are_one_line():
@@ -238,8 +245,20 @@ def study(tmp_path_factory) -> Report:
         "recipe": attack_params.GridGroup(secured=places[:1], recipes=["ours", "paper", "paper_rate"], **settings),
     }
     planned = grid_plan.cells(params.load().grid.model_copy(update={"groups": groups, "seeds": [42]}))
-    schema.write(grid_plan.plan_table(planned), grid_plan.PLAN, folder / "plan.csv")
+    schema.write(grid_plan.plan_table(planned), grid_plan.PLAN, folder / grid_plan.TABLE)
+    given = dict.fromkeys(schema.LEAKS, 1) | {"model": "toy", "queries": 6, "width": 32, "outside": 0.1}
+    leaks = [
+        given | {"deployment": "sap", "estimated_width": 32, "gap": 5e4},
+        given | {"deployment": "sap_dp", "estimated_width": 7, "gap": 1.2, "agreement": 0.8, "askings_99": 680},
+    ]
+    schema.write(leaks, schema.LEAKS, folder / grid_plan.LEAKS)
     return Report(root)
+
+
+def test_what_logits_give_away_is_read_out(study):
+    told = readings.sentence("leaks", study.tables["leaks"])
+    assert "sap: a width of 32 shows" in told and "sap_dp: no width shows" in told
+    assert "one noise leaves 80.0 % of the most likely tokens, 680 askings 99 %" in told
 
 
 def test_cells_are_points_of_the_cost_table(study):
@@ -339,6 +358,7 @@ def options(**recipes: dict) -> params.Params:
         ("stitch", {"previous": 1}, "recipe", "ridge, 1 previous tokens"),
         ("ft_all", {"objective": "logits"}, "view", "logits"),
         ("ft_all", {"method": "lora", "rank": 2, "alpha": 4}, "recipe", "lora rank 2"),
+        ("ft_closed", {}, "attack", "ft_closed"),
     ],
 )
 def test_a_cell_may_be_any_attack(checkout, attack, recipe, column, said):
@@ -352,6 +372,19 @@ def test_a_cell_may_be_any_attack(checkout, attack, recipe, column, said):
     here.run_cell(cell)
     found = schema.read(here.path(cell), schema.SCORES)
     assert said in found[column].iloc[-1] and found["queries"].max() == 8 and here.ran(cell)
+
+
+def test_what_logits_alone_give_away_is_measured_once(checkout, monkeypatch):
+    here = grid.Grid("tiny", params.load())
+    here.leaks()
+    found = schema.read(here.folder / grid_plan.LEAKS, schema.LEAKS).set_index("deployment")
+    clean, noisy = found.loc["sap"], found.loc["sap_dp"]
+    assert clean["estimated_width"] == 32 and clean["gap"] > 1000 and clean["outside"] < 1e-6
+    assert noisy["gap"] < 2 and noisy["outside"] > 0.2, "logits of a random model drown in noise of 0.5"
+    assert (clean["agreement"], clean["askings_99"]) == (1, 1) and noisy["agreement"] < 0.5
+    assert noisy["positions"] == 3 * 32
+    monkeypatch.setattr(grid.leaks, "measured", None)
+    here.leaks()
 
 
 def test_an_option_that_does_not_fit_the_attack_is_refused(checkout):

@@ -23,6 +23,7 @@ from solid_utils.results import REFERENCE
 ERRORS = 3
 RELATIVE = 0.10
 KEY = ["model", "run", "figure"]
+BESIDE = ("grid", "beyond")  # in a machine's folder, but no part of its shipped run: attack cells; runs beyond the study
 
 
 def headline(found: results.Results) -> pd.DataFrame:
@@ -100,7 +101,7 @@ def compare() -> bool:
 def ship() -> Path:
     """Copy the CSV and JSON files of results/ and this machine's description to reference/; returns the folder.
 
-    The attack grid, which lies there and nowhere else, stays.
+    What lies there and nowhere else (BESIDE) stays.
     """
     results.load(RESULTS)
     here = machine.describe(params.load().threads)
@@ -112,8 +113,8 @@ def ship() -> Path:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
     (partial / "machine.json").write_text(json.dumps(here, indent=2) + "\n")
-    if (target / "grid").exists():
-        shutil.copytree(target / "grid", partial / "grid")
+    for kept in filter(Path.exists, (target / name for name in BESIDE)):
+        shutil.copytree(kept, partial / kept.name)
     shutil.rmtree(target, ignore_errors=True)
     target.parent.mkdir(exist_ok=True)
     return partial.rename(target)

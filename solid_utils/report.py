@@ -1,6 +1,7 @@
 """The report: tables, figures, headline numbers and one HTML page from a results folder, with no model.
 
 python -m solid_utils.report            build from results/, else from the shipped run in reference/; print the tables
+python -m solid_utils.report FOLDER     build from another results folder, in build/report/
 python -m solid_utils.report --print    print the main tables of an existing build
 """
 
@@ -253,12 +254,14 @@ def chosen() -> tuple[Path, Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Tables, figures and report from results/, else from reference/.")
+    parser.add_argument("folder", nargs="?", type=Path, help="a results folder elsewhere; built in build/report/")
     parser.add_argument("--print", action="store_true", help="print the main tables of an existing build")
-    if parser.parse_args().print:
+    asked = parser.parse_args()
+    if asked.print:
         folder = RESULTS if (RESULTS / "tables").is_dir() else REDRAWN
         print(f"{display.printed(read_built(folder))}\n\nreport: {folder / 'report.html'}")
         return
-    source, out = chosen()
+    source, out = (asked.folder, REDRAWN) if asked.folder else chosen()
     report = Report(source)
     page = report.write(out)
     notes = "".join(f"\n{line}" for line in report.missing)

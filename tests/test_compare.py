@@ -57,11 +57,13 @@ def test_shipping_again_leaves_nothing_stale(study):
     assert not (study / "runs/toy/attacks/layer0-sem").exists()
 
 
-def test_shipping_again_keeps_the_attack_grid_of_the_machine(study):
+def test_shipping_again_keeps_what_lies_beside_the_run(study):
     planned = dict.fromkeys(grid_plan.PLAN, "hours of work")
     schema.write([planned], grid_plan.PLAN, study / "grid" / "toy" / "plan.csv")
+    (study / "beyond").mkdir()
     compare.ship()
     assert results.load(study).planned["cell"].tolist() == ["hours of work"]
+    assert (study / "beyond").is_dir()
 
 
 def test_the_same_run_is_ok_everywhere(study, capsys):

@@ -463,6 +463,9 @@ def test_command_line_takes_results_else_reference(folder, tmp_path, monkeypatch
     shutil.copytree(folder, tmp_path / "results")
     report.main()
     assert "report: results/report.html" in capsys.readouterr().out
+    monkeypatch.setattr("sys.argv", ["report", "reference/box"])
+    report.main()
+    assert "from reference/box/, report: build/report/report.html" in capsys.readouterr().out
     monkeypatch.setattr("sys.argv", ["report", "--print"])
     report.main()
     assert "recov. %" in capsys.readouterr().out

@@ -23,7 +23,7 @@ from solid_utils.results import REFERENCE
 ERRORS = 3
 RELATIVE = 0.10
 KEY = ["model", "run", "figure"]
-BESIDE = ("grid", "beyond")  # in a machine's folder, but no part of its shipped run: attack cells; runs beyond the study
+BESIDE = ("grid", "beyond")  # of a machine, but not of its shipped run: attack cells; runs beyond the study
 
 
 def headline(found: results.Results) -> pd.DataFrame:

@@ -4,7 +4,7 @@ import pandas as pd
 
 from solid_utils.wording import percent
 
-PLAIN = 10  # ratio of neighbouring singular values from which on a gap counts as one
+PLAIN = 2  # ratio of neighbouring singular values from which on a gap counts as one: noise alone gives 1.2
 
 SHOWN = {
     "grid_recipes": {

@@ -4,6 +4,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
+from solid_utils import machine
 from solid_utils.attacks import logits, oracle
 from solid_utils.attacks.oracle import Oracle
 from solid_utils.attacks.run import deployment_set
@@ -42,7 +43,7 @@ def answered(asked: Oracle, samples: list[dict], positions: int) -> torch.Tensor
     parts: list[torch.Tensor] = []
     while sum(map(len, parts)) < positions and (chosen := samples[len(parts) * BATCH :][:BATCH]):
         batch = pad([sample["input_ids"] for sample in chosen], asked.pad_id)
-        parts.append(asked.outputs(*batch))
+        parts.append(asked.outputs(*(tensor.to(machine.device()) for tensor in batch)).cpu())
     return torch.cat(parts)[:positions]
 
 

@@ -81,27 +81,33 @@ def cheapest(found: pd.DataFrame, measure: str, by: list[str]) -> pd.DataFrame:
     return order.drop_duplicates(by).drop(columns="key").sort_index()
 
 
+def middle_seeds(found: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Of each attack and level, from `costs`, the row of the median seed, with how many `seeds` there are.
+
+    Censored ones rank last; of an even number of seeds the dearer. Those that recovered most come first.
+    """
+    ranked = found.sort_values(["censored", measure], kind="stable")
+    groups = [seeds for _, seeds in ranked.groupby([*ATTACK, "level"], sort=False)]
+    rows = [seeds.iloc[len(seeds) // 2].to_dict() | {"seeds": len(seeds)} for seeds in groups]
+    middle = pd.DataFrame(rows, columns=[*found, "seeds"])
+    return middle.sort_values("recovered", ascending=False, kind="stable")
+
+
 def cost_table(found: pd.DataFrame) -> pd.DataFrame:
     """What each level of each deployment costs its best attacker, from `costs`; one row a set, level and measure.
 
-    Of an attack's seeds the median counts (censored ones rank last; of an even number the dearer), of the attacks the
-    cheapest, in hindsight: what it takes to find that recipe is no part of it (see tables_grid.tuned_table). `cost` is
-    the most that one of them spent where none reached the level (`censored`), of those that spent it the one that
-    recovered most. `of_legitimate`, of queries only: cost over the queries of the smallest legitimate customization in
-    one epoch (paper Table 8).
+    Of an attack's seeds the median counts (`middle_seeds`), of the attacks the cheapest, in hindsight: what it
+    takes to find that recipe is no part of it (see tables_grid.tuned_table). `cost` is the most that one of them
+    spent where none reached the level (`censored`), of those that spent it the one that recovered most.
+    `of_legitimate`, of queries only: cost over the queries of the smallest legitimate customization in one epoch
+    (paper Table 8).
     """
     columns = [*SET, "level", "measure", "attack", "recipe", "seeds", "cost", "censored", "of_legitimate"]
     if found.empty:
         return pd.DataFrame(columns=columns)
     tables = []
     for measure in MEASURES:
-        ranked = found.sort_values(["censored", measure], kind="stable")
-        groups = [rows for _, rows in ranked.groupby([*ATTACK, "level"], sort=False)]
-        middle = pd.DataFrame([rows.iloc[len(rows) // 2].to_dict() | {"seeds": len(rows)} for rows in groups])
-        middle = middle.sort_values(
-            "recovered", ascending=False, kind="stable"
-        )  # what cost the same may differ in that
-        best = cheapest(middle, measure, [*SET, "level"])
+        best = cheapest(middle_seeds(found, measure), measure, [*SET, "level"])
         tables.append(best.assign(measure=measure, cost=best[measure]))
     table = pd.concat(tables).sort_values([*ORDER, "level"], key=by_number, kind="stable", ignore_index=True)
     table["of_legitimate"] = (table["cost"] / legitimate_queries().min()).where(table["measure"] == "queries")

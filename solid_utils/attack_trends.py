@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from solid_utils import censored, metrics
-from solid_utils.attack_cost import MEASURES, cheapest
+from solid_utils.attack_cost import ATTACK, MEASURES, cheapest, middle_seeds
 from solid_utils.errors import StudyError
 from solid_utils.results import layers_of
 
@@ -29,14 +29,16 @@ def prefixes(found: pd.DataFrame) -> pd.DataFrame:
 def depth_fits(found: pd.DataFrame, measures: Sequence[str] = MEASURES) -> pd.DataFrame:
     """log10(cost) = intercept + slope x depth over prefix sets, from `attack_cost.costs`, fitted by `censored.fit`.
 
-    One row a model, level and measure, columns DEPTH_FITS. A point is the best attacker of one depth and seed, so the
-    same attacks should have been tried at every depth; for a single attack pass its rows only. Each further layer
-    multiplies the cost by 10^slope. A cost of 0 says nothing: a cell that was never run is left out.
+    One row a model, level and measure, columns DEPTH_FITS. Points are the seeds of each depth's best attack, that of
+    the cheapest median seed, so the same attacks should have been tried at every depth; for a single attack pass its
+    rows only. Each further layer multiplies the cost by 10^slope. A cost of 0 says nothing: a cell that was never run
+    is left out.
     """
     rows = []
     for (model, level), group in prefixes(found).groupby(["model", "level"], sort=False):
         for measure in measures:
-            best = cheapest(group[group[measure] > 0], measure, ["depth", "seed"])
+            run = group[group[measure] > 0]
+            best = run.merge(cheapest(middle_seeds(run, measure), measure, ["depth"])[ATTACK], on=ATTACK)
             line = censored.fit(best["depth"], np.log10(best[measure]), best["censored"])
             counts = [len(best), int(best["censored"].sum()), best["depth"].nunique()]
             rows.append([model, level, measure, *counts, *line.intercept, *line.slope, *line.sigma, line.note])

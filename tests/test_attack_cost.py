@@ -318,6 +318,15 @@ def test_a_cell_that_was_never_run_is_no_point_of_the_fit():
     assert attack_trends.depth_fits(found).set_index("measure").loc["queries", "points"] == 18
 
 
+def test_seeds_that_only_dearer_attacks_have_are_no_points_of_the_fit():
+    """A closed form has one seed; the other seeds' best would else be another attack."""
+    first = {"deployment": "layers 0", "secured": "layers 0", "depth": 1}
+    stitch = pd.DataFrame(curve([0.9, 0.9], attack="stitch", seed=SEEDS[0], **first))
+    found = attack_cost.costs(pd.concat([study(), stitch]), [0.5])
+    fit = attack_trends.depth_fits(found, ["queries"]).iloc[0]
+    assert fit["points"] == 18 - len(SEEDS) + 1
+
+
 def difficulty(table: pd.DataFrame, **scores) -> pd.DataFrame:
     sets = table[["model", "secured"]].drop_duplicates().reset_index(drop=True)
     return sets.assign(**{name: values[: len(sets)] for name, values in scores.items()})

@@ -208,7 +208,7 @@ class Grid:
 
     def leaks(self) -> None:
         """What logits alone give away, unless it is there."""
-        if (path := self.folder / grid_plan.LEAKS).exists():
+        if (path := self.folder / grid_plan.LEAKS_FILE).exists():
             return
         print(f"grid: {path}: what logits alone give away", flush=True)
         length, most = self.study.budgets(self.model).length, min(BLOCK, len(data.read_set("attack")))
@@ -220,7 +220,7 @@ class Grid:
     def run(self, minutes: float) -> None:
         """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
         planned = grid_plan.plan_table(grid_plan.cells(self.study.grid))
-        schema.write(planned, grid_plan.PLAN, self.folder / grid_plan.TABLE)
+        schema.write(planned, grid_plan.PLAN, self.folder / grid_plan.PLAN_FILE)
         self.leaks()
         begun = time.monotonic()
         for number, cell in enumerate(self.cells, start=1):

@@ -9,7 +9,7 @@ from solid_utils import params
 from solid_utils.attack_params import AttackRun
 
 TIER = "full"  # of a cell's scores: the grid's tier with a cell's own budget
-TABLE, LEAKS = "plan.csv", "leaks.csv"  # files of a model's grid folder that are no cells
+PLAN_FILE, LEAKS_FILE = "plan.csv", "leaks.csv"  # files of a model's grid folder that are no cells
 PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
 OPTIONS = {"start", "objective", "previous", "replacement", "noise", "repeats"}  # of a recipe, but not of its training
 

@@ -70,9 +70,9 @@ def load(folder: Path) -> Results:
         curves=gather(["attacks/*/curve.csv", "customizations/*/curve.csv"], schema.CURVE),
         difficulty=_in_layers(gather(["dd/curve.csv", "scan/curve.csv"], schema.DD).drop(columns="run")),
         searches=_searches(folder, models, missing),
-        planned=_planned(folder, models),
+        planned=_beside_cells(folder, models, grid_plan.PLAN_FILE, grid_plan.PLAN),
         grid=_grid(folder, models),
-        leaks=_leaks(folder, models),
+        leaks=_beside_cells(folder, models, grid_plan.LEAKS_FILE, schema.LEAKS),
         missing=missing,
     )
 
@@ -128,12 +128,12 @@ def grid_folder(folder: Path) -> Path | None:
     return own if own in found else found[0]
 
 
-def _planned(folder: Path, models: list[str]) -> pd.DataFrame:
-    """The plans of these models' grids."""
-    tables, grid = [pd.DataFrame(columns=["model", *grid_plan.PLAN])], grid_folder(folder)
+def _beside_cells(folder: Path, models: list[str], name: str, columns: list[str]) -> pd.DataFrame:
+    """A file of these models' grids that is no cell, where it is there; `model` stands first."""
+    tables, grid = [pd.DataFrame(columns=dict.fromkeys(["model", *columns]))], grid_folder(folder)
     for model in models if grid else []:
-        if (path := grid / model / grid_plan.TABLE).exists():
-            tables.append(schema.read(path, grid_plan.PLAN).assign(model=model))
+        if (path := grid / model / name).exists():
+            tables.append(schema.read(path, columns).assign(model=model))
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
@@ -142,17 +142,9 @@ def _grid(folder: Path, models: list[str]) -> pd.DataFrame:
     tables, grid = [pd.DataFrame(columns=[*schema.SCORES, "cell", "run"])], grid_folder(folder)
     for model in models if grid else []:
         for path in sorted((grid / model).glob("*.csv")):
-            if path.name not in (grid_plan.TABLE, grid_plan.LEAKS):
+            if path.name not in (grid_plan.PLAN_FILE, grid_plan.LEAKS_FILE):
                 names = {"cell": path.stem, "run": path.stem.rsplit("-", 2)[0]}
                 tables.append(schema.read(path, schema.SCORES).assign(**names))
-    return pd.concat(tables[1:] or tables, ignore_index=True)
-
-
-def _leaks(folder: Path, models: list[str]) -> pd.DataFrame:
-    """What logits alone give away, of the models where that was measured."""
-    tables, grid = [pd.DataFrame(columns=schema.LEAKS)], grid_folder(folder)
-    paths = [grid / model / grid_plan.LEAKS for model in models] if grid else []
-    tables += [schema.read(path, schema.LEAKS) for path in paths if path.exists()]
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 

@@ -42,7 +42,8 @@ ANSWERS = ["id", "victim", "replica"]
 
 # What logits alone give away of the head. `gap`: ratio of singular values at the width found, near 1 where none shows;
 # `outside`: share of the head outside the span found; `agreement`: positions whose most likely token survives the noise
-# of one asking; askings_90: how often to ask for 90 % of them.
+# of one asking; askings_90: how often to ask for 90 % of them; blank where a million times are not enough, as where
+# bfloat16 logits tie.
 LEAKS = ["model", "deployment", "queries", "positions", "width", "estimated_width", "gap", "outside", "agreement"]
 LEAKS += ["askings_90", "askings_99"]
 

@@ -245,13 +245,13 @@ def study(tmp_path_factory) -> Report:
         "recipe": attack_params.GridGroup(secured=places[:1], recipes=["ours", "paper", "paper_rate"], **settings),
     }
     planned = grid_plan.cells(params.load().grid.model_copy(update={"groups": groups, "seeds": [42]}))
-    schema.write(grid_plan.plan_table(planned), grid_plan.PLAN, folder / grid_plan.TABLE)
+    schema.write(grid_plan.plan_table(planned), grid_plan.PLAN, folder / grid_plan.PLAN_FILE)
     given = dict.fromkeys(schema.LEAKS, 1) | {"model": "toy", "queries": 6, "width": 32, "outside": 0.1}
     leaks = [
         given | {"deployment": "sap", "estimated_width": 32, "gap": 5e4},
         given | {"deployment": "sap_dp", "estimated_width": 7, "gap": 1.2, "agreement": 0.8, "askings_99": 680},
     ]
-    schema.write(leaks, schema.LEAKS, folder / grid_plan.LEAKS)
+    schema.write(leaks, schema.LEAKS, folder / grid_plan.LEAKS_FILE)
     return Report(root)
 
 
@@ -377,7 +377,7 @@ def test_a_cell_may_be_any_attack(checkout, attack, recipe, column, said):
 def test_what_logits_alone_give_away_is_measured_once(checkout, monkeypatch):
     here = grid.Grid("tiny", params.load())
     here.leaks()
-    found = schema.read(here.folder / grid_plan.LEAKS, schema.LEAKS).set_index("deployment")
+    found = schema.read(here.folder / grid_plan.LEAKS_FILE, schema.LEAKS).set_index("deployment")
     clean, noisy = found.loc["sap"], found.loc["sap_dp"]
     assert clean["estimated_width"] == 32 and clean["gap"] > 1000 and clean["outside"] < 1e-6
     assert noisy["gap"] < 2 and noisy["outside"] > 0.2, "logits of a random model drown in noise of 0.5"

@@ -130,8 +130,8 @@ def read_leaks(rows: pd.DataFrame) -> str:
     for _, row in rows.iterrows():
         shown = f"a width of {row['estimated_width']} shows" if row["gap"] > PLAIN else "no width shows"
         span = f"{row['outside']:.1g} of the head's squares lie outside the span of the first {row['width']} directions"
-        times = "over a million" if pd.isna(row["askings_99"]) else f"{row['askings_99']:,.0f}"
-        noise = f", one noise leaves {percent(row['agreement'])} of the most likely tokens, {times} askings 99 %"
+        times = "not a million" if pd.isna(row["askings_99"]) else f"{row['askings_99']:,.0f}"
+        noise = f", one noise leaves {percent(row['agreement'])} of the most likely tokens, {times} askings give 99 %"
         told.append(f"{row['deployment']}: {shown}, {span}{noise if row['agreement'] < 1 else ''}")
     return f"from the logits of {rows['queries'].max()} queries, {'; '.join(told)}."
 

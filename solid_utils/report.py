@@ -87,7 +87,7 @@ more, so what a single seed shows may be its luck.</p>
 <details><summary>Planned, run and not reached</summary><div class="wide">$table_grid_cells</div></details>
 <p>Where a deployment shows logits alone, they still lie in as many dimensions as the head's input has (Carlini et al.
 2024; not in the paper), so that the head is known but for a square matrix of that width. Fresh noise hides the end of
-the spectrum, and averages out.</p>
+the spectrum, and averages out where the two best tokens do not tie in bfloat16.</p>
 <div class="wide">$table_leaks</div>
 <h2>Benchmarks</h2>
 <p>$signal Those with a star do not, and are left out of every ratio. Scores in percent, with standard errors over

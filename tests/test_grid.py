@@ -258,7 +258,7 @@ def study(tmp_path_factory) -> Report:
 def test_what_logits_give_away_is_read_out(study):
     told = readings.sentence("leaks", study.tables["leaks"])
     assert "sap: a width of 32 shows" in told and "sap_dp: no width shows" in told
-    assert "one noise leaves 80.0 % of the most likely tokens, 680 askings 99 %" in told
+    assert "one noise leaves 80.0 % of the most likely tokens, 680 askings give 99 %" in told
 
 
 def test_cells_are_points_of_the_cost_table(study):
@@ -381,7 +381,8 @@ def test_what_logits_alone_give_away_is_measured_once(checkout, monkeypatch):
     clean, noisy = found.loc["sap"], found.loc["sap_dp"]
     assert clean["estimated_width"] == 32 and clean["gap"] > 1000 and clean["outside"] < 1e-6
     assert noisy["gap"] < 2 and noisy["outside"] > 0.2, "logits of a random model drown in noise of 0.5"
-    assert (clean["agreement"], clean["askings_99"]) == (1, 1) and noisy["agreement"] < 0.5
+    assert (clean["agreement"], clean["askings_99"]) == (1, 1)
+    assert noisy["agreement"] < 0.1, "judged by the clean logits: noisy ones lie farther apart, and would give 0.4"
     assert noisy["positions"] == 3 * 32
     monkeypatch.setattr(grid.leaks, "measured", None)
     here.leaks()

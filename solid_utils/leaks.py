@@ -12,10 +12,7 @@ from solid_utils.errors import StudyError
 from solid_utils.forward import pad
 from solid_utils.schema import LEAKS
 
-DEPLOYMENTS = (
-    "sap",
-    "sap_dp",
-)  # clean logits, by which both are judged, and logits under noise that is new at each asking
+DEPLOYMENTS = ("sap", "sap_dp")  # clean logits, by which both are judged; logits under noise new at each asking
 POSITIONS = 3  # times the width; a spectrum ends at the width only where there are more
 BATCH = 8  # texts at a time
 SHARES = (0.9, 0.99)  # of positions whose most likely token shall survive the noise

@@ -21,7 +21,7 @@ setup: ## the environment (.venv), with the versions pinned in pyproject.toml; a
 	@scripts/setup.sh "$(VENV)"
 
 study: setup ## set-up, data, the whole default study (only what changed), the tables, results/report.html
-	@python -m solid_utils.machine
+	@python -m solid_utils.model.accelerator
 	@[ -e .git ] || dvc config --local core.no_scm true
 	@if [ -z "$$SOLID_DATA" ] && [ -n "$$(dvc remote list)" ]; then \
 		echo "study: asking the DVC remote for the data"; \
@@ -40,7 +40,7 @@ tables: setup ## redraw tables, figures and report from results/, else from refe
 	@python -m solid_utils.report
 
 compare: setup ## the shipped run against yours: shipped, re-run, allowed range, ok or off
-	@python -m solid_utils.compare
+	@python -m solid_utils.report.compare
 
 grid: setup ## hours: the attack grid on this CPU, the cheapest cells first; make grid ARGS="--minutes 30" or --list
 	@python -m solid_utils.grid $(ARGS)

@@ -18,10 +18,15 @@ import torch
 from plain import bar
 from plain_training import Clock, Loss, collate, engine_run, own_loss, plain_run
 
-from solid_utils import data, machine, models, params, starts, training
-from solid_utils.attacks import Plan, distances, ft, oracle, part, recorded, sem, view
-from solid_utils.params import Recipe
-from solid_utils.secured import SecuredSet, layer_parameters, secured_set
+from solid_utils.attacks import distances, ft, part, recorded, sem
+from solid_utils.attacks.plan import Plan
+from solid_utils.deployment import oracle, starts, view
+from solid_utils.deployment.secured import SecuredSet, secured_set
+from solid_utils.model import accelerator, models, sampling
+from solid_utils.model.structure import layer_parameters
+from solid_utils.settings import params
+from solid_utils.settings.params import Recipe
+from solid_utils.training import training
 
 MODEL, SAMPLES, ROUNDS = "smollm2-135m", 256, 2
 PAPER_LENGTH = 512  # tokens of a sample (the paper, B.2)
@@ -54,7 +59,7 @@ class Bench:
                 seen[name].append(clock := Clock(self.precise(loss), batch))
                 with contextlib.redirect_stdout(io.StringIO()):
                     clock.timed(run)
-                machine.release_memory()
+                accelerator.release_memory()
         found = {
             name: tuple(map(median, zip(*(c.rates for c in clocks), strict=True))) for name, clocks in seen.items()
         }
@@ -83,7 +88,7 @@ def counted(samples: list[dict], recipe: Recipe) -> tuple[int, int, int]:
 
 def ft_all(bench: Bench) -> None:
     """FT-all against the paper's set-up, and against a Trainer that pads as little as the engine does."""
-    samples = data.samples("attack", bench.tokenizer, PAPER_LENGTH, SAMPLES)
+    samples = sampling.samples("attack", bench.tokenizer, PAPER_LENGTH, SAMPLES)
     recipe = Recipe(steps=6, batch=8, device_tokens=1024, **RATES)
     secured = secured_set(bench.victim, "layers 0")
     model = bench.attacker(secured)
@@ -103,7 +108,7 @@ def ft_all(bench: Bench) -> None:
 
 def sem_layers(bench: Bench, last: int, steps: int, target: float) -> None:
     """SEM on layers 0 to `last` against the whole victim in every step, and against one stopped at the boundary."""
-    samples = data.texts("attack", bench.tokenizer, TEXT, SAMPLES)
+    samples = sampling.texts("attack", bench.tokenizer, TEXT, SAMPLES)
     recipe = Recipe(steps=steps, batch=16, **RATES)
     secured = secured_set(bench.victim, f"layers 0-{last}")
     model, asked = bench.attacker(secured), oracle.Oracle(bench.victim, secured, bench.pad_id)
@@ -150,7 +155,7 @@ def ft_closed(bench: Bench) -> None:
     """FT-closed on the last layer against a plain run over the same batches: the whole model, all logits."""
     samples = [
         sample | {"input_ids": sample["input_ids"][: sample["answer_start"] + ANSWER]}
-        for sample in data.samples("attack", bench.tokenizer, LENGTH, SAMPLES)
+        for sample in sampling.samples("attack", bench.tokenizer, LENGTH, SAMPLES)
     ]
     recipe = Recipe(steps=5, batch=8, **RATES)
     secured = secured_set(bench.victim, "top 1")

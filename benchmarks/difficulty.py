@@ -20,10 +20,11 @@ import streamed
 import torch
 from plain import PlainLoop, bar, padded
 
-from solid_utils import data, machine, models, params
-from solid_utils.difficulty import Difficulty, solid_search
-from solid_utils.plan import LLAMA2_70B, Planner, Rates, duration, wave
-from solid_utils.weights import Skeleton
+from solid_utils.difficulty.difficulty import Difficulty, solid_search
+from solid_utils.difficulty.weights import Skeleton
+from solid_utils.model import accelerator, models, sampling
+from solid_utils.recommend.plan import LLAMA2_70B, Planner, Rates, duration, wave
+from solid_utils.settings import params
 
 MODEL, SEEDS, SAMPLES, LENGTH, ORDER = "smollm2-135m", [20, 42, 1234], 48, 512, 0
 PLAIN = ["bottom 1", "bottom 10", "bottom 20", "bottom 30", "all"]  # timed, first seed
@@ -38,7 +39,7 @@ class Bench:
     def __init__(self, study: params.Params):
         self.spec = study.model(MODEL)
         self.victim, self.tokenizer, _ = models.load_victim(MODEL, self.spec)
-        self.samples = data.samples("evaluation", self.tokenizer, LENGTH, SAMPLES)
+        self.samples = sampling.samples("evaluation", self.tokenizer, LENGTH, SAMPLES)
         random.Random(ORDER).shuffle(self.samples)
         self.precision = partial(models.precision, self.spec)
         self.depth = self.victim.config.num_hidden_layers
@@ -113,7 +114,10 @@ def plain_flops(planner: Planner, samples: list[dict]) -> int:
 def peak_share(bench: Bench, seconds: float) -> None:
     """Counted work over time, against this machine's fastest matrix product."""
     dtype = getattr(torch, bench.spec.autocast or bench.spec.weights)
-    rate, peak = bench.planner.plan(bench.curve, SEEDS).flops / seconds, machine.matmul_rate(dtype, machine.device())
+    rate, peak = (
+        bench.planner.plan(bench.curve, SEEDS).flops / seconds,
+        accelerator.matmul_rate(dtype, accelerator.device()),
+    )
     text = f"{rate / 1e9:.0f} of {peak / 1e9:.0f} GFLOP/s, attention scores left out"
     print(f"share of the matrix-multiply peak: {rate / peak:.0%} ({text})")
 
@@ -150,7 +154,7 @@ def counted(bench: Bench, layers: int = 30, samples: int = SAMPLES, seeds: int =
 def large_model() -> None:
     """The plan of Llama2-70B on a GPU of 24 GB, at rates that are assumed (drawing: this machine's)."""
     samples = [{"input_ids": [0] * LENGTH, "answer_start": LENGTH // 2}] * SAMPLES
-    rates = Rates(draw=machine.draw_rate(), **GPU_24_GB)
+    rates = Rates(draw=accelerator.draw_rate(), **GPU_24_GB)
     planner = Planner(Skeleton(LLAMA2_70B, torch.bfloat16), samples, "xavier", 24e9, True, rates)
     print("Llama2-70B on a 24 GB GPU, first sets of a search:")
     print(planner.plan(wave(1, planner.at_once(SEEDS), ["all"]), SEEDS))

@@ -23,10 +23,12 @@ from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 from plain import bar
 
-from solid_utils import data, machine, models, params
-from solid_utils.benchmarks import SUITES, TASKS
-from solid_utils.evaluation import run_benchmarks
-from solid_utils.scored import Scored
+from solid_utils.core import paths
+from solid_utils.core.scored import Scored
+from solid_utils.evaluation.evaluation import run_benchmarks
+from solid_utils.model import accelerator, models
+from solid_utils.settings import params
+from solid_utils.tasks.suites import SUITES, TASKS
 
 MODEL, LIMIT, BATCH = "smollm2-135m", 4, 16
 NAMES = (*SUITES["small"], "gsm8k_cot")  # by likelihood, and one that generates
@@ -36,11 +38,11 @@ Values = dict[tuple[str, int], float]  # (benchmark, item) -> value
 
 def command() -> tuple[dict, Values]:
     """What the plain command says in float32: its results by task, and its items."""
-    folder = models.CHECKPOINTS / MODEL / "victim"
+    folder = paths.CHECKPOINTS / MODEL / "victim"
     with tempfile.TemporaryDirectory() as out:
         call = ["-m", "lm_eval", "run", "--model", "hf", "--model_args", f"pretrained={folder},dtype=float32"]
         call += ["--tasks", ",".join(NAMES), "--include_path", str(TASKS), "--limit", str(LIMIT), "--log_samples"]
-        call += ["--batch_size", str(BATCH), "--device", str(machine.device()), "--output_path", out]
+        call += ["--batch_size", str(BATCH), "--device", str(accelerator.device()), "--output_path", out]
         offline = os.environ | {"HF_HUB_OFFLINE": "1"}  # the model's commit is looked up otherwise, for half a minute
         subprocess.run([sys.executable, *call], check=True, capture_output=True, env=offline)
         results = json.loads(next(Path(out).rglob("results_*.json")).read_text())["results"]
@@ -63,14 +65,14 @@ def by_item(samples: dict[str, list[dict]], results: dict) -> Values:
 
 def ours(model, tokenizer) -> tuple[Scored, Values, float]:
     begun = time.perf_counter()
-    scored = run_benchmarks(model, tokenizer, data.BENCHMARKS, NAMES, LIMIT)
+    scored = run_benchmarks(model, tokenizer, paths.BENCHMARK_ITEMS, NAMES, LIMIT)
     seconds = time.perf_counter() - begun
     return scored, {(item["benchmark"], int(item["item"])): item["value"] for item in scored.items}, seconds
 
 
 def plain(model, tokenizer) -> tuple[Values, int, float]:
     """As the command runs it, on a model in memory: values, requests and seconds."""
-    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH, device=str(machine.device()))
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=BATCH, device=str(accelerator.device()))
     manager, begun = TaskManager(include_path=str(TASKS)), time.perf_counter()
     found = lm_eval.simple_evaluate(lm, tasks=list(NAMES), task_manager=manager, limit=LIMIT, log_samples=True)
     seconds = time.perf_counter() - begun

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
-from solid_utils import models, starts
-from solid_utils.forward import pad
-from solid_utils.secured import secured_set
+from solid_utils.deployment import starts
+from solid_utils.deployment.secured import secured_set
+from solid_utils.model import models
+from solid_utils.model.forward import pad
 
 BATCH = 16
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
-from solid_utils import training
-from solid_utils.forward import pad
-from solid_utils.params import Recipe
+from solid_utils.model.forward import pad
+from solid_utils.settings.params import Recipe
+from solid_utils.training import training
 
 Batch = dict[str, torch.Tensor]
 Loss = Callable[[torch.nn.Module, Batch], torch.Tensor]

@@ -10,10 +10,13 @@ import time
 
 import torch
 
-from solid_utils import data, fidelity, models, params, starts
-from solid_utils.attacks import oracle, stitch
-from solid_utils.scored import Scored
-from solid_utils.secured import secured_set
+from solid_utils.attacks import stitch
+from solid_utils.core.scored import Scored
+from solid_utils.deployment import oracle, starts
+from solid_utils.deployment.secured import secured_set
+from solid_utils.evaluation import fidelity
+from solid_utils.model import models, sampling
+from solid_utils.settings import params
 
 MODEL, SECURED, TEXT, PREVIOUS, SEED = "smollm2-135m", "layers 0", 128, 2, 42
 QUERIES = (0, 25, 100, 250, 1000)
@@ -32,8 +35,8 @@ def main() -> None:
     victim, tokenizer, _ = models.load_victim(MODEL, spec)
     secured = secured_set(victim, SECURED)
     sets = {
-        "answers": data.samples("evaluation", tokenizer, budget.length, budget.evaluation.samples),
-        "C4": data.apart(tokenizer, LENGTH, DOCUMENTS)["c4"],
+        "answers": sampling.samples("evaluation", tokenizer, budget.length, budget.evaluation.samples),
+        "C4": sampling.apart(tokenizer, LENGTH, DOCUMENTS)["c4"],
     }
     for queries in QUERIES:
         begun, asked = time.perf_counter(), oracle.Oracle(victim, secured, tokenizer.pad_token_id)
@@ -41,7 +44,7 @@ def main() -> None:
         starts.apply(attacker, starts.draw(attacker, secured.names, "xavier", SEED))
         with models.precision(spec):
             if queries:
-                texts = data.texts("attack", tokenizer, TEXT, queries)
+                texts = sampling.texts("attack", tokenizer, TEXT, queries)
                 weights = stitch.fit(attacker, asked, texts, PREVIOUS)
                 stitch.install(attacker, asked.view, weights.bfloat16().float())
             fitted = time.perf_counter() - begun

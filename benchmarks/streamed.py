@@ -14,11 +14,12 @@ from plain import bar
 from safetensors.torch import save_file
 from transformers import LlamaConfig
 
-from solid_utils import machine
-from solid_utils.difficulty import Difficulty, solid_search
-from solid_utils.plan import Planner, measured_rates, wave
-from solid_utils.secured import layer_parameters
-from solid_utils.weights import Skeleton, Streamed, without_values
+from solid_utils.core import machine
+from solid_utils.difficulty.difficulty import Difficulty, solid_search
+from solid_utils.difficulty.weights import Skeleton, Streamed, without_values
+from solid_utils.model import accelerator
+from solid_utils.model.structure import layer_parameters
+from solid_utils.recommend.plan import Planner, measured_rates, wave
 
 LLAMA2_7B = LlamaConfig(
     hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=32000
@@ -75,7 +76,7 @@ def main(config: LlamaConfig = LLAMA2_7B, memory: float = MEMORY) -> None:
             machine.leave_cache(path)
         size = sum(path.stat().st_size for path in files)
         print(f"streamed: wrote {size / 1e9:.1f} GB in {time.perf_counter() - begun:.0f} s", flush=True)
-        machine.release_memory()
+        accelerator.release_memory()
         with Peak() as peak:
             passes = searched(config, Path(folder), memory)
     print(f"page cache of the mapped checkpoint, not counted: {peak.file / 1e9:.1f} GB at most")
@@ -89,13 +90,13 @@ def searched(config: LlamaConfig, folder: Path, memory: float) -> float:
     tokens = torch.randint(config.vocab_size, (SAMPLES, LENGTH), generator=generator).tolist()
     samples = [{"input_ids": row, "answer_start": LENGTH // 2} for row in tokens]
     skeleton = Skeleton(config, torch.bfloat16)
-    rates = measured_rates(torch.bfloat16, machine.device(), sorted(folder.glob("*.safetensors"))[-1])
+    rates = measured_rates(torch.bfloat16, accelerator.device(), sorted(folder.glob("*.safetensors"))[-1])
     planner = Planner(skeleton, samples, "xavier", memory, True, rates)
     at_once = planner.at_once(SEEDS)
     plan = planner.plan(wave(1, at_once, ["all"]), SEEDS)
     print(plan, flush=True)
 
-    source, read, bytes_read = Streamed(folder, torch.bfloat16, machine.device()), Streamed.read, []
+    source, read, bytes_read = Streamed(folder, torch.bfloat16, accelerator.device()), Streamed.read, []
     source.read = lambda name: noted(read(source, name), bytes_read)
     score, waves = Difficulty(source, samples, "xavier", 0, memory=plan.room), []
 

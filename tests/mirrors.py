@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from solid_utils.benchmarks import TASKS
-from solid_utils.published_tasks import HARNESS
+from solid_utils.evaluation.published_tasks import HARNESS
+from solid_utils.tasks.suites import TASKS
 
 ROWS = 9  # a split: enough for 8 worked examples and one to ask
 

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from solid_utils import schema
+from solid_utils.core import schema
 
 LAYERS = 6
 TOTAL = 1000  # parameters; a layer has 100, so the ends hold 400

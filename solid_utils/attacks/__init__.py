@@ -1,18 +1,6 @@
-"""The paper's three distillation attacks (3.1), FT-all, FT-closed, SEM, and some beyond it.
+"""Distillation attacks (paper 3.1) and some beyond it: what each trains, what a run asks, pays and gets.
 
-An attack that trains is a function that returns a Plan.
+In: a study and the names of a model and a run.
+Out: replicas, scores, curves, their cost.
+Public: run.AttackRun, plan.Plan, launch.train, recorded.Recorded, stitch.fit.
 """
-
-from dataclasses import dataclass
-
-from solid_utils.training import Loss
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What an attack trains, on which samples, towards which loss."""
-
-    trainable: frozenset[str]  # parameter names of the attacker's model
-    samples: list[dict]  # what was asked of the oracle, as training samples
-    loss: Loss
-    worked: int  # parameters in the attacker's forward and backward pass, for counting FLOPs

@@ -3,37 +3,15 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from solid_utils import params, training
 from solid_utils.attacks import stitch
-from solid_utils.attacks.view import View
-from solid_utils.secured import SecuredSet
+from solid_utils.deployment.secured import SecuredSet
+from solid_utils.deployment.view import View
+from solid_utils.settings import params
+from solid_utils.settings.recipe_text import recipe_text
+from solid_utils.training import training
 
 # Settings that a recipe's line names only where a run changes them.
 UNSAID = ("warmup", "warmup_steps", "first_weight", "dropout")
-
-
-def described(secured: SecuredSet) -> str:
-    """The secured layers in one word: "layers 0-3", "all", ...; a set that is no row of layers as it was declared.
-
-    `sap` and `sap_dp` are named by their layers: the norm and untied head that are secret too belong to the rule.
-    """
-    if secured.is_whole_model:
-        return "all"
-    if not secured.names:
-        return "none"
-    first, last = (secured.layers[0], secured.layers[-1]) if secured.layers else (0, -1)
-    nothing_else = secured.only_layers or secured.declaration in ("sap", "sap_dp")
-    if not nothing_else or secured.layers != tuple(range(first, last + 1)):
-        return secured.declaration
-    return f"layers {first}" if first == last else f"layers {first}-{last}"
-
-
-def recipe_text(recipe: params.Recipe) -> str:
-    """A training recipe in one line."""
-    length = f" x {recipe.length} tokens" if recipe.length else ""
-    loss = f", {recipe.loss}" if recipe.loss else ""
-    optimizer = f"adamw {recipe.learning_rate:g}, decay {recipe.weight_decay:g}, {recipe.schedule}"
-    return f"{optimizer}, batch {recipe.batch}{length}{loss}"
 
 
 def attack_text(

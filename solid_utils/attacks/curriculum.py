@@ -3,13 +3,13 @@
 import hashlib
 from pathlib import Path
 
-from solid_utils import models, schema
-from solid_utils.errors import StudyError
+from solid_utils.core import paths, schema
+from solid_utils.core.errors import StudyError
 
 
 def checkpoint(model: str, run: str, seed: int) -> Path:
     """The finished replica of an attack run, as `models.load_delta` reads it. Raises StudyError where there is none."""
-    path = models.CHECKPOINTS / model / "attacks" / run / f"seed-{seed}.safetensors"
+    path = paths.CHECKPOINTS / model / "attacks" / run / f"seed-{seed}.safetensors"
     if not path.exists():
         raise StudyError(f"{path}: missing; run `dvc repro attack@{model}-{run}` first")
     return path
@@ -21,7 +21,7 @@ def ended(model: str, run: str, seed: int, tier: str) -> dict:
     Raises StudyError where that run is missing, or was of another tier.
     """
     digest = hashlib.sha256(checkpoint(model, run, seed).read_bytes()).hexdigest()
-    path = schema.RESULTS / model / "attacks" / run / "scores.csv"
+    path = paths.RUNS / model / "attacks" / run / "scores.csv"
     rows = schema.read(path, schema.SCORES)
     rows = rows[(rows["seed"] == seed) & (rows["tier"] == tier)]
     if rows.empty:

@@ -6,12 +6,12 @@ Beyond the paper: towards the logits behind the answers, which the attacker sees
 import torch
 from torch import Tensor, nn
 
-from solid_utils.attacks import Plan
 from solid_utils.attacks.part import SecuredPart
+from solid_utils.attacks.plan import Plan
 from solid_utils.attacks.recorded import Recorded
-from solid_utils.forward import answer_logits
-from solid_utils.secured import SecuredSet
-from solid_utils.training import Loss, answer_loss
+from solid_utils.deployment.secured import SecuredSet
+from solid_utils.model.forward import answer_logits
+from solid_utils.training.training import Loss, answer_loss
 
 
 def towards(logits: Recorded | None) -> Loss:

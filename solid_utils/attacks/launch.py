@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
-from solid_utils import errors, machine
 from solid_utils.attacks.run import AttackRun
-from solid_utils.errors import StudyError
+from solid_utils.core import errors
+from solid_utils.core.errors import StudyError
+from solid_utils.model import accelerator
 
 
 def train(attack: AttackRun) -> None:
@@ -31,7 +32,7 @@ def train(attack: AttackRun) -> None:
         key = f"models.{attack.model}.parallel.{attack.attack.attack}.processes"
         raise StudyError(f"{key}: {count} asked, {gpus} GPUs there; ask for at most {gpus} in params.yaml")
     attack.forget_victim()
-    machine.release_memory()  # the processes need it
+    accelerator.release_memory()  # the processes need it
     options = ["--standalone", "--nproc_per_node", str(count), "-m", "solid_utils.attacks.launch"]
     run([sys.executable, "-m", "torch.distributed.run", *options, attack.model, attack.run], f"attacks.{attack.run}")
 
@@ -58,7 +59,7 @@ def run(command: list[str], what: str) -> None:
 
 def main(model: str, name: str) -> None:
     """One of the processes; only the first one speaks and writes."""
-    first = machine.processes().is_main_process
+    first = accelerator.processes().is_main_process
     with Path(os.devnull).open("w") as nowhere, nullcontext() if first else redirect_stdout(nowhere):
         attack = AttackRun(model, name)
         for seed in attack.budget.attack.seeds:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from solid_utils.errors import StudyError
+from solid_utils.core.errors import StudyError
 
 NEAR = 64  # most likely tokens that may take the first place from the first one
 MOST = 10**6  # repeats of one query

@@ -7,9 +7,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from solid_utils.attacks.recorded import Recorded, record
-from solid_utils.attacks.view import View
-from solid_utils.forward import answer_logits, measuring
-from solid_utils.layers import DecoderLayers
+from solid_utils.deployment.view import View
+from solid_utils.model.forward import answer_logits, measuring
+from solid_utils.model.layers import DecoderLayers
 
 Batch = dict[str, Tensor]
 

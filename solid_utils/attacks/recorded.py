@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from solid_utils import machine
-from solid_utils.attacks.oracle import Oracle
-from solid_utils.errors import StudyError
-from solid_utils.forward import length_batches
-from solid_utils.training import Collator
+from solid_utils.core import machine
+from solid_utils.core.errors import StudyError
+from solid_utils.deployment.oracle import Oracle
+from solid_utils.model import accelerator
+from solid_utils.model.forward import length_batches
+from solid_utils.training.training import Collator
 
 TOKENS = 2048  # of one forward, padding included
 FILE_BYTES = 2**28  # of one file; it is held in memory while it is made
@@ -82,7 +83,7 @@ def in_batches(
         padded = Collator(pad_id)([samples[number] for number in batch])
         input_ids, mask = padded["input_ids"], padded["attention_mask"]
         keep = padded["keep"] if answers else mask.bool()
-        rows = compute(*(tensor.to(machine.device()) for tensor in (input_ids, mask, keep))).cpu()
+        rows = compute(*(tensor.to(accelerator.device()) for tensor in (input_ids, mask, keep))).cpu()
         yield from zip(batch, rows.split(keep.sum(1).tolist()), strict=True)
 
 

@@ -1,6 +1,5 @@
 """One attack run: victim, secured set, oracle, start, training, replica, scores. The notebook loops over seeds."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -11,27 +10,20 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from solid_utils import data, fidelity, lora, machine, models, params, published_tasks, schema, starts, training
-from solid_utils.attacks import Plan, accounting, curriculum, ft, oracle, part, recorded, sem, smaller, stitch, view
-from solid_utils.attacks.accounting import described
-from solid_utils.errors import StudyError
-from solid_utils.schema import RESULTS
-from solid_utils.scored import Scored
-from solid_utils.secured import SecuredSet, secured_set
-from solid_utils.state import State
-
-
-def read_l_star(model: str) -> int:
-    """The layers SOLID secures, as the search of notebook 01 found them. Raises StudyError when it has not run."""
-    path = RESULTS / model / "dd" / "l_star.json"
-    if not path.exists():
-        raise StudyError(f"{path}: missing; run `dvc repro dd@{model}` first")
-    return json.loads(path.read_text())["l_star"]
-
-
-def deployment_set(victim: torch.nn.Module, model: str, declaration: str) -> SecuredSet:
-    """The secured set of a declaration, with SOLID's search result where it is asked for."""
-    return secured_set(victim, declaration, read_l_star(model) if declaration == "solid" else None)
+from solid_utils.attacks import accounting, curriculum, ft, part, recorded, sem, smaller, stitch
+from solid_utils.attacks.plan import Plan
+from solid_utils.core import paths, schema
+from solid_utils.core.errors import StudyError
+from solid_utils.core.scored import Scored
+from solid_utils.deployment import oracle, starts, view
+from solid_utils.deployment.deployment_set import deployment_set
+from solid_utils.deployment.described import described
+from solid_utils.deployment.secured import SecuredSet
+from solid_utils.evaluation import fidelity, published_tasks
+from solid_utils.model import accelerator, models, sampling
+from solid_utils.model.state import State
+from solid_utils.settings import params
+from solid_utils.training import lora, training
 
 
 class AttackRun:
@@ -51,7 +43,7 @@ class AttackRun:
         self.start_name = self.study.start(model, run)
         self.labels = self._labels()
         self.samples, self.validation = self._queried()
-        self.evaluation = data.held_out(self.tokenizer, self.budget.length, self.budget.evaluation)
+        self.evaluation = sampling.held_out(self.tokenizer, self.budget.length, self.budget.evaluation)
         self.before, self.replaced = self._before(), self._replaced()
         adapted = self.recipe.method == "lora"
         self.adapters = lora.size(self.victim, self.secured, self.recipe.rank) if adapted else 0
@@ -123,13 +115,13 @@ class AttackRun:
         self.__dict__.pop("victim", None)
 
     def _samples(self, name: str, count: int) -> list[dict]:
-        return data.samples(name, self.tokenizer, self.budget.length, count)
+        return sampling.samples(name, self.tokenizer, self.budget.length, count)
 
     def _queried(self) -> tuple[list[dict], list[dict]]:
         """Training and validation samples: what this attacker asks of the oracle."""
         validation = self._samples("validation", self.budget.attack.validation)
         if self.labels == "none":
-            return data.texts("attack", self.tokenizer, self.recipe.length, self.recipe.queries), validation
+            return sampling.texts("attack", self.tokenizer, self.recipe.length, self.recipe.queries), validation
         pair = self._samples("attack", self.recipe.queries), validation
         if self.labels == "dataset":
             return pair
@@ -161,7 +153,7 @@ class AttackRun:
 
     def answers(self) -> recorded.Recorded:
         """What the oracle says of every sample that a seed trains on, each asked once for all seeds."""
-        with models.precision(self.spec), machine.processes().main_process_first():
+        with models.precision(self.spec), accelerator.processes().main_process_first():
             return self.asked(self._trained_on(), self.state.folder / "answers")
 
     def asked(self, samples: dict[int, dict], folder: Path) -> recorded.Recorded:
@@ -185,7 +177,7 @@ class AttackRun:
         """What this attack trains, by its name; `answers` are the recorded ones, where it needs them."""
         if self.attack.attack == "ft_all":
             return ft.ft_all(attacker, self.secured, self.samples, answers)
-        with models.precision(self.spec), machine.processes().main_process_first():
+        with models.precision(self.spec), accelerator.processes().main_process_first():
             states = self.entered(attacker)
         trained = part.SecuredPart(attacker, self.seen, states)
         if self.attack.attack == "ft_closed":
@@ -248,7 +240,7 @@ class AttackRun:
         if self.recipe.method == "lora":
             attacker = attacker.merge_and_unload()
         models.save_delta(attacker, models.open_part(self.victim, self.secured.names), self._kept(seed))
-        machine.processes().wait_for_everyone()  # the first one writes the replica; a history says that it is there
+        accelerator.processes().wait_for_everyone()  # the first one writes the replica; a history says that it is there
         return [row | {"step": row["step"] + self.account.done(seed)} for row in rows]
 
     def _stitched(self, seed: int) -> list[dict]:
@@ -279,11 +271,11 @@ class AttackRun:
 
     def finish(self, scores: Scored, curve: pd.DataFrame, answers: pd.DataFrame) -> None:
         """Write scores, curve, answers and replicas, whole, then forget the state."""
-        folder = RESULTS / self.model / "attacks" / self.run
+        folder = paths.RUNS / self.model / "attacks" / self.run
         scores.write(folder)
         schema.write(curve, schema.CURVE, folder / "curve.csv")
         schema.write(answers, schema.ANSWERS, folder / "answers.csv")
-        target = models.CHECKPOINTS / self.model / "attacks" / self.run
+        target = paths.CHECKPOINTS / self.model / "attacks" / self.run
         target.mkdir(parents=True, exist_ok=True)
         for seed in self.budget.attack.seeds:
             shutil.copy(self._kept(seed), target)

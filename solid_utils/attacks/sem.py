@@ -3,10 +3,11 @@
 import torch
 from torch import nn
 
-from solid_utils.attacks import Plan, distances
+from solid_utils.attacks import distances
 from solid_utils.attacks.part import SecuredPart
+from solid_utils.attacks.plan import Plan
 from solid_utils.attacks.recorded import Recorded
-from solid_utils.secured import SecuredSet
+from solid_utils.deployment.secured import SecuredSet
 
 
 def sem(

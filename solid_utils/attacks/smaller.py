@@ -6,9 +6,10 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from solid_utils.attacks.stitch import Through, without_caches
-from solid_utils.errors import StudyError
-from solid_utils.layers import DecoderLayers
-from solid_utils.secured import SecuredSet, layer_parameters
+from solid_utils.core.errors import StudyError
+from solid_utils.deployment.secured import SecuredSet
+from solid_utils.model.layers import DecoderLayers
+from solid_utils.model.structure import layer_parameters
 
 
 def kept(model: nn.Module, secured: SecuredSet, layers: int) -> SecuredSet:

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from solid_utils import machine
 from solid_utils.attacks import recorded
-from solid_utils.attacks.oracle import Oracle
-from solid_utils.attacks.view import View
-from solid_utils.errors import StudyError
-from solid_utils.forward import pad
-from solid_utils.layers import DecoderLayers
+from solid_utils.core.errors import StudyError
+from solid_utils.deployment.oracle import Oracle
+from solid_utils.deployment.view import View
+from solid_utils.model import accelerator
+from solid_utils.model.forward import pad
+from solid_utils.model.layers import DecoderLayers
 
 PREVIOUS = (0, 1, 2, 4, 8)  # how many earlier tokens are tried
 RIDGES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1)  # penalties tried, as shares of the mean squared feature
@@ -183,7 +183,7 @@ def equations(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previ
     layers, first = DecoderLayers(model), oracle.view.first
     width = model.config.get_text_config().hidden_size
     inputs = 2 + (previous + 1) * width
-    machine.check_memory(4 * 8 * inputs**2, f"the normal equations of a stitch with {previous} previous tokens")
+    accelerator.check_memory(4 * 8 * inputs**2, f"the normal equations of a stitch with {previous} previous tokens")
     made = Equations(inputs, width, layers.device)
     for start in tqdm(range(0, len(samples), BATCH), desc="stitch", unit="batch", mininterval=5):
         ids, mask = pad([sample["input_ids"] for sample in samples[start : start + BATCH]], 0)

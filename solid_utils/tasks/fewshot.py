@@ -6,7 +6,7 @@ import lm_eval
 from lm_eval.api.samplers import ContextSampler
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from solid_utils.errors import StudyError
+from solid_utils.core.errors import StudyError
 
 
 class OwnSubject(ContextSampler):

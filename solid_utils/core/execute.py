@@ -1,0 +1,81 @@
+"""Run one notebook of the study by papermill: parameters checked, output streamed, one line when it fails.
+
+    python -m solid_utils.core.execute 03_attacks model=smollm2-135m run=solid-ft_all
+
+The executed copy and its HTML land in build/executed; time and peak memory in build/timings.csv, outside results.
+"""
+
+import logging
+import resource
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import papermill
+from nbconvert import HTMLExporter
+
+from solid_utils.core import errors
+from solid_utils.core.errors import StudyError
+
+STRIPPED = Path("build/notebooks")
+EXECUTED = Path("build/executed")
+TIMINGS = Path("build/timings.csv")
+
+
+class OutputOnly(logging.Filter):
+    """Lets the notebooks' own output through, and drops what papermill says of every cell."""
+
+    CHATTER = (
+        "Executing Cell",
+        "Ending Cell",
+        "Input Notebook",
+        "Output Notebook",
+        "[IPKernelApp]",
+        "Executing notebook",
+    )
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(self.CHATTER)
+
+
+def run(name: str, values: dict[str, str]) -> None:
+    """Execute a notebook with the given parameters. Raises StudyError with the notebook's own error, in one line."""
+    source = STRIPPED / f"{name}.ipynb"
+    if not source.exists():
+        raise StudyError(f"{source}: missing; run `dvc repro notebooks`")
+    known = papermill.inspect_notebook(source)
+    if wrong := sorted(set(values) - set(known)):
+        raise StudyError(f"{name}: no parameter '{wrong[0]}'; its `parameters` cell has {', '.join(known) or 'none'}")
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    copy = EXECUTED / f"{'-'.join([name, *values.values()])}.ipynb"
+    begun = time.monotonic()
+    try:
+        papermill.execute_notebook(source, copy, values, kernel_name="python3", log_output=True, progress_bar=False)
+    except papermill.PapermillExecutionError as error:
+        message = " ".join(error.evalue.split())
+        if error.ename == "StudyError":
+            raise StudyError(message) from None
+        raise StudyError(f"{name}: {error.ename}: {message}; the traceback stands in {copy}") from None
+    finally:
+        note(copy.stem, time.monotonic() - begun)
+    html, _ = HTMLExporter(embed_images=True).from_notebook_node(nbformat.read(copy, as_version=4))
+    copy.with_suffix(".html").write_text(html, encoding="utf8")
+
+
+def note(name: str, seconds: float) -> None:
+    """Append time and peak memory of the kernel; never part of the results, which are byte-identical between runs."""
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    TIMINGS.parent.mkdir(parents=True, exist_ok=True)
+    with TIMINGS.open("a") as file:
+        file.write(f"{name},{seconds:.0f} s,{peak:.2f} GB\n")
+    print(f"{name}: {seconds:.0f} s, at most {peak:.2f} GB", flush=True)
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.getLogger().handlers[0].addFilter(OutputOnly())
+    for noisy in ("papermill.translators", "papermill.inspection", "traitlets"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+    with errors.one_line():
+        run(sys.argv[1], dict(argument.split("=", 1) for argument in sys.argv[2:]))

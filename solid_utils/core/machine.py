@@ -1,0 +1,79 @@
+"""What this machine is, its disk and its memory; nothing here knows torch."""
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import time
+from pathlib import Path
+
+from solid_utils.core.errors import StudyError
+
+LIBRARIES = ("torch", "transformers", "peft", "accelerate", "lm_eval", "numpy", "pandas")
+
+
+def cpu_facts() -> dict[str, str]:
+    """CPU model name and flags from /proc/cpuinfo, or what the platform module knows."""
+    facts = {"model name": platform.processor() or platform.machine(), "flags": ""}
+    if Path("/proc/cpuinfo").exists():
+        for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines():
+            key, _, value = line.partition(":")
+            facts[key.strip()] = value.strip()
+    return facts
+
+
+def describe(threads: int) -> dict[str, str]:
+    """What equal digits depend on: CPU type, its bfloat16 units, threads, library versions."""
+    facts = cpu_facts()
+    flags = set(facts["flags"].split())
+    units = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
+    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
+    return {"cpu": facts["model name"], "units": " ".join(units), "threads": str(threads)} | versions
+
+
+def slug(here: dict[str, str]) -> str:
+    """A folder name from what `describe` says: CPU, units and threads."""
+    text = f"{here['cpu']} {here['units']} {here['threads']} threads".lower()
+    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")
+
+
+def read_rate(path: Path, most: int = 2**28) -> float:
+    """Bytes a second from the disk: the first 256 MB of a file, which leaves the page cache for it."""
+    leave_cache(path)
+    with path.open("rb", buffering=0) as file:
+        begun, seen = time.perf_counter(), 0
+        while seen < most and (piece := file.read(2**24)):
+            seen += len(piece)
+    return seen / (time.perf_counter() - begun)
+
+
+def leave_cache(path: Path) -> None:
+    """Have a file leave the page cache, where the system can, so that the next read comes from the disk."""
+    with path.open("rb") as file:
+        with contextlib.suppress(OSError):  # only what is on the disk can leave
+            os.fsync(file.fileno())
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def anonymous_memory() -> tuple[int, int] | None:
+    """Bytes of this process's own (anonymous) memory, and of the file pages it has mapped; None where not told."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    facts = dict(line.split(":", 1) for line in status.read_text().splitlines())
+    return tuple(1024 * int(facts[name].split()[0]) for name in ("RssAnon", "RssFile"))
+
+
+def check_disk(needed: int, folder: Path, what: str) -> None:
+    """Raise StudyError if `folder`'s disk has fewer than `needed` bytes free."""
+    while not folder.exists():
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    print(f"disk: {what} needs about {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free", flush=True)
+    if needed > free:
+        raise StudyError(
+            f"{folder}: {what} needs {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB free; free some, e.g. by `dvc gc -w`"
+        )

@@ -1,0 +1,14 @@
+"""Where the study's files lie, from the top of the repository; each name once."""
+
+from pathlib import Path
+
+DATA = Path("data")  # raw data, tracked by data.dvc
+SETS = Path("build/sets")  # disjoint items: SETS / NAME.jsonl
+BENCHMARK_ITEMS = SETS / "benchmarks"
+LABELS = Path("build/labels")  # LABELS / MODEL: the victim's answers
+STATE = Path("build/state")  # half-done work, outside all outputs
+CHECKPOINTS = Path("checkpoints")  # CHECKPOINTS / MODEL / {victim, attacks/RUN, customizations/RUN}
+RESULTS = Path("results")
+RUNS = RESULTS / "runs"  # RUNS / MODEL / {victim, dd, scan, attacks/RUN, customizations/RUN}
+REFERENCE = Path("reference")  # REFERENCE / MACHINE: a shipped run, and the attack grid of that machine
+REDRAWN = Path("build/report")  # the report of a run that lies elsewhere

@@ -1,0 +1,250 @@
+"""The attacker's initial weights. Each tensor is float32 and depends on (seed, name), so runs are comparable.
+
+The starts of the paper draw from nothing (its text: Xavier; its printed ceilings: N(0, 0.02)). The others ask what an
+attacker gains who uses what lies open: the scale of the open layers, copies of them, no layer at all, or the public
+model that the victim was fine-tuned from.
+"""
+
+import copy
+import hashlib
+import math
+from collections.abc import Callable, Iterable
+from functools import partial
+from statistics import fmean
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from solid_utils.core.errors import StudyError
+from solid_utils.model.matrices import is_stack, is_vector, role_of
+from solid_utils.model.structure import decoder_layers, layer_parameters
+
+
+def generator(seed: int, name: str) -> torch.Generator:
+    """A random stream of its own for every (seed, parameter name)."""
+    digest = hashlib.sha256(f"{seed}:{name}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+
+
+def xavier(shape: torch.Size, stream: torch.Generator) -> Tensor:
+    """Xavier-uniform: U(-a, a), a = sqrt(6 / (fan_in + fan_out)) of the last two dimensions (paper 5.1)."""
+    bound = math.sqrt(6 / (shape[-1] + shape[-2]))
+    return torch.empty(shape).uniform_(-bound, bound, generator=stream)
+
+
+def normal(shape: torch.Size, stream: torch.Generator, scale: float = 0.02) -> Tensor:
+    """N(0, 0.02), the initialisation of Transformers: it reproduces the paper's printed ceilings."""
+    return torch.empty(shape).normal_(0.0, scale, generator=stream)
+
+
+def architecture_vectors(model: PreTrainedModel, names: Iterable[str], seed: int = 0) -> dict[str, Tensor]:
+    """Initial float32 values of the named norms and biases, as the architecture sets them, whatever it stores (1 or w).
+
+    Each module that owns one is copied without its values (vectors unset, matrices on the meta device) and initialised
+    by the model's own rule: no second model is built, no value is read, and `model` may be on the meta device itself.
+    `seed` is for the rare architecture that draws its vectors. Raises StudyError where that rule leaves one out.
+    """
+    owners: dict[str, list[str]] = {}
+    for name in names:
+        owners.setdefault(name.rpartition(".")[0], []).append(name)
+    values = {}
+    for owner, members in owners.items():
+        twin = blank(model.get_submodule(owner))
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(generator(seed, owner).initial_seed())
+            model._init_weights(twin)
+        values |= {name: getattr(twin, name.rpartition(".")[2]).data for name in members}
+    if unset := [name for name, value in values.items() if value.isnan().any()]:
+        raise StudyError(f"start: {type(model).__name__} has no rule for {unset[0]}; secure a set without it")
+    return values
+
+
+def blank(module: nn.Module) -> nn.Module:
+    """A copy of one module whose parameters have no values yet: vectors not a number, matrices on the meta device."""
+
+    def unset(name: str, parameter: nn.Parameter) -> nn.Parameter:
+        device = "cpu" if is_vector(name, parameter.shape) else "meta"
+        values = torch.full(parameter.shape, math.nan, dtype=torch.float32, device=device)
+        return nn.Parameter(values, requires_grad=False)
+
+    return copy.deepcopy(module, {id(old): unset(name, old) for name, old in module.named_parameters()})
+
+
+class Drawing:
+    """One call of `draw`: what the attacker knows of the victim, and the starts that are made of it, by name."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        names: list[str],
+        seed: int,
+        secret: Iterable[str],
+        read: Callable[[str], Tensor],
+        base: Callable[[str], Tensor | None] | None,
+    ):
+        self.model, self.seed, self.read, self.base = model, seed, read, base
+        self.secret = {*secret, *names}  # what is being drawn is never read either
+        self.shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+        vectors = [name for name in names if is_vector(name, self.shapes[name])]
+        self.vectors = architecture_vectors(model, vectors, seed)
+        self.averages: dict[tuple, Tensor | float] = {}
+
+    def fresh(self, name: str, matrix: Callable[[torch.Size, torch.Generator], Tensor]) -> Tensor:
+        """A random matrix, or the architecture's initial vector."""
+        return self.vectors[name] if name in self.vectors else matrix(self.shapes[name], generator(self.seed, name))
+
+    def xavier(self, name: str) -> Tensor:
+        return self.fresh(name, xavier)
+
+    def normal(self, name: str) -> Tensor:
+        return self.fresh(name, normal)
+
+    def scale_matched(self, name: str) -> Tensor:
+        """Matrices N(0, s^2), s the root mean square of the same matrix in the open layers; vectors: their mean there.
+
+        Both are averaged over the open layers. As `normal` where none is open (embeddings, head, all secret).
+        """
+        if not (siblings := self.siblings(name)):
+            return self.normal(name)
+        place = (self.place(name)[1], self.shapes[name])
+        if place not in self.averages:  # the same for every layer: what is drawn is not open
+            average_of = mean if name in self.vectors else mean_rms
+            self.averages[place] = average_of(self.open(sibling) for sibling in siblings)
+        average = self.averages[place]
+        return average.clone() if name in self.vectors else self.fresh(name, lambda *at: normal(*at, scale=average))
+
+    def neighbour_copy(self, name: str) -> Tensor:
+        """The same tensor of the nearest layer where it is open, of two equally near the one above (above a bottom set
+        all is open). As `normal` where none is open."""
+        siblings = self.siblings(name)
+        return self.open(siblings[0]).to("cpu", torch.float32, copy=True) if siblings else self.normal(name)
+
+    def skip(self, name: str) -> Tensor:
+        """As `normal`, but what writes to the residual stream (o, down, of every expert) is zero.
+
+        A pre-norm layer then hands its input on exactly; a post-norm one (early OPT) still normalises it. The identity
+        needs the layer's o and down among the drawn.
+        """
+        writes = role_of(name) in ("o", "down") and name not in self.vectors and self.place(name)
+        return torch.zeros(self.shapes[name]) if writes else self.normal(name)
+
+    def public_base(self, name: str) -> Tensor:
+        """The same tensor of the public model that the victim was fine-tuned from."""
+        if self.base is None:
+            raise StudyError("start 'public_base': no public base is known; name one (models.NAME.base in params.yaml)")
+        value = self.base(name)
+        if value is None or value.shape != self.shapes[name]:
+            found = "missing" if value is None else f"of shape {tuple(value.shape)}, not {tuple(self.shapes[name])},"
+            raise StudyError(
+                f"start 'public_base': {name} is {found} in the base; name the model the victim was fine-tuned from"
+            )
+        return value.detach().to("cpu", torch.float32, copy=True)
+
+    def place(self, name: str) -> tuple[int, str] | None:
+        """Layer and name inside it; None outside the decoder layers."""
+        path = decoder_layers(self.model)[0]
+        layer, _, rest = name.removeprefix(f"{path}.").partition(".")
+        return (int(layer), rest) if name.startswith(f"{path}.") else None
+
+    def siblings(self, name: str) -> list[str]:
+        """Open tensors of this name and shape in other layers, nearest first, the one above before the one below."""
+        if not (place := self.place(name)):
+            return []
+        path, layers = decoder_layers(self.model)
+        names = {number: f"{path}.{number}.{place[1]}" for number in range(len(layers))}
+        numbers = [
+            number
+            for number, other in names.items()
+            if other not in self.secret and self.shapes.get(other) == self.shapes[name]
+        ]
+        return [names[number] for number in sorted(numbers, key=lambda at: (abs(at - place[0]), -at))]
+
+    def open(self, name: str) -> Tensor:
+        """Value of an open parameter. Raises StudyError where there is none to read."""
+        value = self.read(name).detach()
+        if value.is_meta:
+            raise StudyError(f"start: {name} has no value on the meta device; give draw a `read` that loads it")
+        return value
+
+
+def mean(values: Iterable[Tensor]) -> Tensor:
+    return torch.stack([value.to("cpu", torch.float32) for value in values]).mean(0)
+
+
+def mean_rms(values: Iterable[Tensor]) -> float:
+    """Root mean square of each tensor's scalars, averaged over the tensors; holds one at a time."""
+    norm = partial(torch.linalg.vector_norm, dtype=torch.float32)
+    return fmean(norm(value).item() / math.sqrt(value.numel()) for value in values)
+
+
+STARTS: dict[str, Callable[[Drawing, str], Tensor]] = {
+    "xavier": Drawing.xavier,
+    "normal_0.02": Drawing.normal,
+    "scale_matched": Drawing.scale_matched,
+    "neighbour_copy": Drawing.neighbour_copy,
+    "skip": Drawing.skip,
+    "public_base": Drawing.public_base,
+}
+UNAIDED = tuple(start for start in STARTS if start != "public_base")  # those that need no other model
+SET_AWARE = {"scale_matched", "neighbour_copy"}
+
+
+def depends_on_set(start: str) -> bool:
+    """Does a tensor's start depend on which others are open? Then nested secured sets share no draws.
+
+    Raises StudyError on an unknown start.
+    """
+    if start not in STARTS:
+        raise StudyError(f"start '{start}': unknown; choose one of {', '.join(STARTS)}")
+    return start in SET_AWARE
+
+
+def draw(
+    model: PreTrainedModel,
+    names: Iterable[str],
+    start: str,
+    seed: int,
+    secret: Iterable[str] | None = None,
+    read: Callable[[str], Tensor] | None = None,
+    base: Callable[[str], Tensor | None] | None = None,
+) -> dict[str, Tensor]:
+    """Fresh float32 tensors for the named parameters of `model`, by the named start.
+
+    Matrices are random; a stack of matrices (experts) is a stack of independent ones; vectors take the architecture's
+    initial values. Values of `secret` (all names of the secured set; `names` when not given) are never read. Those of
+    open parameters are, by `read`, and only where the start depends on the set; without `read` they come from `model`,
+    which may otherwise be on the meta device. `base` yields the tensors of a public base (None: it has none of that
+    name) for "public_base"; drawn for the whole model that start is the base itself, the no-theft baseline.
+    Raises StudyError on an unknown start, a base that is not given or does not fit, or where "skip" cannot tell by name
+    what writes to the residual stream.
+    """
+    depends_on_set(start)
+    names = list(names)
+    if start == "skip":
+        check_skip(model, names)
+    drawing = Drawing(model, names, seed, secret or (), read or dict(model.named_parameters()).__getitem__, base)
+    return {name: STARTS[start](drawing, name) for name in names}
+
+
+def check_skip(model: PreTrainedModel, names: list[str]) -> None:
+    """Raises StudyError when a layer to be skipped has no known o or down matrix, or experts without a known down."""
+    shapes, chosen = {name: parameter.shape for name, parameter in model.named_parameters()}, set(names)
+    for number, inside in enumerate(layer_parameters(model)):
+        if chosen.isdisjoint(inside):
+            continue
+        roles = {role_of(name) for name in inside}
+        experts = {role_of(name) for name in inside if is_stack(shapes[name])}
+        if not {"o", "down"} <= roles or (experts and "down" not in experts):
+            raise StudyError(
+                f"start 'skip': what layer {number} of {type(model).__name__} adds to the residual stream is not known "
+                "by name; choose another start"
+            )
+
+
+@torch.no_grad()
+def apply(model: nn.Module, tensors: dict[str, Tensor]) -> None:
+    """Overwrite parameters of `model` in place."""
+    parameters = dict(model.named_parameters())
+    for name, tensor in tensors.items():
+        parameters[name].copy_(tensor)

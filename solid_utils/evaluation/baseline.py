@@ -1,0 +1,35 @@
+"""The victim's own scores: what every replica is measured against.
+
+python -m solid_utils.evaluation.baseline MODEL
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+
+from solid_utils.core import errors, paths, schema
+from solid_utils.evaluation import fidelity, published_tasks
+from solid_utils.model import models, sampling
+from solid_utils.settings import params
+
+
+def measure(name: str) -> Path:
+    """Score the victim on the held-out sets and all benchmarks; returns the path of its scores."""
+    study = params.load()
+    torch.set_num_threads(study.threads)
+    spec, budget = study.model(name), study.budgets(name)
+    victim, tokenizer, revision = models.load_victim(name, spec)
+    sets = sampling.held_out(tokenizer, budget.length, budget.evaluation)
+    with models.precision(spec):
+        scored = fidelity.held_out(victim, victim, tokenizer, sets, budget.evaluation)
+        scored += published_tasks.run_suite(victim, tokenizer, study, budget.evaluation)
+    identity = {"model": name, "revision": revision, "tier": study.tier, "dtype": spec.dtype, "seed": "none"}
+    blank = {key: "none" for key in schema.RUN if key not in identity} | {key: 0 for key in schema.COST}
+    scored.of(identity | blank).write(paths.RUNS / name / "victim")
+    return paths.RUNS / name / "victim" / "scores.csv"
+
+
+if __name__ == "__main__":
+    with errors.one_line():
+        print(measure(sys.argv[1]))

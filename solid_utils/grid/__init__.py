@@ -1,0 +1,6 @@
+"""Many attack runs, the cheapest first, each a cell of its own; what logits alone give away.
+
+In: a study and its grid section.
+Out: reference/MACHINE/grid/MODEL/*.csv.
+Public: grid.Grid, grid.CellRun, leaks.measured.
+"""

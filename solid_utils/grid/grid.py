@@ -1,0 +1,267 @@
+"""The attack grid: a listed set of attack runs, each with its own budget, cheapest first, on a CPU over hours.
+
+python -m solid_utils.grid [MODEL ...]            run what is missing, for the study's models if none is named
+python -m solid_utils.grid --list                 the plan: which cells exist, minutes of the others
+python -m solid_utils.grid --minutes 30           start no cell after half an hour
+python -m solid_utils.grid --only depth recipe    cells of these groups (params.yaml, grid.groups)
+
+Scores of a cell lie in reference/MACHINE/grid/MODEL/CELL.csv, whole as soon as it ends, beside plan.csv, which lists
+all that were planned, and leaks.csv, what the victim's logits alone give away. They are no output of a DVC stage:
+that would take hours, and it would delete them before each run. A cell that is there is skipped, one of another
+recipe than params.yaml now gives it is an error; delete its file to run it again. A killed cell goes on from its
+checkpoint.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+import torch
+
+from solid_utils.attacks import accounting, part, recorded, stitch
+from solid_utils.attacks.run import AttackRun
+from solid_utils.core import machine, paths, schema
+from solid_utils.core.errors import StudyError
+from solid_utils.core.scored import Scored
+from solid_utils.deployment import view
+from solid_utils.deployment.deployment_set import deployment_set
+from solid_utils.deployment.secured import SecuredSet
+from solid_utils.deployment.view import View
+from solid_utils.evaluation import fidelity
+from solid_utils.grid import leaks
+from solid_utils.model import accelerator, models, sampling
+from solid_utils.model.state import State
+from solid_utils.settings import grid_plan, params
+from solid_utils.settings.grid_plan import Cell
+
+BLOCK = 400  # queries recorded together; a longer run begins with a shorter one's blocks
+ROOM = 2e9  # bytes of the victim's logits on the held-out samples, kept over all cells
+EFFICIENCY = 0.5  # of the fastest matrix product, for a machine on which no cell has run yet
+TIMES = Path("build/grid")  # seconds of cells that ran; never part of the results
+
+
+def asked_for(study: params.Params, model: str, cell: Cell, seen: View) -> dict[str, str]:
+    """Columns of a cell's scores that its name does not fix: start, view, recipe with how steps follow from queries."""
+    own = cell.study(study)
+    recipe, usual, attack = own.recipe(model, cell.name), own.usual_recipe(model, cell.name), own.attacks[cell.name]
+    text = accounting.attack_text(attack, recipe, usual) + (f", {recipe.epochs:g} epochs" if recipe.epochs else "")
+    return {"start": own.start(model, cell.name), "recipe": text, "view": accounting.view_text(attack, seen)}
+
+
+class CellRun(AttackRun):
+    """One cell: an attack run scored by fidelity alone, which shares recordings and its start with other cells.
+
+    Nothing is chosen by validation, so no query goes into it.
+    """
+
+    def __init__(self, model: str, cell: Cell, study: params.Params, remembered: fidelity.Remembered):
+        super().__init__(model, cell.name, cell.study(study))
+        self.validation, self.remembered, self.asked_for = [], remembered, asked_for(study, model, cell, self.seen)
+        settings = self.scored_with | {"secured": self.secured, "labels": self.budget.labels}
+        place = cell.secured.replace(" ", "_")
+        self.recordings = State(f"{model}/grid/asked-{place}", settings)
+        self.starts = State(f"{model}/grid/{place}-{self.start_name}{self.attack.replacement or ''}", settings)
+
+    def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
+        """Nothing: a cell ends with its schedule."""
+        return {}
+
+    def blocks(self, what: str) -> Iterator[tuple[Path, dict[int, dict]]]:
+        """Samples by number in blocks, each with the folder of its recording."""
+        folder = self.recordings.folder / f"{what}-{self.recipe.length or self.budget.length}"
+        for first in range(0, len(self.samples), BLOCK):
+            block = dict(list(enumerate(self.samples))[first : first + BLOCK])
+            yield folder / f"{first}-{first + len(block)}", block
+
+    def answers(self) -> recorded.Recorded:
+        """What leaves the secured part, or the logits, asked once for all cells of this set that ask alike."""
+        asks = f"{self.attack.objective}-{self.attack.noise}-{self.attack.repeats}"
+        with models.precision(self.spec):
+            return recorded.together(self.asked(block, folder) for folder, block in self.blocks(asks))
+
+    def entered(self, attacker: torch.nn.Module) -> recorded.Recorded | None:
+        """What enters the secured part, computed once for all cells of this set."""
+        if not self.seen.first:
+            return None
+        pad_id, blocks = self.tokenizer.pad_token_id, self.blocks("entered")
+        return recorded.together(part.entered(attacker, self.seen, block, folder, pad_id) for folder, block in blocks)
+
+    def start_scores(self, seed: int) -> Scored:
+        """Scores of the start, shared by every cell of this set and seed."""
+        return Scored(**self.starts.cached(f"start-{seed}", lambda: asdict(self.scores(self.start(seed)))))
+
+    def scores(self, replica: torch.nn.Module) -> Scored:
+        """Fidelity on held-out prompts and texts; no benchmarks."""
+        with models.precision(self.spec):
+            wanted = self.budget.evaluation
+            return fidelity.held_out(replica, self.remembered, self.tokenizer, self.evaluation, wanted)
+
+    def row(self, seed: int, steps: int) -> dict:
+        """As of any attack run; the recipe says how queries and steps go together."""
+        return super().row(seed, steps) | self.asked_for
+
+    def outcome(self, seed: int) -> Scored:
+        """Train, and score start and end."""
+        self.train(seed)
+        steps = self.account.steps
+        start = self.start_scores(seed).of(self.row(seed, 0))
+        return start + self.end_scores(seed).of(self.row(seed, steps))
+
+
+class Grid:
+    """All cells of one model: what each costs, which have run, and running the rest."""
+
+    def __init__(self, model: str, study: params.Params, only: list[str] | None = None):
+        self.model, self.study, self.spec = model, study, study.model(model)
+        torch.set_num_threads(study.threads)
+        self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / "grid" / model
+        self.victim, self.tokenizer, _ = models.load_victim(model, self.spec)
+        self.places: dict[str, tuple[SecuredSet, View]] = {}
+        self.remembered = fidelity.Remembered(lambda: self.victim, ROOM)
+        self.times = TIMES / f"{model}.json"
+        self.seconds: dict[str, float] = json.loads(self.times.read_text()) if self.times.exists() else {}
+        chosen = dict.fromkeys(cell for found in grid_plan.cells(study.grid, only).values() for cell in found)
+        self.work = {cell: self.flops(cell) for cell in chosen}
+        self.cells = sorted(chosen, key=lambda cell: (study.grid.seeds.index(cell.seed), self.work[cell]))
+
+    def place(self, declaration: str) -> tuple[SecuredSet, View]:
+        """A secured set and what an attacker sees of it."""
+        if declaration not in self.places:
+            secured = deployment_set(self.victim, self.model, declaration)
+            self.places[declaration] = secured, view.view(self.victim, secured)
+        return self.places[declaration]
+
+    def flops(self, cell: Cell) -> float:
+        """Of a whole cell, roughly, to foretell its time: recording, training, scoring its start and its end."""
+        study, (secured, seen) = cell.study(self.study), self.place(cell.secured)
+        recipe, budget = study.recipe(self.model, cell.name), study.budgets(self.model)
+        tokens, evaluation = cell.queries * (recipe.length or budget.length), budget.evaluation
+        trained = secured.parameters if cell.attack == "sem" else secured.total
+        recorded_once = 2 * seen.below + 2 * (seen.below + secured.parameters) if cell.attack == "sem" else 0
+        work = tokens * (6 * (recipe.epochs or 0) * trained + recorded_once)
+        if cell.attack == "stitch":
+            width = self.victim.config.get_text_config().hidden_size
+            work = stitch.flops(tokens, width, study.attacks[cell.name].previous, seen.below)
+        held_out = (
+            evaluation.samples * budget.length + len(sampling.APART) * evaluation.apart.texts * evaluation.apart.length
+        )
+        return work + 2 * 2 * secured.total * held_out
+
+    @cached_property
+    def answer_tokens(self) -> dict[str, int]:
+        """Answer tokens that a cell is scored on, by set."""
+        study = self.cells[0].study(self.study)
+        budget = study.budgets(self.model)
+        sets = sampling.held_out(self.tokenizer, budget.length, budget.evaluation)
+        return {
+            name: sum(len(sample["input_ids"]) - sample["answer_start"] for sample in samples)
+            for name, samples in sets.items()
+        }
+
+    @cached_property
+    def peak(self) -> float:
+        """FLOP/s that a cell may reach on this machine."""
+        dtype = torch.bfloat16 if self.spec.autocast else torch.float32
+        return EFFICIENCY * accelerator.matmul_rate(dtype, accelerator.device())
+
+    def minutes(self, cell: Cell) -> float:
+        """Foreseen from the pace of cells that ran: of this attack on this set, else of this attack, else the peak."""
+        ran = [one for one in self.cells if one.name in self.seconds and one.attack == cell.attack]
+        alike = [one for one in ran if one.secured == cell.secured] or ran
+        seconds = sum(self.seconds[one.name] for one in alike)
+        pace = sum(self.work[one] for one in alike) / seconds if alike else self.peak
+        return self.work[cell] / pace / 60
+
+    def path(self, cell: Cell) -> Path:
+        return grid_plan.cell_path(self.folder, cell)
+
+    def ran(self, cell: Cell) -> bool:
+        """Are this cell's scores there? Raises StudyError where they are of another recipe, view or start than it has
+        now, or on other prompts."""
+        if not (path := self.path(cell)).exists():
+            return False
+        rows = schema.read(path, schema.SCORES)
+        found, taken = rows.iloc[-1], rows[(rows["metric"] == "agreement") & (rows["steps"] > 0)]
+        wanted = asked_for(self.study, self.model, cell, self.place(cell.secured)[1])
+        wrong = [
+            f"its {name} is '{found[name]}', params.yaml (grid) says '{text}'"
+            for name, text in wanted.items()
+            if found[name] != text
+        ]
+        if (counts := dict(zip(taken["benchmark"], taken["n"], strict=True))) != self.answer_tokens:
+            wrong.append(f"it was scored on {counts} answer tokens, grid.evaluation asks for {self.answer_tokens}")
+        if wrong:
+            raise StudyError(f"{path}: {wrong[0]}; delete the file to run the cell again")
+        return True
+
+    def listing(self) -> str:
+        """The plan, a line a cell in the order of running."""
+        open_cells = [cell for cell in self.cells if not self.ran(cell)]
+        foreseen = {cell: self.minutes(cell) for cell in open_cells}
+        limit, lines = self.study.grid.minutes, []
+        for cell in self.cells:
+            state = f"{foreseen[cell]:.1f} min" if cell in foreseen else "there"
+            lines.append(f"{cell.name}  {state}{', over the limit' * (foreseen.get(cell, 0) > limit)}")
+        left = [minutes for minutes in foreseen.values() if minutes <= limit]
+        there = f"{len(self.cells) - len(open_cells)} of {len(self.cells)} cells are there"
+        return "\n".join([*lines, f"{self.model}: {there}, {len(left)} to run in {sum(left):.0f} min"])
+
+    def leaks(self) -> None:
+        """What logits alone give away, unless it is there."""
+        if (path := self.folder / grid_plan.LEAKS_FILE).exists():
+            return
+        print(f"grid: {path}: what logits alone give away", flush=True)
+        length, most = self.study.budgets(self.model).length, min(BLOCK, len(sampling.read_set("attack")))
+        samples = sampling.texts("attack", self.tokenizer, length, most)
+        with models.precision(self.spec):
+            found = leaks.measured(self.model, self.victim, samples, self.tokenizer.pad_token_id)
+        schema.write(found, schema.LEAKS, path)
+
+    def run(self, minutes: float) -> None:
+        """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
+        planned = grid_plan.plan_table(grid_plan.cells(self.study.grid))
+        schema.write(planned, grid_plan.PLAN, self.folder / grid_plan.PLAN_FILE)
+        self.leaks()
+        begun = time.monotonic()
+        for number, cell in enumerate(self.cells, start=1):
+            if self.ran(cell):
+                continue
+            if (spent := (time.monotonic() - begun) / 60) > minutes:
+                print(f"grid: {spent:.1f} min spent; from {cell.name} on nothing was started", flush=True)
+                return
+            told = f"grid: {cell.name} ({number} of {len(self.cells)}): {self.minutes(cell):.1f} min foreseen"
+            if self.minutes(cell) > self.study.grid.minutes:
+                print(f"{told}, over the limit; not run", flush=True)
+                continue
+            print(told, flush=True)
+            self.run_cell(cell)
+        shutil.rmtree(paths.STATE / self.model / "grid", ignore_errors=True)
+
+    def run_cell(self, cell: Cell) -> None:
+        """One cell, from its start to its file."""
+        begun = time.monotonic()
+        attack = CellRun(self.model, cell, self.study, self.remembered)
+        schema.write(attack.outcome(cell.seed).rows, schema.SCORES, self.path(cell))
+        attack.state.discard()
+        accelerator.release_memory()
+        self.seconds[cell.name] = time.monotonic() - begun
+        self.times.parent.mkdir(parents=True, exist_ok=True)
+        self.times.write_text(json.dumps(self.seconds))
+        print(f"grid: {self.path(cell)}: {self.seconds[cell.name] / 60:.1f} min", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the attack grid of params.yaml, the cheapest cells first.")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="names in params.yaml; the study's if none")
+    parser.add_argument("--list", action="store_true", help="print the plan and leave")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many")
+    parser.add_argument("--only", nargs="+", metavar="GROUP", help="groups in params.yaml, grid.groups")
+    chosen, study = parser.parse_args(), params.load()
+    for model in chosen.models or study.study.models:
+        grid = Grid(model, study, chosen.only)
+        print(grid.listing()) if chosen.list else grid.run(chosen.minutes)

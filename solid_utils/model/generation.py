@@ -1,0 +1,90 @@
+"""Greedy generation of a batch of prompts, each row stopped on its own."""
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+
+from solid_utils.model.forward import answer_logits, selected
+
+LOOK_BACK = 2  # tokens more than a stop string's own: the model may spell it otherwise, as in lm-eval
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    new_tokens: int,
+    pad_id: int,
+    processors: LogitsProcessorList | None = None,
+    stopping: StoppingCriteriaList | None = None,
+    prefix: DynamicCache | None = None,
+) -> list[list[int]]:
+    """Greedy continuations of a batch of prompts, each cut after its end-of-sequence token.
+
+    Prompts are padded on the left, after `prefix`, the keys and values of what they begin with, where they share that.
+    """
+    shared, device = prefix.get_seq_length() if prefix else 0, next(model.parameters()).device
+    longest = max(map(len, prompts))
+    gaps = [longest - len(prompt) for prompt in prompts]
+    rows = zip(prompts, gaps, strict=True)
+    input_ids = torch.tensor(
+        [prompt[:shared] + [pad_id] * gap + prompt[shared:] for prompt, gap in rows], device=device
+    )
+    mask = torch.ones_like(input_ids)
+    for row, gap in enumerate(gaps):
+        mask[row, shared : shared + gap] = 0
+    known = {"past_key_values": selected(prefix, [0] * len(prompts))} if prefix else {}
+    output = model.generate(
+        input_ids,
+        attention_mask=mask,
+        max_new_tokens=new_tokens,
+        do_sample=False,
+        pad_token_id=pad_id,
+        logits_processor=processors,
+        stopping_criteria=stopping,
+        **known,
+    )
+    ends = model.generation_config.eos_token_id
+    ends = set(ends if isinstance(ends, list) else [ends])
+    return [until_end(row, ends) for row in output[:, longest:].tolist()]
+
+
+def prefix_cache(model: PreTrainedModel, tokens: list[int]) -> DynamicCache:
+    """Keys and values of one row of tokens."""
+    input_ids = torch.tensor([tokens], device=next(model.parameters()).device)
+    cache, nothing = DynamicCache(config=model.config), torch.zeros_like(input_ids, dtype=torch.bool)
+    answer_logits(model, input_ids, torch.ones_like(input_ids), nothing, past_key_values=cache, use_cache=True)
+    return cache
+
+
+def until_end(tokens: list[int], ends: set[int]) -> list[int]:
+    """Tokens up to and with the first end-of-sequence token."""
+    stops = [position for position, token in enumerate(tokens) if token in ends]
+    return tokens[: stops[0] + 1] if stops else tokens
+
+
+class RowStops(StoppingCriteria):
+    """Ends each row at its own stop strings and its own number of new tokens; the others go on.
+
+    A loop is no reason to stop: a greedy model may still leave it, so the answer could change.
+    """
+
+    def __init__(self, tokenizer, stops: list[list[str]], limits: list[int], prompt: int) -> None:
+        """`prompt` is the tokens of the longest prompt in the batch."""
+        self.tokenizer, self.stops, self.limits, self.prompt = tokenizer, stops, limits, prompt
+        words = {stop for row in stops for stop in row}
+        lengths = {stop: len(tokenizer.encode(stop, add_special_tokens=False)) + LOOK_BACK for stop in words}
+        self.windows = [max(map(lengths.get, row)) for row in stops]
+        self.done = [False] * len(stops)
+
+    def __call__(self, input_ids: Tensor, scores: Tensor, **kwargs) -> Tensor:
+        """(batch,) bool, from prompts and new tokens (batch, tokens)."""
+        new = input_ids[:, self.prompt :].tolist()
+        self.done = [
+            done or self._ended(row, tokens) for row, (done, tokens) in enumerate(zip(self.done, new, strict=True))
+        ]
+        return torch.tensor(self.done, device=input_ids.device)
+
+    def _ended(self, row: int, tokens: list[int]) -> bool:
+        text = self.tokenizer.decode(tokens[-self.windows[row] :])
+        return len(tokens) >= self.limits[row] or any(stop in text for stop in self.stops[row])

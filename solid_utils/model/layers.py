@@ -1,0 +1,132 @@
+"""Run a part of any Hugging Face decoder without re-implementing its forward.
+
+The model's own forward always runs; only the `forward` of chosen decoder layers is replaced for its duration: by
+another layer's, by a given hidden state, or by nothing at all. Masks, positions, caches and scalings stay the model's.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import torch
+from torch import nn
+
+from solid_utils.model.forward import answer_logits
+from solid_utils.model.structure import decoder_layers
+
+
+class _Seen(Exception):
+    """Carries a layer's output out of a forward that needs to go no further."""
+
+
+def hidden(output: torch.Tensor | tuple) -> torch.Tensor:
+    """The hidden state in a decoder layer's output, which is a tensor or a tuple that begins with it."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+class DecoderLayers:
+    """The decoder layers of a model, and ways to replace or watch some of them."""
+
+    def __init__(self, model: nn.Module, first: nn.Module | None = None):
+        """`first` stands in for layer 0 where the model's own has no values yet."""
+        self.model = model
+        self.path, self.layers = decoder_layers(model)
+        ids = torch.tensor([[0, 1, 2]], device=self.device)
+        with torch.no_grad(), self.replaced({0: first.forward} if first else {}):
+            output = self._output(ids, 0)  # stopped there, the other layers need no weights yet
+        self.extra = len(output) - 1 if isinstance(output, tuple) else None
+
+    def _output(self, input_ids: torch.Tensor, last: int) -> torch.Tensor | tuple:
+        """What layer `last` returns; the forward stops there. Rows are padded on the right, so they need no mask."""
+
+        def stop(_module, _inputs, output) -> None:
+            raise _Seen(output)
+
+        hook = self.layers[last].register_forward_hook(stop)
+        try:
+            self.model(input_ids=input_ids, attention_mask=torch.ones_like(input_ids), use_cache=False)
+        except _Seen as seen:
+            return seen.args[0]
+        finally:
+            hook.remove()
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        return self.model.get_input_embeddings().weight.device
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def _as_output(self, state: torch.Tensor) -> torch.Tensor | tuple:
+        return state if self.extra is None else (state, *[None] * self.extra)
+
+    def skip(self, state: torch.Tensor, *_, **__) -> torch.Tensor | tuple:
+        """A layer's forward that hands its input on."""
+        return self._as_output(state)
+
+    def given(self, state: torch.Tensor) -> Callable:
+        """A layer's forward that ignores its input and returns `state`, (batch, tokens, width)."""
+        return lambda *_, **__: self._as_output(state)
+
+    @torch.no_grad()
+    def calls(
+        self, frame: nn.Module, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, list]:
+        """What enters layer 0, (batch, tokens, width), and every layer's other arguments, from one real forward.
+
+        `frame` is the model, or a copy that shares its decoder layers; none of them does any work here.
+        """
+        entered, arguments = [], []
+
+        def note(state: torch.Tensor, *args, **kwargs) -> torch.Tensor | tuple:
+            entered.append(state)
+            arguments.append((args, kwargs))
+            return self._as_output(state)
+
+        with self.replaced(dict.fromkeys(range(len(self.layers)), note)):
+            answer_logits(frame, input_ids, attention_mask, torch.zeros_like(attention_mask, dtype=torch.bool))
+        return entered[0], arguments
+
+    @contextmanager
+    def leaving(self, state: torch.Tensor, last: int = -1) -> Iterator[None]:
+        """For the duration, `state` is what leaves layer `last` (-1: the last one); no layer up to it does any work."""
+        last %= len(self.layers)
+        with self.replaced(dict.fromkeys(range(last), self.skip) | {last: self.given(state)}):
+            yield
+
+    def idle(self) -> AbstractContextManager:
+        """For the duration, every layer hands its input on."""
+        return self.replaced(dict.fromkeys(range(len(self.layers)), self.skip))
+
+    @contextmanager
+    def replaced(self, forwards: dict[int, Callable]) -> Iterator[None]:
+        """For the duration, layer i runs forwards[i] in place of its own forward."""
+        for index, forward in forwards.items():
+            self.layers[index].forward = forward
+        try:
+            yield
+        finally:
+            for index in forwards:
+                del self.layers[index].forward
+
+    @contextmanager
+    def watched(self, indices: Iterable[int]) -> Iterator[dict[int, torch.Tensor]]:
+        """For the duration, collect the hidden state, (batch, tokens, width), that leaves each of these layers."""
+        states: dict[int, torch.Tensor] = {}
+
+        def store(index: int) -> Callable:
+            return lambda _module, _inputs, output: states.__setitem__(index, hidden(output))
+
+        hooks = [self.layers[index].register_forward_hook(store(index)) for index in indices]
+        try:
+            yield states
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def boundary(self, input_ids: torch.Tensor, last: int) -> torch.Tensor:
+        """The hidden state, (batch, tokens, width), that leaves layer `last`; the forward stops there.
+
+        Rows are padded on the right, as for `answer_logits`, so only real positions mean anything.
+        """
+        return hidden(self._output(input_ids, last))

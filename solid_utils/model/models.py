@@ -1,0 +1,244 @@
+"""Get a victim, and keep replicas as the tensors that differ from it."""
+
+import copy
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils import logging as transformers_logging
+
+from solid_utils.core import errors, machine, paths
+from solid_utils.core.errors import StudyError
+from solid_utils.model import accelerator, sampling
+from solid_utils.settings import params
+
+transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()
+
+
+def victim_folder(name: str) -> Path:
+    return paths.CHECKPOINTS / name / "victim"
+
+
+def base_folder(name: str) -> Path:
+    """The public base of a victim, inside the victim's folder: what depends on that one depends on both."""
+    return victim_folder(name) / "base"
+
+
+def materialise(folder: Path, spec: params.Model) -> None:
+    """Write a model once: bfloat16 safetensors and tokenizer; for a hub model a pointer to its resolved commit."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if spec.source == "hub":
+        model, tokenizer, revision = from_hub(spec)
+    elif spec.source == "folder":
+        model, tokenizer, revision = from_folder(Path(spec.path))
+    elif spec.source == "packaged":
+        model, tokenizer, revision = from_gguf(Path(spec.path))
+    elif spec.source == "customized":
+        model, tokenizer, revision = from_customized(folder / "base", Path(spec.path))
+    else:
+        model, tokenizer, revision = random_llama(spec.shape)
+    (folder / "source.json").write_text(json.dumps({"source": spec.source, "revision": revision}) + "\n")
+    if spec.source != "hub":  # hub weights stay in the hub's own cache
+        machine.check_disk(2 * model.num_parameters(), folder, f"the model {spec.path or ''}")
+        model.to(torch.bfloat16).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def from_hub(spec: params.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+    """A hub model at its pinned revision. Raises StudyError without hub access."""
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            spec.path, revision=spec.revision, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
+        )
+        tokenizer = AutoTokenizer.from_pretrained(spec.path, revision=spec.revision, trust_remote_code=False)
+    except (OSError, ConnectionError) as error:
+        raise StudyError(
+            f"models: {spec.path}: no access to the Hugging Face hub ({type(error).__name__}); "
+            "log in with `hf auth login` where there is one, or set source: folder and path: FOLDER in params.yaml"
+        ) from None
+    return model, tokenizer, getattr(model.config, "_commit_hash", None) or spec.revision
+
+
+def from_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+    """A local save_pretrained folder. Raises StudyError when there is none."""
+    if not (folder / "config.json").exists():
+        raise StudyError(f"models: {folder}: no config.json there; set path: to a folder made by save_pretrained")
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
+    )
+    return (
+        model,
+        AutoTokenizer.from_pretrained(folder),
+        _digest(folder),
+    )
+
+
+def _digest(folder: Path) -> str:
+    """Of a model's configuration and weights, half a minute at 14 GB."""
+    digest = hashlib.sha256((folder / "config.json").read_bytes())
+    for path in sorted(folder.glob("*.safetensors")):
+        with path.open("rb") as weights:
+            digest.update(hashlib.file_digest(weights, "sha256").digest())
+    return digest.hexdigest()[:12]
+
+
+def from_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+    """A GGUF file, dequantised. Raises StudyError when the file is missing."""
+    if not path.exists():
+        raise StudyError(f"models: {path}: missing; run `dvc repro fetch`")
+    print(f"dequantising {path.name} (about 20 s)", flush=True)
+    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
+    # The weights are plain now; save_pretrained and Trainer must not take them for quantised ones.
+    model.hf_quantizer = None
+    model.is_quantized = False
+    del model.config.quantization_config
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    return model, tokenizer, hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+
+
+def from_customized(base: Path, delta: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+    """What a customization made of the public base: its checkpoint (notebook 04) laid over the base's weights.
+
+    Raises StudyError when the base or the checkpoint is missing.
+    """
+    if not delta.exists():
+        raise StudyError(
+            f"models: {delta}: missing; run the customization that writes it, or mend path: in params.yaml"
+        )
+    model, tokenizer, revision = from_folder(base)
+    load_delta(model, delta)
+    return model, tokenizer, hashlib.sha256(revision.encode() + delta.read_bytes()).hexdigest()[:12]
+
+
+def random_llama(shape: params.Shape) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+    """A tiny random Llama with untied embeddings, and a byte-level BPE tokenizer trained on the attack set's text."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=shape.vocabulary,
+        special_tokens=["<end>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(
+        (item["prompt"] + item["answer"] for item in sampling.read_set("attack")[:500]), trainer
+    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.width,
+        intermediate_size=4 * shape.width,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        eos_token_id=fast.eos_token_id,
+        pad_token_id=fast.pad_token_id,
+        bos_token_id=None,
+    )
+    torch.manual_seed(0)
+    return AutoModelForCausalLM.from_config(config), fast, "random-0"
+
+
+def load_victim(name: str, spec: params.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+    """The materialised victim in evaluation mode, its tokenizer and its revision. Raises StudyError when missing."""
+    return load(victim_folder(name), spec, name)
+
+
+def load_base(name: str, spec: params.Model) -> PreTrainedModel:
+    """The public base of victim `name`, described by `spec`. Raises StudyError when missing."""
+    return load(base_folder(name), spec, name)[0]
+
+
+def load(folder: Path, spec: params.Model, victim: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+    """What `materialise` wrote, as `load_victim` returns it."""
+    if not (folder / "source.json").exists():
+        raise StudyError(f"{folder}: no model there; run `dvc repro victim@{victim}`")
+    source = json.loads((folder / "source.json").read_text())
+    if source["source"] == "hub":
+        model, tokenizer, _ = from_hub(spec.model_copy(update={"revision": source["revision"]}))
+        model = model.to(getattr(torch, spec.weights))
+    else:
+        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        accelerator.check_memory(size * (2 if spec.weights == "float32" else 1), f"the model in {folder}")
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, spec.weights), use_safetensors=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    return model.eval().to(accelerator.device()), tokenizer, source["revision"]
+
+
+@contextmanager
+def precision(spec: params.Model) -> Iterator[None]:
+    """Autocast as the model's section asks: bfloat16 products over its weights, or nothing."""
+    with torch.autocast(accelerator.device().type, torch.bfloat16, enabled=spec.autocast is not None):
+        yield
+
+
+def clone(model: PreTrainedModel) -> PreTrainedModel:
+    """An independent copy in memory, evaluation mode, no gradients stored."""
+    twin = copy.deepcopy(model)
+    twin.zero_grad(set_to_none=True)
+    return twin.eval()
+
+
+@torch.no_grad()
+def open_part(victim: PreTrainedModel, secret: Iterable[str]) -> PreTrainedModel:
+    """What a deployment hands out: a copy of the victim whose secret parameters are not a number."""
+    copied, secret = clone(victim), set(secret)
+    for name, parameter in copied.named_parameters():
+        if name in secret:
+            parameter.fill_(math.nan)
+    return copied
+
+
+def save_delta(replica: torch.nn.Module, victim: torch.nn.Module, path: Path) -> int:
+    """Write the replica's tensors that differ from the victim's, in bfloat16. Returns how many. Whole or not at all.
+
+    Of several processes, which hold the same, the first one writes.
+    """
+    base = dict(victim.named_parameters())
+    delta = {}
+    for name, tensor in replica.named_parameters():
+        half = accelerator.whole(tensor.detach()).to(torch.bfloat16)
+        if not torch.equal(half, base[name].detach().to(torch.bfloat16)):
+            delta[name] = half.contiguous().cpu()
+    if not accelerator.processes().is_main_process:
+        return len(delta)
+    machine.check_disk(sum(2 * tensor.numel() for tensor in delta.values()), path.parent, "the replica")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    try:
+        safetensors.torch.save_file(delta, partial, metadata={"format": "pt"})
+    except (OSError, safetensors.SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise StudyError(f"{path}: cannot be written ({error}); free some disk space and start again") from None
+    partial.replace(path)
+    return len(delta)
+
+
+def load_delta(replica: torch.nn.Module, path: Path) -> None:
+    """Lay a saved delta over a copy of the victim, in place. Raises StudyError on a foreign file."""
+    delta = safetensors.torch.load_file(path)
+    parameters = dict(replica.named_parameters())
+    if foreign := sorted(set(delta) - set(parameters)):
+        raise StudyError(f"{path}: {foreign[0]} is no parameter of this model; delete the file and run `dvc repro`")
+    with torch.no_grad():
+        for name, tensor in delta.items():
+            parameters[name].copy_(tensor)
+
+
+if __name__ == "__main__":
+    with errors.one_line():
+        study = params.load()
+        torch.set_num_threads(study.threads)
+        name = sys.argv[1]
+        if base := study.model(name).base:
+            materialise(base_folder(name), study.model(base))
+        materialise(victim_folder(name), study.model(name))

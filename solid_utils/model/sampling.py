@@ -1,0 +1,103 @@
+"""Sets as files, and items as token samples that fit a length."""
+
+import json
+import random
+from pathlib import Path
+
+from solid_utils.core import paths
+from solid_utils.core.errors import StudyError
+from solid_utils.settings import params
+
+APART = ("c4", "code")  # texts of another kind than the attack's prompts, see items.apart_items
+
+
+def write_lines(items: list[dict], path: Path) -> None:
+    """JSON lines, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), encoding="utf8")
+    partial.replace(path)
+
+
+def read_set(name: str, folder: Path = paths.SETS) -> list[dict]:
+    """The items of one set. Raises StudyError when the file is missing."""
+    path = folder / f"{name}.jsonl"
+    if not path.exists():
+        raise StudyError(f"{path}: missing; run `dvc repro sets`")
+    with path.open(encoding="utf8") as lines:  # str.splitlines would also cut at Unicode's line separators
+        return [json.loads(line) for line in lines]
+
+
+def encode(items: list[dict], tokenizer, length: int) -> list[dict]:
+    """Items -> samples {id, source, input_ids, answer_start}; the answer ends with the end-of-sequence token.
+
+    Prompts that leave no room for one answer token within `length` tokens are dropped; longer answers are cut.
+    """
+    samples = []
+    for item in items:
+        prompt = tokenizer(item["prompt"]).input_ids
+        answer = tokenizer(item["answer"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
+        if len(prompt) < length:
+            samples.append(
+                {
+                    "id": item["id"],
+                    "source": item["source"],
+                    "input_ids": (prompt + answer)[:length],
+                    "answer_start": len(prompt),
+                }
+            )
+    return samples
+
+
+def samples(name: str, tokenizer, length: int, count: int, items: list[dict] | None = None) -> list[dict]:
+    """The first `count` samples of a set that fit `length` tokens; prints how many do not. StudyError if too few."""
+    items = read_set(name) if items is None else items
+    fitting = encode(items[: 2 * count + 200], tokenizer, length)
+    seen = min(len(items), 2 * count + 200)
+    if len(fitting) < count:
+        raise StudyError(
+            f"{name} set: {count} samples asked, {len(fitting)} of {seen} fit {length} tokens; "
+            "ask for fewer in params.yaml (tiers) or raise length"
+        )
+    print(f"{name}: {count} samples; {seen - len(fitting)} of {seen} prompts leave no room at {length} tokens")
+    return fitting[:count]
+
+
+def apart(tokenizer, length: int, count: int) -> dict[str, list[dict]]:
+    """Samples out of the attack's distribution: web documents ("c4") and Python functions ("code").
+
+    No attack, validation or benchmark item has them. The first `count` texts of each, or all there are, of at most
+    `length` tokens; every token but the first is an answer token.
+    """
+    return {name: [_whole(item, tokenizer, length) for item in read_set(f"apart_{name}")[:count]] for name in APART}
+
+
+def _whole(item: dict, tokenizer, length: int) -> dict:
+    ids = tokenizer(item["text"]).input_ids[:length]
+    return {"id": item["id"], "source": item["source"], "input_ids": ids, "answer_start": 1}
+
+
+def held_out(tokenizer, length: int, wanted: params.Evaluation) -> dict[str, list[dict]]:
+    """What fidelity is taken on, by the name in the results: prompts of the attack's kind, and `apart`."""
+    others = apart(tokenizer, wanted.apart.length, wanted.apart.texts)
+    named = {f"evaluation_{name}": samples for name, samples in others.items()}
+    return {"evaluation": samples("evaluation", tokenizer, length, wanted.samples)} | named
+
+
+def texts(name: str, tokenizer, length: int, count: int) -> list[dict]:
+    """The first `count` items of a set as plain texts of at most `length` tokens: samples without an answer.
+
+    Every second text begins at a token drawn by its id: all prompts open with the same few sentences, and a replacement
+    that never saw another beginning works after these only. Raises StudyError when the set is smaller.
+    """
+    items = read_set(name)[:count]
+    if len(items) < count:
+        raise StudyError(f"{name} set: {count} texts asked, {len(items)} there; lower queries in params.yaml (tiers)")
+    samples = []
+    for number, item in enumerate(items):
+        ids = tokenizer(item["prompt"] + item["answer"]).input_ids
+        # Two neighbours come from different sources (1:1), so pairs alternate.
+        first = random.Random(item["id"]).randrange(max(1, len(ids) - length // 2)) if number // 2 % 2 else 0
+        window = ids[first : first + length]
+        samples.append({"id": item["id"], "source": item["source"], "input_ids": window, "answer_start": len(window)})
+    return samples

@@ -1,0 +1,70 @@
+"""Where the parts of a causal language model are: its decoder layers, what follows them, embeddings and head.
+
+All is read off the modules and one real forward, never off a model class (any Hugging Face decoder).
+"""
+
+import torch
+from torch import nn
+
+from solid_utils.core.errors import StudyError
+
+
+def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Path and list of the decoder layers, by structure: the outermost ModuleList as long as the model is deep."""
+    depth = model.config.get_text_config().num_hidden_layers
+    for path, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == depth:
+            return path, module
+    raise StudyError(
+        f"{type(model).__name__}: no list of {depth} decoder layers found; this architecture is not supported"
+    )
+
+
+def parameters_after_layers(model: nn.Module) -> set[str]:
+    """Names of parameters used only after the last decoder layer (final norm, untied head), found by one real forward.
+
+    Tied weights count where they are used first, so a tied head belongs to the embeddings and is not returned.
+    """
+    _, layers = decoder_layers(model)
+    done, used_before, used_after = [False], set(), set()
+    inside = {id(module) for layer in layers for module in layer.modules()}
+
+    def record(module, _):
+        if id(module) not in inside:
+            used = {id(parameter) for parameter in module.parameters(recurse=False)}
+            (used_after if done[0] else used_before).update(used)
+
+    def finished(*_):
+        done[0] = True
+
+    hooks = [module.register_forward_pre_hook(record) for module in model.modules()]
+    hooks.append(layers[-1].register_forward_hook(finished))
+    try:
+        with torch.no_grad():
+            model(input_ids=torch.tensor([[0, 1, 2]], device=next(model.parameters()).device), use_cache=False)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return {name for name, parameter in model.named_parameters() if id(parameter) in used_after - used_before}
+
+
+def layer_parameters(model: nn.Module) -> list[list[str]]:
+    """Parameter names of every decoder layer, in the model's order."""
+    path, layers = decoder_layers(model)
+    inside = [[] for _ in layers]
+    for name, _ in model.named_parameters():
+        if name.startswith(f"{path}."):
+            inside[int(name.removeprefix(f"{path}.").partition(".")[0])].append(name)
+    return inside
+
+
+def is_tied(model: nn.Module) -> bool:
+    """Is the head's weight the embeddings' tensor?"""
+    return model.get_output_embeddings().weight is model.get_input_embeddings().weight
+
+
+def ends(model: nn.Module, term: str) -> set[str]:
+    """Parameter names of the token "embeddings" or of the "head"."""
+    module = model.get_input_embeddings() if term == "embeddings" else model.get_output_embeddings()
+    own = {id(parameter) for parameter in module.parameters()}
+    return {name for name, parameter in model.named_parameters() if id(parameter) in own}

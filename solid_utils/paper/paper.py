@@ -1,0 +1,189 @@
+"""What the paper published: its tables and the claims this study re-executes.
+
+The numbers lie in `published/`, described in `published/README.md`. Scores are percent, as printed.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from solid_utils.core.errors import StudyError
+
+PUBLISHED = Path(__file__).parent / "published"
+LONG = ["table", "model", "attack", "secured", "row", "domain", "value"]
+COLUMN = ["table", "model", "attack", "secured"]
+
+# Six capability domains and their benchmarks (section 5.1, Table 7). SQuADv2 counts twice, so "sixteen" is 17 rows.
+DOMAINS = {
+    "Rsn": ["PIQA", "HellaSwag", "Winogrande", "ARC-easy", "ARC-challenge"],
+    "Read": ["OpenBookQA", "LAMBADA", "BoolQ", "SQuADv2_EM", "SQuADv2_F1"],
+    "Knl": ["NaturalQuestions", "TriviaQA"],
+    "Code": ["HumanEval", "MBPP"],
+    "Math": ["GSM8K"],
+    "Gen": ["MMLU", "BBH"],
+}
+ROWS = [row for rows in DOMAINS.values() for row in rows]
+
+# Percent a guess scores: two choices, four choices, and 0 where the answer is generated.
+_CHOICES = {"PIQA": 2, "Winogrande": 2, "BoolQ": 2}
+_CHOICES |= dict.fromkeys(["HellaSwag", "ARC-easy", "ARC-challenge", "OpenBookQA", "MMLU"], 4)
+CHANCE = pd.Series({row: 100 / _CHOICES[row] if row in _CHOICES else 0.0 for row in ROWS}, name="chance")
+
+# Table that prints the victim's own scores.
+PRETRAIN_TABLE = {"Llama2-70B": 14, "Llama2-7B": 26, "Mistral-7B": 28, "Phi-2": 30, "Phi-1.5": 32, "OPT-350M": 42}
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the paper that this study re-executes; `published` holds its numbers."""
+
+    key: str
+    text: str
+    source: str
+    published: str
+
+
+CLAIMS = [
+    Claim(
+        "darknetz",
+        "Securing only the last decoder layer (DarkneTZ) protects against none of the three attacks.",
+        "Observation 1; Tables 1 and 2",
+        "FT-all: ADR above 73 % on four models, fully secured about 24 %; Llama2-70B: FT-closed 78.1 %, SEM 77.4 %",
+    ),
+    Claim(
+        "placement",
+        "Where the secured layers lie decides security, with a transition layer, and hardly touches customization.",
+        "Observation 2; Figure 4(a), Tables 26 to 33",
+        "Llama2-7B: ADR near 20 % (printed: 29.6 to 31.9) up to layer fourteen; Phi-2: only the first pair is safe",
+    ),
+    Claim(
+        "size",
+        "Securing more layers raises security and lowers customization.",
+        "Observation 3; Figure 4(b), Tables 33 to 41",
+        "Llama2-7B: ADR 85 % to 22 % (printed: 84.94 to 29.48) with a layer; accuracy 29 % to 21 % from one to five",
+    ),
+    Claim(
+        "solid_security",
+        "SOLID is as secure as the fully secured model while securing far fewer parameters.",
+        "Observation 4; Tables 1, 2 and 14",
+        "Llama2-70B ADR: SOLID 21.9 %, SAP-DP 21.8 %, fully secured 22.8 %; at most 6.25 % of the parameters secured",
+    ),
+    Claim(
+        "solid_customization",
+        "SOLID customizes as well as the fully open model.",
+        "Observation 5; Figure 5, Tables 17 to 21",
+        "within 4 % of full fine-tuning; Law above the baselines by 10 % (Llama2-70B), 35 % (7B models), 1 % (Phi-2)",
+    ),
+    Claim(
+        "solid_layers",
+        "SOLID secures the first one or two decoder layers.",
+        "Sections 5.4 and B.7",
+        "l* = 1 for Llama2-70B (1.25 %; the tables show two layers), Llama2-7B and Mistral-7B; 2 for Phi-2 and Phi-1.5",
+    ),
+    Claim(
+        "difficulty_predicts",
+        "Distillation difficulty predicts the ADR: the two correlate strongly and negatively.",
+        "Section B.9; Table 11, column Avg",
+        "Spearman, Pearson: Llama2-7B -0.80, -0.98; Mistral-7B -0.87, -0.92; Phi-2 -0.87, -0.95; Phi-1.5 -0.80, -0.94",
+    ),
+    Claim(
+        "sem_at_chance",
+        "Against SOLID the SEM attack, too, ends at the level of guessing.",
+        "Section 5.4; Tables 22 and 24 (that this level is guessing is ours)",
+        "ADR: Llama2-70B 22.4 %, Llama2-7B 25.0 %, Mistral-7B 22.0 %, Phi-2 22.1 %, Phi-1.5 24.7 %",
+    ),
+    Claim(
+        "epsilon",
+        "A tolerance of 0.05 works best, and the choice hardly matters.",
+        "Sections 5.1 and B.4; Figure 6",
+        "epsilon = 0.05, tried from 0.05 to 1",
+    ),
+    Claim(
+        "ceiling",
+        "The fully secured difficulty is ln V + 0.02^2 d / 2: the loss of an N(0, 0.02) head, not of a Xavier one.",
+        "Tables 27, 29, 31 and 40 (the formula is ours; section 5.1 says Xavier)",
+        "Llama2-7B 11.19, Mistral-7B 11.20, Phi-2 11.32, Phi-1.5 11.26",
+    ),
+]
+
+# model: vocabulary V, width d (public configurations), and where its fully secured difficulty is printed.
+# Phi-1.5 has two; Table 32's 9.33 is below ln V, so it cannot be that of a random head.
+CEILINGS = {
+    "Llama2-7B": (32000, 4096, 27, "*"),
+    "Mistral-7B": (32000, 4096, 29, "*"),
+    "Phi-2": (51200, 2560, 31, "*"),
+    "Phi-1.5": (51200, 2048, 40, "100%"),
+}
+
+
+def published_table(number: int) -> pd.DataFrame:
+    """Any of the paper's 42 tables as stored. Raises StudyError for another number."""
+    paths = list(PUBLISHED.glob(f"table{number:02d}_*.csv"))
+    if len(paths) != 1:
+        raise StudyError(f"published table {number}: no such file; the paper has Tables 1 to 42")
+    return pd.read_csv(paths[0], dtype={"secured": "str"}, keep_default_na=False, na_values=[""])
+
+
+def result_table(number: int) -> pd.DataFrame:
+    """A table of scores (12 to 42) or ratios (1, 2), one value a line, columns LONG. StudyError for Tables 3 to 11."""
+    table = published_table(number)
+    if list(table.columns) != LONG:
+        raise StudyError(f"published table {number}: holds no scores; use published_table")
+    return table
+
+
+def column(table: int, model: str, attack: str, secured: str) -> pd.Series:
+    """The 17 benchmark rows of one column, in the order of ROWS. Raises StudyError when it lacks one of them."""
+    values = _values(table, model, attack, secured)
+    missing = [row for row in ROWS if row not in values]
+    if missing:
+        raise StudyError(f"published table {table}: {secured} lacks {', '.join(missing)}; use result_table")
+    return values[ROWS]
+
+
+def summary(table: int, model: str, attack: str, secured: str) -> pd.Series:
+    """The rows printed below a column (average score, ADR, difficulty), as far as the table has them."""
+    return _values(table, model, attack, secured).filter(
+        ["avg_performance_score", "average_distillation_ratio", "distillation_difficulty"]
+    )
+
+
+def pretrain(model: str) -> pd.Series:
+    """The victim's own 17 scores. Raises StudyError for a model the paper does not print."""
+    if model not in PRETRAIN_TABLE:
+        raise StudyError(f"model {model}: the paper prints no scores; it has {', '.join(PRETRAIN_TABLE)}")
+    return column(PRETRAIN_TABLE[model], model, "none", "Pretrain")
+
+
+def uncertain(table: int | None = None) -> pd.DataFrame:
+    """Cells not to trust blindly, with value, kind and reason; of one table or of all (see published/README.md)."""
+    cells = pd.read_csv(PUBLISHED / "uncertain.csv", dtype={"secured": "str"}, keep_default_na=False)
+    values = pd.concat(result_table(number) for number in cells["table"].unique())
+    cells = cells.merge(values[[*COLUMN, "row", "value"]], on=[*COLUMN, "row"], validate="many_to_one")
+    return cells if table is None else cells[cells["table"] == table].reset_index(drop=True)
+
+
+def ceilings() -> pd.DataFrame:
+    """Fully secured difficulties: printed, and expected for a random head on unit-variance states (nats, by model).
+
+    Logits of variance s^2 d give a mean loss of ln V + s^2 d / 2; s is 0.02, or for Xavier sqrt(2 / (V + d)).
+    """
+    rows = {}
+    for model, (vocabulary, width, table, secured) in CEILINGS.items():
+        rows[model] = {
+            "printed": summary(table, model, "FT-all", secured)["distillation_difficulty"],
+            "normal_0.02": math.log(vocabulary) + 0.02**2 * width / 2,
+            "xavier": math.log(vocabulary) + width / (vocabulary + width),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _values(table: int, model: str, attack: str, secured: str) -> pd.Series:
+    """All printed rows of one column, indexed by row. Raises StudyError when there is no such column."""
+    values = result_table(table).set_index(COLUMN[1:])
+    if (model, attack, secured) not in values.index:
+        known = "; ".join(", ".join(key) for key in values.index.unique())
+        raise StudyError(f"published table {table}: no column {model}, {attack}, {secured}; it has {known}")
+    return values.loc[[(model, attack, secured)]].set_index("row")["value"]

@@ -1,0 +1,145 @@
+"""The one-page card of a recommendation: the set, its score, what it costs, and what an attack on it achieved."""
+
+import hashlib
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from solid_utils.core import schema
+from solid_utils.core.errors import StudyError
+from solid_utils.deployment.cost import cost
+from solid_utils.deployment.secured import SecuredSet, note
+from solid_utils.difficulty.difficulty import Found, Losses, summary
+from solid_utils.difficulty.weights import InMemory
+from solid_utils.recommend.plan import Plan, amount
+
+SCORES = ("results/runs/*/attacks/*/scores.csv", "reference/*/runs/*/attacks/*/scores.csv")  # the first that has any
+NO_ATTACK = "no attack run on this model"
+NO_PROMISE = (
+    "A recommendation is not a promise of security: DD measures where the attacker starts, not where he ends. "
+    "Attack the set before you rely on it."
+)
+
+
+def card(model: str, how: str, folder: Path, skeleton: InMemory, plan: Plan, found: Found, losses: Losses) -> str:
+    """Markdown, without any time. `how` says in a line on what the score was measured."""
+    chosen = skeleton.secured(f"bottom {found.l_star}")
+    vocabulary = skeleton.model.get_output_embeddings().weight.shape[0]
+    return f"""# Which layers to secure: {model}
+
+**Recommended: {chosen.declaration}** of {len(skeleton.layers)} decoder layers, {chosen.parameters:,} parameters \
+({chosen.share:.1%} of the model).
+{verdict(found)}
+
+{NO_PROMISE}
+
+## Score
+
+{how}
+
+| secured | DD (nats) | above the bar (nats) |
+|---|---|---|
+{rows(found, losses)}
+
+The bar is (1 - {found.epsilon:g}) of everything; ± are standard errors over samples and seeds (to the bar: of paired
+differences). Blind guessing scores ln(vocabulary) = {math.log(vocabulary):.2f}; above that DD counts confident errors.
+
+## Cost of securing it
+
+{costs(skeleton, chosen, plan)}
+
+## Measured attacker's cost
+
+{chr(10).join(f"- {line}" for line in attacks(skeleton, chosen, *identity(folder)))}
+
+## The run
+
+```
+{replace(plan, rates=None)}
+```
+"""
+
+
+def verdict(found: Found) -> str:
+    """What the search is sure of."""
+    if found.margins[found.l_star][0] < 0:
+        return "No prefix reaches the bar, so these are all layers: the score gives no smaller set."
+    return f"Warning: {found.warning}." if found.warning else "It is more than two standard errors from the bar."
+
+
+def rows(found: Found, losses: Losses) -> str:
+    """A table row for every set that was scored."""
+    margins = {f"bottom {layers}": margin for layers, margin in found.margins.items()}
+    lines = []
+    for name, by_seed in losses.items():
+        margin, error = margins.get(name, (None, None))
+        above = "" if margin is None else f"{margin:+.3f} ± {error:.3f}"
+        lines.append(f"| {'everything' if name == 'all' else name} | {plus_minus(by_seed)} | {above} |")
+    return "\n".join(lines)
+
+
+def plus_minus(by_seed: dict) -> str:
+    """Mean over samples and seeds, and its standard error."""
+    mean = summary(by_seed)[-1]
+    return f"{mean['dd']:.3f} ± {mean['stderr']:.3f}"
+
+
+def costs(skeleton: InMemory, chosen: SecuredSet, plan: Plan) -> str:
+    """What cost.py counts, a line each."""
+    with skeleton.layers.idle():
+        counted = cost(skeleton.model, chosen, skeleton.model.dtype.itemsize)
+    lines = [
+        f"secure memory: {amount(counted.secure_memory)}B",
+        f"work inside: {amount(counted.flops_per_token)}FLOP a token",
+        f"across the boundary: {counted.bytes_forward:,} bytes a token forward, {counted.bytes_backward:,} backward "
+        "when the open part is fine-tuned",
+    ]
+    return "\n".join(f"- {line}" for line in [*lines, note(skeleton.model, chosen)] if line)
+
+
+def identity(folder: Path) -> tuple[str, str | None]:
+    """Revision of a checkpoint, and its name in the study where it is one of the study's victims."""
+    source = folder / "source.json"
+    if source.exists():
+        return json.loads(source.read_text())["revision"], folder.resolve().parent.name
+    if folder.parent.name == "snapshots":  # the hub's cache: its commit
+        return folder.name, None
+    return hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()[:12], None
+
+
+def attacks(skeleton: InMemory, chosen: SecuredSet, revision: str, name: str | None) -> list[str]:
+    """What attacks on this model and secured set achieved: from results/, else from reference/, a line each."""
+    for pattern in SCORES:
+        lines = []
+        for path in sorted(Path().glob(pattern)):
+            table = schema.read(path, schema.SCORES)
+            same = (table["revision"].astype(str) == revision) & (table["model"] == (name or table["model"]))
+            secured = {text: same_set(skeleton, text, chosen) for text in table["secured"][same].unique()}
+            lines += achieved(table[same & table["secured"].map(secured).eq(True)])
+        if lines:
+            return lines
+    return [NO_ATTACK]
+
+
+def same_set(skeleton: InMemory, declaration: str, chosen: SecuredSet) -> bool:
+    try:
+        return skeleton.secured(declaration).names == chosen.names
+    except StudyError:
+        return False
+
+
+def achieved(table: pd.DataFrame) -> list[str]:
+    """Agreement before the first query and at the end, and the queries in between, for each attack and seed."""
+    agreement = table[(table["benchmark"] == "evaluation") & (table["metric"] == "agreement")].sort_values("steps")
+    lines = []
+    for (model, attack, seed), run in agreement.groupby(["model", "attack", "seed"], sort=False):
+        before, after = run["value"].iloc[0], run["value"].iloc[-1]
+        recovered = (after - before) / (1 - before) if before < 1 else 0.0
+        lines.append(
+            f"{attack} on {model} (seed {seed}): {run['queries'].iloc[-1]:,} queries, agreement with the victim "
+            f"{before:.1%} -> {after:.1%}, so {recovered:.1%} of what the start lacked was recovered"
+        )
+    return lines

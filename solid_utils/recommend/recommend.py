@@ -1,0 +1,250 @@
+"""Which layers of your own model to secure: `solid-recommend --model PATH_OR_ID`.
+
+Plans the SOLID search from the configuration alone, runs it (in memory, or streamed from the checkpoint), and writes a
+one-page card: the recommended set, its score with errors, what it costs, and what an attack on it achieved, if one ran.
+A killed run goes on where it was.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+from contextlib import nullcontext, redirect_stdout
+from pathlib import Path
+
+import huggingface_hub
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedTokenizerBase,
+)
+
+from solid_utils.core.errors import StudyError, one_line
+from solid_utils.deployment.starts import UNAIDED
+from solid_utils.difficulty.difficulty import Difficulty, Found, Losses, solid_search
+from solid_utils.difficulty.weights import InMemory, Skeleton, Streamed
+from solid_utils.model import accelerator, sampling
+from solid_utils.model.state import State
+from solid_utils.recommend.card import card, plus_minus
+from solid_utils.recommend.plan import Plan, Planner, duration, measured_rates, wave
+
+CARDS = Path("build/cards")
+FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]  # of a hub model: no pickle, no code
+UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("solid-recommend", description="which layers to secure (SOLID)")
+    option = parser.add_argument
+    option("--model", required=True, help="a folder made by save_pretrained, or the id of a Hugging Face hub model")
+    option("--memory", help="for everything in a process, such as 3GB; default: half of this machine's, shared out")
+    option("--samples", type=int, default=48)
+    option("--length", type=int, default=512, help="tokens a sample, prompt and answer together")
+    option("--seeds", default="20,42,1234")
+    option("--start", default="xavier", choices=UNAIDED, help="the attacker's initial weights")
+    option("--epsilon", type=float, default=0.05)
+    option("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    option("--data", type=Path, help='lines of {"prompt": ..., "answer": ...}; default: the evaluation set')
+    option(
+        "--stream", default="auto", choices=["auto", "always", "never"], help="auto: if weights fill half the memory"
+    )
+    option("--card", type=Path, help=f"default: a file in {CARDS}")
+    args = parser.parse_args(argv)
+    if not re.fullmatch(r"\d+(,\d+)*", args.seeds):
+        raise StudyError(f"--seeds {args.seeds}: not understood; write numbers such as 20,42,1234")
+    if min(args.samples, args.length) < 1 or not 0 <= args.epsilon < 1:
+        raise StudyError("--samples, --length, --epsilon: write at least 1, at least 1, and a share from 0 to below 1")
+    args.seeds = [int(seed) for seed in args.seeds.split(",")]
+    args.memory = byte_count(args.memory) if args.memory else accelerator.memory_share() / 2
+    args.dtype = getattr(torch, args.dtype)
+    return args
+
+
+def byte_count(text: str) -> float:
+    """ "3GB" in bytes."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    if not match:
+        raise StudyError(f"--memory {text}: not understood; write a size such as 3GB or 500MB")
+    return float(match[1]) * UNITS[match[2].upper()]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """The whole command. Raises StudyError on anything the user can mend.
+
+    `python -m torch.distributed.run --nproc_per_node 4 -m solid_utils.recommend ...` shares the samples out to 4 GPUs.
+    """
+    args, alone = arguments(argv), accelerator.processes().is_main_process
+    with nullcontext() if alone else redirect_stdout(None):  # the others work, the first one speaks
+        recommend(args)
+
+
+def command() -> None:
+    """`solid-recommend`, `python -m solid_utils.recommend` and `python -m solid_utils.difficulty`."""
+    with one_line():
+        main()
+
+
+def recommend(args: argparse.Namespace) -> None:
+    """Plan, search, card; written by the first process."""
+    folder = checkpoint(args.model)
+    config, tokenizer = read_folder(folder)
+    samples = read_samples(args, tokenizer)
+    skeleton = read_skeleton(folder, config, args.dtype)
+    planner, at_once = make_planner(args, folder, skeleton, samples, getattr(config, "dtype", None))
+    plan = planner.plan(wave(1, at_once, ["all"]), args.seeds)
+    print(f"{plan}\n{later(planner, plan, at_once, args.seeds)}", flush=True)
+
+    source = load(folder, args.dtype, plan.streamed)
+    work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples))
+    score = Difficulty(source, samples, args.start, tokenizer.pad_token_id or 0, plan.room, work.cached)
+    found, losses = search(score, len(source.layers), args, at_once)
+
+    how = (
+        f"{args.samples} samples of {args.data or 'the evaluation set'}, at most {args.length} tokens; seeds "
+        f"{', '.join(map(str, args.seeds))}; start {args.start}; {str(args.dtype).removeprefix('torch.')}."
+    )
+    if not accelerator.processes().is_main_process:
+        return
+    text = card(args.model, how, folder, skeleton, plan, found, losses)
+    path = args.card or CARDS / f"{slug(args.model)}.md"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    partial.write_text(text, encoding="utf8")
+    partial.replace(path)
+    work.discard()
+    print(f"\n{text}\ncard: {path}")
+
+
+def checkpoint(model: str) -> Path:
+    """The model's folder, from the hub if it is none here. Raises StudyError in one line, with the fix."""
+    folder = Path(model)
+    if not folder.exists() and re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", model):
+        try:
+            folder = Path(huggingface_hub.snapshot_download(model, allow_patterns=FILES))
+        except (OSError, ValueError) as error:
+            raise StudyError(
+                f"--model {model}: no such folder, and no such model or no access on the Hugging Face hub "
+                f"({type(error).__name__}); give a folder made by save_pretrained, or log in with `hf auth login`"
+            ) from None
+    for pattern in ("config.json", "*.safetensors"):
+        if not any(folder.glob(pattern)):
+            raise StudyError(f"--model {model}: no {pattern} there; give a folder made by save_pretrained")
+    return folder
+
+
+def read_folder(folder: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        raise StudyError(
+            f"{folder}: configuration or tokenizer cannot be read ({' '.join(str(error).split())[:120]}); "
+            "save both there with save_pretrained"
+        ) from None
+    if tokenizer.eos_token_id is None:
+        raise StudyError(f"{folder}: the tokenizer has no end-of-sequence token; set eos_token and save it again")
+    return config, tokenizer
+
+
+def read_skeleton(folder: Path, config: PreTrainedConfig, dtype: torch.dtype) -> Skeleton:
+    try:
+        return Skeleton(config, dtype)
+    except ValueError as error:
+        raise StudyError(
+            f"{folder / 'config.json'}: no causal language model of Transformers' own "
+            f"({' '.join(str(error).split())[:120]}); give another model"
+        ) from None
+
+
+def read_samples(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> list[dict]:
+    """The first samples that fit the length, of the given file or the evaluation set. Raises StudyError if too few."""
+    items = read_lines(args.data) if args.data else sampling.read_set("evaluation")
+    fitting = sampling.encode(items[: 2 * args.samples + 200], tokenizer, args.length)[: args.samples]
+    if len(fitting) < args.samples:
+        raise StudyError(
+            f"{args.data or 'evaluation set'}: {args.samples} samples asked, {len(fitting)} fit {args.length} tokens; "
+            f"ask for {len(fitting) or 'fewer'} with --samples, or raise --length"
+        )
+    return fitting
+
+
+def read_lines(path: Path) -> list[dict]:
+    """Prompts and answers of a JSON lines file. Raises StudyError naming the first line that is none."""
+    if not path.is_file():
+        raise StudyError(f"--data {path}: no such file; give one with a prompt and an answer a line")
+    items = []
+    for number, line in enumerate(path.read_text(encoding="utf8").split("\n"), start=1):
+        try:
+            item = json.loads(line) if line.strip() else None
+            if item:
+                items.append({"id": number, "source": path.name, "prompt": item["prompt"], "answer": item["answer"]})
+        except (ValueError, KeyError, TypeError):
+            raise StudyError(
+                f'{path}: line {number} is no prompt with its answer; write {{"prompt": "...", "answer": "..."}}'
+            ) from None
+    return items
+
+
+def make_planner(
+    args: argparse.Namespace, folder: Path, skeleton: Skeleton, samples: list[dict], stored: torch.dtype | None
+) -> tuple[Planner, int]:
+    """The planner, and how many prefixes to score at once."""
+    streamed = streams(args, sum(parameter.nbytes for parameter in skeleton.parameters.values()))
+    largest = max(folder.glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    rates = measured_rates(args.dtype, accelerator.device(), largest)
+    planner = Planner(skeleton, samples, args.start, args.memory, streamed, rates, stored)
+    return planner, planner.at_once(args.seeds)
+
+
+def streams(args: argparse.Namespace, weights: int) -> bool:
+    """Read the layers from disk? "auto": when the weights fill more than half of the memory."""
+    return args.stream == "always" or (args.stream == "auto" and weights > args.memory / 2)
+
+
+def later(planner: Planner, plan: Plan, at_once: int, seeds: list[int]) -> str:
+    """One line on the waves after the first."""
+    depth = planner.sweep.depth
+    if at_once >= depth:
+        return "  later   nothing: these are all prefixes"
+    more = planner.plan(wave(at_once + 1, min(at_once, depth - at_once)), seeds, plan.room)
+    return (
+        f"  later   until one of {depth} prefixes passes: {at_once} at a time, "
+        f"{more.passes} pass{'es' if more.passes > 1 else ''} and about {duration(more.seconds)} each"
+    )
+
+
+def load(folder: Path, dtype: torch.dtype, streamed: bool) -> InMemory:
+    if streamed:
+        return Streamed(folder, dtype, accelerator.device())
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
+    return InMemory(model.eval().to(accelerator.device()))
+
+
+def settings(args: argparse.Namespace, folder: Path, samples: list[dict]) -> dict:
+    """What a killed run's pieces depend on besides the secured sets and seeds, which are in their names."""
+    files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.safetensors"))]
+    chosen = hashlib.sha256(json.dumps([[s["input_ids"], s["answer_start"]] for s in samples]).encode()).hexdigest()
+    return {"folder": folder.resolve(), "files": files, "dtype": args.dtype, "samples": chosen}
+
+
+def search(score: Difficulty, depth: int, args: argparse.Namespace, at_once: int) -> tuple[Found, Losses]:
+    """The SOLID search, with the losses of all sets it scored."""
+    seen: Losses = {}
+
+    def ask(declarations: list[str]) -> Losses:
+        losses = score.losses(declarations, args.seeds)
+        seen.update(losses)
+        for name in declarations:
+            print(f"{name}: DD {plus_minus(losses[name])} nats", flush=True)
+        return losses
+
+    return solid_search(ask, depth, args.epsilon, at_once), seen
+
+
+def slug(model: str) -> str:
+    """A file name of its own for every model."""
+    digest = hashlib.sha256(model.encode()).hexdigest()[:6]
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', model).strip('-.')[-40:]}-{digest}"

@@ -1,0 +1,220 @@
+"""The study's figures, drawn from its tables, each with one sentence, filled from the same numbers, on what to see.
+
+PNGs are byte-identical from run to run: fixed size and fonts, no date in the file. Colours are seaborn's colour-blind
+palette, and no figure tells things apart by colour alone.
+"""
+
+import base64
+import html
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+from solid_utils.report.drawing import (
+    ATTACKS,
+    BLUE,
+    GREY,
+    INTERVALS,
+    ORANGE,
+    PALETTE,
+    STYLE,
+    Drawing,
+    Tables,
+    attack_runs,
+    canvas,
+    in_percent,
+    legend_below,
+    reach,
+)
+from solid_utils.report.figures_attacks import cost_by_depth, recovered_by_queries
+from solid_utils.report.figures_difficulty import (
+    difficulty_choices,
+    difficulty_prefix,
+    difficulty_recovered,
+    difficulty_single,
+)
+from solid_utils.report.wording import interval_note, percent
+
+DPI = 120
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as PNG, and the sentence beside it."""
+
+    model: str
+    name: str
+    png: bytes
+    sentence: str
+
+    @property
+    def file(self) -> str:
+        return f"{self.model}-{self.name}.png"
+
+    @property
+    def markup(self) -> str:
+        """As HTML that needs no other file."""
+        text, picture = html.escape(self.sentence), base64.b64encode(self.png).decode()
+        image = f'<img alt="{text}" style="max-width: 100%" src="data:image/png;base64,{picture}">'
+        return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
+
+
+def draw(name: str, made: Tables, model: str) -> Drawn | None:
+    """One figure of one model from the tables that `tables.make` returns; None where its numbers are missing."""
+    mine = {key: table[table["model"] == model] for key, table in made.items()}
+    looks = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.85) | STYLE
+    with matplotlib.rc_context(looks):
+        title, function = FIGURES[name]
+        drawing = function(mine)
+        if drawing is None:
+            return None
+        figure, sentence = drawing
+        figure.suptitle(f"{title} ({model})", fontsize=11, fontweight="bold")
+        for axes in figure.axes:
+            sns.despine(ax=axes)
+        png = io.BytesIO()
+        figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    return Drawn(model, name, png.getvalue(), sentence)
+
+
+def agreement(tables: Tables) -> Drawing | None:
+    """Agreement with the victim before any query and after the attack, a line a run."""
+    runs = attack_runs(tables)
+    if runs.empty:
+        return None
+    figure, (axes,) = canvas(height=1.5 + 0.4 * len(runs))
+    start, end, places = runs["agreement_start"], runs["agreement"], runs.index
+    axes.hlines(places, start, end, color=GREY, linewidth=2.5, zorder=1)
+    hollow = {"color": "white", "edgecolor": ORANGE, "s": 55, "linewidth": 1.8}
+    axes.scatter(start, places, label="before any query", zorder=2, **hollow)
+    error = {"xerr": runs["agreement_stderr"], "fmt": "o", "color": BLUE, "markersize": 7, "capsize": 2}
+    axes.errorbar(end, places, label="after the attack", zorder=3, **error)
+    for place, right in pd.concat([start, end + runs["agreement_stderr"]], axis=1).max(axis=1).items():
+        text = f"{100 * start[place]:.0f} to {100 * end[place]:.0f} %"
+        axes.annotate(text, (right, place), (10, -3), textcoords="offset points", fontsize=8.5)
+    axes.set_yticks(places, [f"{run.run}, {run.steps:.0f} steps" for run in runs.itertuples()], fontsize=9)
+    axes.set(xlabel="next-token agreement with the victim", xlim=(-0.02, 1.15), ylim=(len(runs) - 0.5, -0.5))
+    in_percent(axes.xaxis)
+    legend_below(figure, axes)
+    best, top = runs.loc[runs["recovered_share"].idxmax()], runs.loc[start.idxmax()]
+    return figure, (
+        f"The way from the hollow to the filled dot is what the attack brought: most for {best['run']}, "
+        f"{percent(best['recovered_share'])} of what was missing; the open part alone makes {top['run']} agree on "
+        f"{percent(top['agreement_start'])} before any query. Bars: one standard error."
+    )
+
+
+def training(tables: Tables) -> Drawing | None:
+    """Validation agreement against optimizer steps, a panel an attack; mean and range of the seeds."""
+    curves = tables["training"].query("split == 'validation' and metric == 'agreement' and attack != 'none'")
+    curves = curves.astype({"value": float}).sort_values("steps", kind="stable")
+    if curves.empty:
+        return None
+    attacks = [attack for attack in ATTACKS if attack in set(curves["attack"])]
+    figure, panels = canvas(width=1.2 + 3.2 * len(attacks), height=4.2, columns=len(attacks))
+    for axes, attack in zip(panels, attacks, strict=True):
+        mine = curves[curves["attack"] == attack]
+        order = [run for run in tables["attacks"]["run"] if run in set(mine["run"])]
+        looks = {
+            "markers": True,
+            "dashes": False,
+            "palette": PALETTE[: len(order)],
+            "hue_order": order,
+            "style_order": order,
+            "errorbar": lambda values: (values.min(), values.max()),
+        }
+        sns.lineplot(mine, x="steps", y="value", hue="run", style="run", ax=axes, **looks)
+        axes.set(title=attack, xlabel="optimizer steps", ylabel="", ylim=(-0.02, 1.02))
+        axes.legend(fontsize=8.5, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16))
+        in_percent(axes.yaxis)
+    panels[0].set_ylabel("agreement, validation prompts")
+    means = curves.groupby(["run", "steps"])["value"].mean()
+    ends = [list(values.tail(2)) for _, values in means.groupby(level="run")]
+    rising = sum(1 for values in ends if values[-1] - values[0] > 0.01)
+    return figure, (
+        f"A curve that still climbs at its end was stopped by the budget, not by the defence: {rising} of {len(ends)} "
+        f"gained more than one point between their last two validations. {_band(curves)}"
+    )
+
+
+def _band(curves: pd.DataFrame) -> str:
+    seeds = curves.groupby("run")["seed"].nunique().max()
+    return "One seed: no band." if seeds == 1 else f"Bands reach from the lowest to the highest of {seeds} seeds."
+
+
+RATIOS = {
+    "adr_mean_of_ratios": "ADR, mean of ratios (A)",
+    "adr_ratio_of_means": "ADR, ratio of means (B)",
+    "chance_corrected_ratio": "chance-corrected ratio",
+}
+
+
+def ratios(tables: Tables) -> Drawing | None:
+    """The paper's ADR, in both its definitions, beside the chance-corrected ratio, run by run."""
+    runs = attack_runs(tables).dropna(subset=list(RATIOS))
+    if runs.empty:
+        return None
+    figure, (axes,) = canvas(height=1.7 + 0.5 * len(runs))
+    bars = runs.melt("run", list(RATIOS), var_name="ratio").replace({"ratio": RATIOS})
+    colours = [ORANGE, sns.desaturate(ORANGE, 0.3), BLUE]
+    sns.barplot(bars, y="run", x="value", hue="ratio", palette=colours, errorbar=None, ax=axes)
+    for group, name, hatch in zip(list(axes.containers), RATIOS, ("", "//", ".."), strict=True):
+        places = [bar.get_y() + bar.get_height() / 2 for bar in group]
+        axes.errorbar(runs[name], places, xerr=reach(runs, name), **INTERVALS)
+        for bar, place, value, high in zip(group, places, runs[name], runs[f"{name}_high"], strict=True):
+            bar.set_hatch(hatch)
+            right = np.nanmax([value, high, 0])
+            axes.annotate(f"{100 * value:z.0f}", (right, place), (4, -3), textcoords="offset points", fontsize=7.5)
+    guess = float(tables["attacks"].set_index("run").loc["guessing", "adr_mean_of_ratios"])
+    axes.axvline(guess, color="black", linestyle=":", linewidth=1.4, label="ADR (A) of guessing")
+    axes.axvline(1, color="black", linestyle="--", linewidth=1, label="victim")
+    axes.set(xlabel="of the victim, over the benchmarks that count", ylabel="")
+    in_percent(axes.xaxis)
+    legend_below(figure, axes, columns=3)
+    low, high = runs.loc[runs["chance_corrected_ratio"].idxmin()], runs.loc[runs["chance_corrected_ratio"].idxmax()]
+    most, least = percent(high["chance_corrected_ratio"]), percent(low["chance_corrected_ratio"])
+    return figure, (
+        f"An ADR near the dotted line, {percent(guess)}, is what guessing gets; above chance {high['run']} keeps "
+        f"{most} of the victim and {low['run']} {least}.{interval_note(runs, 'Lines on the bars are')}"
+    )
+
+
+def customization(tables: Tables) -> Drawing | None:
+    """Domain scores before and after customization, by deployment; a panel for each kind of problem."""
+    if (rows := tables["customization"]).empty:
+        return None
+    kinds = ["all", *sorted(set(rows["benchmark"]) - {"all"})]
+    figure, panels = canvas(width=1 + 2.6 * len(kinds), height=3.8, columns=len(kinds))
+    for axes, kind in zip(panels, kinds, strict=True):
+        mine = rows[rows["benchmark"] == kind].reset_index(drop=True)
+        bars = (("before", -0.2, GREY, "//", mine["before_stderr"]), ("after", 0.2, BLUE, "", mine["stderr"]))
+        for state, shift, colour, hatch, error in bars:
+            looks = {"capsize": 3, "color": colour, "hatch": hatch}
+            axes.bar(mine.index + shift, mine[state], 0.38, yerr=error, label=state, **looks)
+        axes.set_xticks(mine.index, mine["deployment"])
+        axes.set(title=f"{kind}, {mine['n'].max():.0f} problems", ylim=(0, 1.02))
+        in_percent(axes.yaxis)
+    panels[0].set_ylabel(rows["metric"].iloc[0].replace("_", " "))
+    legend_below(figure, panels[0])
+    pooled = rows[rows["benchmark"] == "all"]
+    parts = [f"{row.deployment} {percent(row.before)} to {percent(row.after)}" for row in pooled.itertuples()]
+    return figure, f"What securing layers costs the customer is the gap between the filled bars: {', '.join(parts)}."
+
+
+FIGURES: dict[str, tuple[str, Callable[[Tables], Drawing | None]]] = {
+    "difficulty_prefix": ("Distillation difficulty by prefix", difficulty_prefix),
+    "difficulty_single": ("Distillation difficulty of single layers", difficulty_single),
+    "difficulty_choices": ("Distillation difficulty by size and by start", difficulty_choices),
+    "agreement": ("What each attack recovers", agreement),
+    "training": ("Agreement while training", training),
+    "recovered_by_queries": ("What queries buy", recovered_by_queries),
+    "cost_by_depth": ("What depth costs the attacker", cost_by_depth),
+    "ratios": ("The paper's ratio and the ratio above chance", ratios),
+    "customization": ("Customization", customization),
+    "difficulty_recovered": ("Does difficulty foretell what an attack gets?", difficulty_recovered),
+}

@@ -1,0 +1,165 @@
+"""What lies in one results folder, read whole; a part that is not there is named, never guessed."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from solid_utils.core import machine, paths, schema
+from solid_utils.core.errors import StudyError
+from solid_utils.settings import grid_plan, params
+
+ORDER = {  # of runs; other deployments, such as "layers 0-3", come last
+    "attack": ("none", "ft_all", "ft_closed", "sem", "stitch"),
+    "deployment": ("fully_open", "solid", "darknetz", "sap", "sap_dp", "fully_secured"),
+}
+SCORED = ["victim", "attacks/*", "customizations/*"]  # folders with a scores.csv, as patterns under runs/MODEL
+SEARCH = ["model", "start", "l_star", "epsilon", "secured", "dd", "ceiling", "evaluations", "saved"]
+
+
+@dataclass(frozen=True)
+class Results:
+    """All files of one results folder; `missing` names, in one line each, the parts that are not there."""
+
+    folder: Path
+    models: list[str]
+    victims: pd.DataFrame  # schema.SCORES and `run`, the name of the run's folder
+    attacks: pd.DataFrame
+    customizations: pd.DataFrame
+    items: pd.DataFrame  # schema.ITEMS and `run`, of all three; only items that give the score they lie beside
+    curves: pd.DataFrame  # schema.CURVE and `run`, of attacks and customizations
+    difficulty: pd.DataFrame  # schema.DD, of the prefixes and of the scan
+    searches: pd.DataFrame  # SEARCH
+    planned: pd.DataFrame  # `model` and grid_plan.PLAN: every cell of the attack grid, run or not
+    grid: pd.DataFrame  # schema.SCORES, `cell`, and `run`, the curve whose point the cell is
+    leaks: pd.DataFrame  # schema.LEAKS
+    missing: list[str]
+
+
+def load(folder: Path) -> Results:
+    """Read results/ or reference/MACHINE/: folder/runs/MODEL/{victim,dd,scan,attacks/RUN,customizations/RUN}.
+
+    Raises StudyError when it holds no model's results, or a file that does not fit the schema.
+    """
+    models = sorted(path.name for path in folder.glob("runs/*") if path.is_dir())
+    if not models:
+        raise StudyError(f"{folder}: no results there; run `dvc repro` first, or name another folder")
+    missing: list[str] = []
+
+    def gather(patterns: list[str], columns: list[str]) -> pd.DataFrame:
+        tables = []
+        for model in models:
+            for pattern in patterns:
+                paths = sorted((folder / "runs" / model).glob(pattern))
+                tables += [schema.read(path, columns).assign(run=path.parent.name) for path in paths]
+                if not paths:
+                    missing.append(f"{model}: no {pattern}; what it would show is left out")
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*columns, "run"])
+
+    scores = {name: gather([f"{name}/scores.csv"], schema.SCORES) for name in SCORED}
+    return Results(
+        folder,
+        models,
+        victims=scores["victim"],
+        attacks=in_order(scores["attacks/*"]),
+        customizations=in_order(scores["customizations/*"]),
+        items=_items(folder, models, pd.concat(scores.values()), missing),
+        curves=gather(["attacks/*/curve.csv", "customizations/*/curve.csv"], schema.CURVE),
+        difficulty=_in_layers(gather(["dd/curve.csv", "scan/curve.csv"], schema.DD).drop(columns="run")),
+        searches=_searches(folder, models, missing),
+        planned=_beside_cells(folder, models, grid_plan.PLAN_FILE, grid_plan.PLAN),
+        grid=_grid(folder, models),
+        leaks=_beside_cells(folder, models, grid_plan.LEAKS_FILE, schema.LEAKS),
+        missing=missing,
+    )
+
+
+def _items(folder: Path, models: list[str], scores: pd.DataFrame, missing: list[str]) -> pd.DataFrame:
+    """The items.csv beside each scores.csv, read whole."""
+    tables = [pd.DataFrame(columns=[*schema.ITEMS, "run"])]
+    for model in models:
+        runs = [path.parent for name in SCORED for path in sorted((folder / "runs" / model).glob(f"{name}/scores.csv"))]
+        found = [run for run in runs if (run / "items.csv").exists()]
+        tables += [schema.read(run / "items.csv", schema.ITEMS).assign(run=run.name) for run in found]
+        if lacking := [run.name for run in runs if run not in found]:
+            whose = f"the scores of {', '.join(lacking)}" if found else "any scores"
+            missing.append(f"{model}: no items.csv beside {whose}; no intervals there")
+    items = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
+    return _that_give_scores(items.astype({"item": str, "seed": str}), scores, missing)
+
+
+def _that_give_scores(items: pd.DataFrame, scores: pd.DataFrame, missing: list[str]) -> pd.DataFrame:
+    """Items whose mean is a score of their benchmark; no interval can stand beside any other (F1 is no mean)."""
+    keys = ["model", "run", "seed", "steps", "benchmark"]
+    sums = items.groupby(keys)[["value", "weight"]].sum().astype(float)
+    means = (sums["value"] / sums["weight"]).rename("mean").reset_index()
+    beside = means.merge(scores.astype({"seed": str})[[*keys, "value"]], on=keys, how="left")
+    beside["gives"] = np.isclose(beside["mean"], beside["value"].astype(float), rtol=0, atol=1e-6)
+    gives = beside.groupby(keys)["gives"].any()
+    for (model, run, benchmark), one in gives.groupby(level=["model", "run", "benchmark"]):
+        if not one.all():
+            missing.append(f"{model}: the items of {run}, {benchmark}, do not give its score; no intervals there")
+    return items[gives.reindex(pd.MultiIndex.from_frame(items[keys])).to_numpy(bool)].reset_index(drop=True)
+
+
+def _searches(folder: Path, models: list[str], missing: list[str]) -> pd.DataFrame:
+    rows = []
+    for model in models:
+        path = folder / "runs" / model / "dd" / "search.json"
+        if path.exists():
+            found = json.loads(path.read_text())
+            rows += [{"model": model, "start": start} | search for start, search in found.items()]
+        else:
+            missing.append(f"{model}: no dd/search.json; what it would show is left out")
+    return _in_layers(pd.DataFrame(rows, columns=SEARCH))
+
+
+def grid_folder(folder: Path) -> Path | None:
+    """The attack grid beside these results, else this machine's, else any machine's; None where there is none."""
+    found = sorted(paths.REFERENCE.glob("*/grid"))
+    if (folder / "grid").is_dir() or len(found) < 2:
+        return folder / "grid" if (folder / "grid").is_dir() else next(iter(found), None)
+    own = paths.REFERENCE / machine.slug(machine.describe(params.load().threads)) / "grid"
+    return own if own in found else found[0]
+
+
+def _beside_cells(folder: Path, models: list[str], name: str, columns: list[str]) -> pd.DataFrame:
+    """A file of these models' grids that is no cell, where it is there; `model` stands first."""
+    tables, grid = [pd.DataFrame(columns=dict.fromkeys(["model", *columns]))], grid_folder(folder)
+    for model in models if grid else []:
+        if (path := grid / model / name).exists():
+            tables.append(schema.read(path, columns).assign(model=model))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _grid(folder: Path, models: list[str]) -> pd.DataFrame:
+    """The scores of every cell that ran."""
+    tables, grid = [pd.DataFrame(columns=[*schema.SCORES, "cell", "run"])], grid_folder(folder)
+    for model in models if grid else []:
+        for path in sorted((grid / model).glob("*.csv")):
+            if path.name not in (grid_plan.PLAN_FILE, grid_plan.LEAKS_FILE):
+                names = {"cell": path.stem, "run": path.stem.rsplit("-", 2)[0]}
+                tables.append(schema.read(path, schema.SCORES).assign(**names))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _in_layers(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with "bottom 2" written as "layers 0-1", as the scores name secured sets."""
+
+    def written(secured: str) -> str:
+        count = int(secured.removeprefix("bottom ")) if secured.startswith("bottom ") else 0
+        return {0: secured, 1: "layers 0"}.get(count, f"layers 0-{count - 1}")
+
+    return table.assign(secured=table["secured"].map(written))
+
+
+def in_order(scores: pd.DataFrame) -> pd.DataFrame:
+    """Runs by attack, then deployment, then name: the order of every table and figure."""
+
+    def rank(column: pd.Series) -> pd.Series:
+        names = ORDER.get(column.name)
+        return column.map({name: place for place, name in enumerate(names)}).fillna(len(names)) if names else column
+
+    return scores.sort_values(["model", *ORDER, "run"], key=rank, kind="stable", ignore_index=True)

@@ -1,0 +1,71 @@
+"""What customers get: domain scores before and after fine-tuning the open part, and the gap to the fully open model."""
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+
+from solid_utils.metrics import metrics
+from solid_utils.metrics.intervals import covers
+from solid_utils.report.ratios import Resampled, ends, outcomes, with_ends
+from solid_utils.report.results import Results
+
+KEYS = ["model", "run", "kinds", "benchmark", "metric", "n"]
+
+
+def customization_table(results: Results, draws: Resampled) -> pd.DataFrame:
+    """One row a run and kind of problem; "all" pools a run's kinds of one metric, which `kinds` lists.
+
+    The gap's standard error takes the two runs as independent; its interval pairs them by problem.
+    """
+    scores = _scores(results)
+    before, after = (scores[scores["state"] == state].set_index(KEYS) for state in ("start", "end"))
+    table = after[["value", "stderr"]].rename(columns={"value": "after"})
+    table["before"], table["before_stderr"] = before["value"], before["stderr"]
+    facts = ["model", "run", "deployment", "secured", "recipe"]
+    facts = results.customizations.drop_duplicates(["model", "run"])[facts]
+    table = _with_gap(facts.merge(table.reset_index(), on=["model", "run"]))
+    found = [_intervals(row, draws) for row in table.itertuples()]
+    columns = [*with_ends("after")[1:], *with_ends("gap_to_fully_open")[1:], "interval_covers"]
+    return table.join(pd.DataFrame(found, index=table.index, columns=columns))
+
+
+def _scores(results: Results) -> pd.DataFrame:
+    """Domain scores at the start and the end of each run, of each kind of problem and of all kinds pooled."""
+    scores = outcomes(results.customizations)
+    scores = scores[scores["domain"] == "customization"].astype({"value": float, "stderr": float})
+    of_run = scores.groupby(["model", "run", "metric"])["benchmark"]
+    scores["kinds"] = of_run.transform(lambda kinds: "+".join(sorted(set(kinds))))
+    pooled = [_pool(rows) for _, rows in scores.groupby(["model", "run", "metric", "state"], sort=False)]
+    return pd.concat([scores, pd.DataFrame(pooled, columns=scores.columns)], ignore_index=True)
+
+
+def _pool(rows: pd.DataFrame) -> dict:
+    """All kinds of problems together: accuracy and standard error over all n problems."""
+    by_kind, total = rows.set_index("benchmark"), rows["n"].sum()
+    value = metrics.customization_accuracy(by_kind["value"], by_kind["n"])
+    error = np.sqrt(((rows["n"] * rows["stderr"]) ** 2).sum()) / total
+    return rows.iloc[0].to_dict() | {"benchmark": "all", "n": total, "value": value, "stderr": error}
+
+
+def _with_gap(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with what a run gained, and its gap to the fully open run of the same kinds of problems."""
+    same, is_open = ["model", "kinds", "benchmark", "metric"], table["deployment"] == "fully_open"
+    opened = table[is_open].drop_duplicates(same)[[*same, "run", "after", "stderr"]]
+    table = table.merge(opened, on=same, how="left", suffixes=("", "_open"))
+    table["gain"] = table["after"] - table["before"]
+    table["gap_to_fully_open"] = (table["after"] - table.pop("after_open")).mask(is_open)
+    table["gap_stderr"] = np.hypot(table["stderr"], table.pop("stderr_open")).mask(is_open)
+    return table.assign(run_open=table["run_open"].mask(is_open))
+
+
+def _intervals(row, draws: Resampled) -> dict[str, float | str]:
+    """Intervals of one row: of its accuracy, and of its gap, paired by problem."""
+    kinds = pd.Index(row.kinds.split("+") if row.benchmark == "all" else [row.benchmark])
+    own, opened = draws.get((row.model, row.run, "end")), draws.get((row.model, row.run_open, "end"))
+    if own is None or not kinds.isin(own.items.index).all():
+        return {}
+    accuracy, gap = metrics.customization_accuracy, metrics.gap_to_fully_open
+    found = ends("after", partial(accuracy, n=own.items[kinds]), kinds, own)
+    found |= ends("gap_to_fully_open", partial(gap, n=own.items[kinds]), kinds, own, opened)
+    return found | {"interval_covers": covers(own)}

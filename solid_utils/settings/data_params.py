@@ -1,0 +1,67 @@
+"""Sections of params.yaml that say where raw data come from and how they are split."""
+
+from typing import Literal
+
+from solid_utils.settings.sections import Positive, Section
+
+PACKAGED_ITEMS = 985 + 13_930  # distinct Alpaca and MMLU rows of the pinned packages
+SUBJECTS = 57
+
+
+class Halves(Section):
+    alpaca: Positive
+    mmlu: Positive
+
+
+class Benchmark(Section):
+    """`mmlu` and `c4` are rows in all; `mmlu_more` (questions) and `mmlu_examples` are rows a subject."""
+
+    mmlu: Positive
+    mmlu_more: Positive
+    mmlu_examples: Positive
+    c4: Positive
+
+
+class CustomizationSets(Section):
+    train: Positive
+    validation: Positive
+    test: Positive
+
+
+class HubSets(Section):
+    """What hub_sets.py draws; `characters`: the longest prompt that is kept.
+
+    Of 13,132 packaged prompts with at most 1,800 none has 512 tokens, by SmolLM2's or Mistral-7B's tokenizer.
+    """
+
+    attack: Positive
+    validation: Halves
+    evaluation: Halves
+    characters: Positive
+
+
+class Data(Section):
+    source: Literal["packaged", "hub"]
+    seed: int
+    validation: Halves
+    evaluation: Halves
+    benchmark: Benchmark
+    customization: CustomizationSets
+    hub: HubSets
+
+    def holds(self, name: str) -> int:
+        """Items of the attack, validation or evaluation set, which samples are drawn from."""
+        hub = self.source == "hub"
+        if name != "attack":
+            halves: Halves = getattr(self.hub if hub else self, name)
+            return halves.alpaca + halves.mmlu
+        benchmark = self.benchmark.mmlu + SUBJECTS * (self.benchmark.mmlu_more + self.benchmark.mmlu_examples)
+        left = PACKAGED_ITEMS - benchmark - self.holds("validation") - self.holds("evaluation")
+        return self.hub.attack if hub else left
+
+
+class Published(Section):
+    """Where the paper's own benchmarks come from, and who rates MT-Bench."""
+
+    mirror: str | None
+    judge: str | None

@@ -1,0 +1,46 @@
+"""What every section of params.yaml is made of, and the errors that name its keys."""
+
+from typing import Annotated, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from solid_utils.core.errors import StudyError
+
+Positive = Annotated[int, Field(gt=0)]
+Rate = Annotated[float, Field(ge=0)]
+Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip", "public_base"]
+S, T = TypeVar("S", bound=BaseModel), TypeVar("T")
+
+
+class Section(BaseModel):
+    """A misspelt key is an error, not a silent default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def pick(section: dict[str, T], name: str, key: str) -> T:
+    """The named entry of a section. Raises StudyError listing the names that exist."""
+    if name not in section:
+        raise StudyError(f"params.yaml: {key}: unknown name '{name}'; choose one of {', '.join(sorted(section))}")
+    return section[name]
+
+
+def merge(base: dict, over: dict) -> dict:
+    """Nested dictionaries, `over` winning key by key."""
+    merged = dict(base)
+    for key, value in over.items():
+        merged[key] = merge(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+    return merged
+
+
+def validated(schema: type[S], raw: dict, where: str) -> S:
+    """Validate `raw`, turning pydantic's report into one line about its first error."""
+    try:
+        return schema.model_validate(raw)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        given = "" if isinstance(first["input"], dict) else f", given {first['input']!r}"
+        raise StudyError(
+            f"{where}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}{given}"
+        ) from None

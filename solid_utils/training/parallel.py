@@ -1,0 +1,101 @@
+"""Training in several processes, one a GPU: each has its part of every batch, and together they make one gradient.
+
+Trainer deals the rows of a batch out. DistributedDataParallel is not used: it averages over processes after every
+backward pass, where the loss is a mean over the tokens of the whole batch and a process may have more pieces of it.
+Models that do not fit one GPU are sharded by PyTorch's own FSDP2, not by accelerate's wrapper of it: that one silently
+does something else on CPUs, so that no test could see it.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch.distributed.checkpoint as distributed_checkpoint
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, distributed, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_optimizer_state_dict,
+    set_model_state_dict,
+    set_optimizer_state_dict,
+)
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.optim.lr_scheduler import LRScheduler
+
+from solid_utils.core.errors import StudyError
+from solid_utils.model import accelerator
+from solid_utils.model.structure import decoder_layers
+
+
+def device_batch(batch: int) -> int:
+    """This process's rows of a batch. Raises StudyError where the processes cannot have equally many."""
+    processes = accelerator.processes().num_processes
+    if batch % processes:
+        raise StudyError(
+            f"training: a batch of {batch} does not divide among {processes} processes; "
+            f"set batch to a multiple of {processes} in params.yaml (tiers), or other parallel processes (models)"
+        )
+    return batch // processes
+
+
+def total(count: Tensor) -> Tensor:
+    """The sum of a number over all processes."""
+    return _over_processes(count, distributed.ReduceOp.SUM)
+
+
+def most(count: Tensor) -> Tensor:
+    """The largest of a number over all processes."""
+    return _over_processes(count, distributed.ReduceOp.MAX)
+
+
+def _over_processes(count: Tensor, operation: distributed.ReduceOp) -> Tensor:
+    if accelerator.processes().num_processes > 1:
+        distributed.all_reduce(count := count.clone(), operation)
+    return count
+
+
+def sum_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Gradients become their sums over all processes, the same bits in each."""
+    if accelerator.processes().num_processes > 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                distributed.all_reduce(parameter.grad)
+
+
+def shard(model: nn.Module) -> None:
+    """Split every parameter over the processes, in place: gathered layer by layer as a forward or backward needs it.
+
+    Parameters of one layer, and those outside the layers, must be of one dtype. Raises StudyError in a lone process.
+    """
+    count = accelerator.processes().num_processes
+    if count == 1:
+        raise StudyError("training: shard needs several processes; set parallel processes in params.yaml (models)")
+    mesh = init_device_mesh(accelerator.device().type, (count,))
+    for layer in decoder_layers(model)[1]:
+        fully_shard(layer, mesh=mesh)
+    # By default what lies outside the layers stays whole after a validation, and its shards would miss in a checkpoint.
+    fully_shard(model, mesh=mesh, reshard_after_forward=True)
+
+
+def sharded(model: nn.Module) -> bool:
+    """Has `shard` been here?"""
+    return isinstance(model, FSDPModule)
+
+
+def save_state(model: nn.Module, optimizer: AcceleratedOptimizer, scheduler: LRScheduler, folder: Path) -> None:
+    """Each process writes its part of a sharded model's optimizer state; the first one the schedule's."""
+    state = {"optimizer": get_optimizer_state_dict(model, optimizer.optimizer), "scheduler": scheduler.state_dict()}
+    distributed_checkpoint.save(state, checkpoint_id=folder)
+
+
+def load_state(model: nn.Module, optimizer: AcceleratedOptimizer, scheduler: LRScheduler, folder: Path) -> None:
+    """What `save_state` wrote, by as many processes."""
+    state = {"optimizer": get_optimizer_state_dict(model, optimizer.optimizer), "scheduler": scheduler.state_dict()}
+    distributed_checkpoint.load(state, checkpoint_id=folder)
+    set_optimizer_state_dict(model, optimizer.optimizer, state["optimizer"])
+    scheduler.load_state_dict(state["scheduler"])
+
+
+def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Lay whole tensors over those of a sharded model, by name."""
+    set_model_state_dict(model, weights, options=StateDictOptions(full_state_dict=True, strict=False))

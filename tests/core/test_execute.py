@@ -1,0 +1,51 @@
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from solid_utils.core import execute
+from solid_utils.core.errors import StudyError
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def notebook(name, code):
+    cell = nbformat.v4.new_code_cell("model = 'a'")
+    cell.metadata["tags"] = ["parameters"]
+    execute.STRIPPED.mkdir(parents=True, exist_ok=True)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    cells = [cell, nbformat.v4.new_code_cell(code)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), execute.STRIPPED / f"{name}.ipynb")
+
+
+def test_parameters_reach_the_notebook_and_a_copy_is_kept():
+    notebook("good", "open('out.txt', 'w').write(model)")
+    execute.run("good", {"model": "b"})
+    assert Path("out.txt").read_text() == "b"
+    assert (execute.EXECUTED / "good-b.ipynb").exists() and (execute.EXECUTED / "good-b.html").exists()
+    assert execute.TIMINGS.read_text().startswith("good-b,")
+
+
+def test_an_unknown_parameter_is_an_error_not_a_warning():
+    notebook("good", "1")
+    with pytest.raises(StudyError, match="no parameter 'modle'; its `parameters` cell has model"):
+        execute.run("good", {"modle": "b"})
+
+
+def test_errors_of_a_notebook_get_one_line():
+    notebook(
+        "bad", "from solid_utils.core.errors import StudyError\nraise StudyError('params.yaml: x: wrong; mend it')"
+    )
+    with pytest.raises(StudyError, match="^params.yaml: x: wrong; mend it$"):
+        execute.run("bad", {})
+    notebook("broken", "1 / 0")
+    with pytest.raises(StudyError, match="broken: ZeroDivisionError: division by zero; the traceback stands in"):
+        execute.run("broken", {})
+
+
+def test_a_missing_notebook():
+    with pytest.raises(StudyError, match="run `dvc repro notebooks`"):
+        execute.run("none", {})

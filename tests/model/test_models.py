@@ -1,0 +1,112 @@
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from solid_utils.core import machine
+from solid_utils.core.errors import StudyError
+from solid_utils.model import models
+from solid_utils.settings import params
+
+HUB = params.Model(source="hub", path="nobody/nothing", revision="main", weights="float32", autocast=None)
+
+
+def test_a_replica_is_kept_as_the_tensors_that_differ(llama, tmp_path):
+    replica = models.clone(llama)
+    with torch.no_grad():
+        replica.lm_head.weight.add_(1)
+    assert models.save_delta(replica, llama, tmp_path / "replica.safetensors") == 1
+    stored = safetensors.torch.load_file(tmp_path / "replica.safetensors")
+    assert set(stored) == {"lm_head.weight"} and stored["lm_head.weight"].dtype == torch.bfloat16
+    back = models.clone(llama)
+    models.load_delta(back, tmp_path / "replica.safetensors")
+    assert torch.equal(back.lm_head.weight, replica.lm_head.weight.to(torch.bfloat16).float())
+    assert torch.equal(back.model.norm.weight, llama.model.norm.weight)
+
+
+def test_a_foreign_checkpoint_is_refused(llama, tmp_path):
+    safetensors.torch.save_file({"other.weight": torch.ones(2)}, tmp_path / "replica.safetensors")
+    with pytest.raises(StudyError, match="other.weight is no parameter of this model"):
+        models.load_delta(llama, tmp_path / "replica.safetensors")
+
+
+def test_a_full_disk_leaves_no_half_file(llama, tmp_path, monkeypatch):
+    def full(tensors, path, metadata):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(models.safetensors.torch, "save_file", full)
+    replica = models.clone(llama)
+    with torch.no_grad():
+        replica.lm_head.weight.add_(1)
+    with pytest.raises(StudyError, match="cannot be written .*No space left.*free some disk space"):
+        models.save_delta(replica, llama, tmp_path / "replica.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_little_disk_is_seen_before_writing(llama, tmp_path, monkeypatch):
+
+    class Usage:
+        free = 10
+
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: Usage)
+    replica = models.clone(llama)
+    with torch.no_grad():
+        replica.lm_head.weight.add_(1)
+    with pytest.raises(StudyError, match="the replica needs .* GB, 0.0 GB free; free some"):
+        models.save_delta(replica, llama, tmp_path / "replica.safetensors")
+
+
+def test_no_hub_gets_one_line_that_says_what_to_set(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(
+        StudyError, match="nobody/nothing: no access to the Hugging Face hub .* set source: folder"
+    ) as caught:
+        models.from_hub(HUB)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_sources_get_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyError, match="no config.json there"):
+        models.from_folder(tmp_path)
+    with pytest.raises(StudyError, match="run `dvc repro fetch`"):
+        models.from_gguf(tmp_path / "model.gguf")
+    with pytest.raises(StudyError, match="no model there; run `dvc repro victim@x`"):
+        models.load_victim("x", HUB)
+
+
+def test_a_local_folder_is_a_victim(llama, tmp_path, monkeypatch):
+    from tokenizers import Tokenizer
+    from tokenizers import models as tokenizer_models
+    from transformers import PreTrainedTokenizerFast
+
+    monkeypatch.chdir(tmp_path)
+    llama.save_pretrained("mine")
+    PreTrainedTokenizerFast(tokenizer_object=Tokenizer(tokenizer_models.BPE()), eos_token="<e>").save_pretrained("mine")
+    spec = params.Model(source="folder", path="mine", weights="float32", autocast=None)
+    models.materialise(models.victim_folder("mine"), spec)
+    victim, _, _ = models.load_victim("mine", spec)
+    revision = models.from_folder(Path("mine"))[2]
+    for name, tensor in victim.state_dict().items():
+        assert torch.equal(tensor, llama.state_dict()[name].to(torch.bfloat16).float()), name
+    # ... and the public base of what a customization made of it.
+    customized = models.clone(victim)
+    with torch.no_grad():
+        customized.model.layers[1].mlp.up_proj.weight += 1
+    delta = Path("customized.safetensors")
+    models.save_delta(customized, victim, delta)
+    models.materialise(models.base_folder("tuned"), spec)
+    tuned = params.Model(source="customized", path=str(delta), base="mine", weights="float32", autocast=None)
+    models.materialise(models.victim_folder("tuned"), tuned)
+    for model, expected in (
+        (models.load_victim("tuned", tuned)[0], customized),
+        (models.load_base("tuned", spec), victim),
+    ):
+        state = expected.state_dict()
+        assert all(torch.equal(tensor, state[name].bfloat16().float()) for name, tensor in model.state_dict().items())
+    with pytest.raises(StudyError, match="gone.safetensors: missing"):
+        models.from_customized(models.base_folder("tuned"), Path("gone.safetensors"))
+    customized.save_pretrained("mine")
+    assert models.from_folder(Path("mine"))[2] != revision, "other weights under the same configuration"

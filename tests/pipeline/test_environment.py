@@ -1,0 +1,145 @@
+"""One list of dependencies, in pyproject.toml: environment.yml points there, installed versions and imports fit it."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REQUIREMENTS = [Requirement(line) for line in PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]]
+# imported, but not pinned: parts of jupyterlab and pytest
+PARTS = {"jupyter_server", "traitlets", "packaging"}
+CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
+
+
+def test_every_dependency_is_pinned():
+    loose = [str(line) for line in REQUIREMENTS if not re.fullmatch(r"==[\w.]+", str(line.specifier))]
+    assert not loose
+
+
+@pytest.mark.parametrize("requirement", REQUIREMENTS, ids=lambda line: line.name)
+def test_installed_version_is_the_pinned_one(requirement):
+    assert metadata.version(requirement.name) in requirement.specifier
+
+
+def test_conda_names_no_second_list():
+    """Python, pip and tools without a Python module come from conda; everything else from pyproject.toml."""
+    *packages, pip = CONDA["dependencies"]
+    assert pip == {"pip": ["-e .[test]"]}
+    assert packages == ["python=3.11", "pip", "git", "make", "c-compiler"]
+    assert CONDA["name"] == PROJECT["name"]
+
+
+def test_one_python_version():
+    python = CONDA["dependencies"][0].removeprefix("python=")
+    supported = SpecifierSet(PROJECT["requires-python"])
+    assert python in supported
+    assert f"{sys.version_info.major}.{sys.version_info.minor}" in supported
+    setup = (ROOT / "scripts" / "setup.sh").read_text()
+    low, high = re.search(r"\((\d, \d+)\) <= sys.version_info\[:2\] <= \((\d, \d+)\)", setup).groups()
+    in_setup = [f"3.{minor}" for minor in range(20) if eval(f"({low}) <= (3, {minor}) <= ({high})")]
+    assert in_setup == [f"3.{minor}" for minor in range(20) if f"3.{minor}" in supported]
+
+
+def imported_modules() -> set[str]:
+    """Top-level names of every module that the project's Python files and notebooks import."""
+    sources = [
+        path.read_text()
+        for folder in ("solid_utils", "tests", "benchmarks", "scripts")
+        for path in ROOT.glob(f"{folder}/**/*.py")
+    ]
+    for path in ROOT.glob("notebooks/*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        sources += ["\n".join(cell.source for cell in cells if cell.cell_type == "code")]
+    found = set()
+    for node in (node for source in sources for node in ast.walk(ast.parse(source))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(node.module.split(".")[0])
+    return found
+
+
+def test_every_import_is_a_declared_dependency():
+    declared = {canonicalize_name(line.name) for line in REQUIREMENTS}
+    own = (
+        set(sys.stdlib_module_names)
+        | {"solid_utils", "tests"}
+        | PARTS
+        | {path.stem for folder in ("tests", "benchmarks") for path in ROOT.glob(f"{folder}/*.py")}
+    )
+    providers = metadata.packages_distributions()
+    undeclared = {
+        module
+        for module in imported_modules() - own
+        if not declared & {canonicalize_name(name) for name in providers.get(module, [])}
+    }
+    assert not undeclared
+
+
+def test_the_wheel_holds_all_that_the_rooms_read(tmp_path):
+    """Built and installed elsewhere: the study itself installs editable, so a file left out would not be seen."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    source = tmp_path / "source"
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        source.mkdir(exist_ok=True)
+        (source / name).write_bytes((ROOT / name).read_bytes())
+    shutil.copytree(ROOT / "solid_utils", source / "solid_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", tmp_path, source], check=True)
+    wheel = next(tmp_path.glob("*.whl"))
+    subprocess.run([*pip, "install", "--no-deps", "--target", tmp_path / "site", wheel], check=True)
+    installed = {str(path.relative_to(tmp_path / "site")) for path in (tmp_path / "site/solid_utils").rglob("*")}
+    package = ROOT / "solid_utils"
+    wanted = {str(path.relative_to(ROOT)) for path in package.rglob("*") if path.is_file()}
+    assert {path for path in wanted if "__pycache__" not in path} <= installed
+    reading = (
+        "from solid_utils.paper import paper; from solid_utils.tasks import suites; "
+        "assert len(paper.published_table(8)) and (suites.TASKS / 'hellaswag.yaml').read_text(); print(paper.__file__)"
+    )
+    done = subprocess.run([sys.executable, "-c", reading], cwd=tmp_path / "site", capture_output=True, text=True)
+    assert done.stdout.strip() == str(tmp_path / "site/solid_utils/paper/paper.py"), done.stderr
+    scripts = (next((tmp_path / "site").glob("*.dist-info")) / "entry_points.txt").read_text()
+    assert "solid-recommend = solid_utils.recommend.recommend:command" in scripts
+
+
+def lab_config():
+    """What `make lab` hands to Jupyter, loaded as Jupyter loads it."""
+    from traitlets.config import PyFileConfigLoader
+
+    return PyFileConfigLoader("jupyter_server_config.py", path=str(ROOT / "scripts")).load_config()
+
+
+def test_lab_saves_no_outputs(tmp_path):
+    from jupyter_server.services.contents.filemanager import FileContentsManager
+
+    output = nbformat.v4.new_output("stream", text="42")
+    cell = nbformat.v4.new_code_cell("print(42)", outputs=[output], execution_count=7)
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    manager = FileContentsManager(root_dir=str(tmp_path), config=lab_config())
+    manager.save({"type": "notebook", "format": "json", "content": notebook}, "a.ipynb")
+    saved = json.loads((tmp_path / "a.ipynb").read_text())["cells"][0]
+    assert saved["outputs"] == [] and saved["execution_count"] is None and saved["source"] == ["print(42)"]
+    subprocess.run([sys.executable, "-m", "nbstripout", "--verify", tmp_path / "a.ipynb"], check=True)
+
+
+def test_lab_kernels_start_in_the_projects_folder():
+    manager = lab_config().ServerApp.kernel_manager_class()
+    assert manager.cwd_for_path("notebooks/01_dd_scoring.ipynb") == str(ROOT)
+
+
+def test_telemetry_is_off():
+    config = (ROOT / ".dvc" / "config").read_text()
+    assert "analytics = false" in config and "check_update = false" in config

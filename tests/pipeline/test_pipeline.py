@@ -1,0 +1,146 @@
+"""The whole study on a tiny random model, as a newcomer runs it: a fresh clone, `dvc repro`, again, and killed."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+from solid_utils.core.rooms import closure, imported
+
+ROOT = Path(__file__).parents[2]
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STUDY = yaml.safe_load((ROOT / "params.yaml").read_text())["study"]
+ENTRY = {"fetch": "raw", "sets": "data", "victim": "model", "baseline": "evaluation", "labels": "deployment"}  # rooms
+NOTEBOOK = {
+    "dd": "01_dd_scoring",
+    "scan": "02_transition_scan",
+    "attack": "03_attacks",
+    "customize": "04_customization",
+    "tables": "05_tables",
+}
+
+
+@pytest.mark.parametrize("stage", [*ENTRY, *NOTEBOOK])
+def test_a_stage_depends_on_exactly_the_rooms_it_stands_on(stage):
+    if stage in ENTRY:
+        used = {ENTRY[stage]}
+    else:
+        cells = nbformat.read(ROOT / "notebooks" / f"{NOTEBOOK[stage]}.ipynb", as_version=4).cells
+        used = imported("\n".join(cell.source for cell in cells if cell.cell_type == "code")) | {"core"}
+    listed = [str(path) for path in STAGES[stage]["deps"] if str(path).startswith("solid_utils/")]
+    assert listed == [f"solid_utils/{room}" for room in closure(used)]
+
+
+def test_committed_notebooks_are_clean():
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            assert not cell.get("outputs") and not cell.get("execution_count"), path
+
+
+def expected_stages(study: dict) -> set[str]:
+    """Every stage instance of a study."""
+    names = {"notebooks", "fetch", "sets", "tables"}
+    for model in study["models"]:
+        names |= {f"{stage}@{model}" for stage in ("victim", "baseline", "labels", "dd", "scan")}
+        names |= {f"attack@{model}-{run}" for run in study["attacks"]}
+        names |= {f"customize@{model}-{run}" for run in study["customizations"]}
+    return names
+
+
+def clone(folder: Path, study: dict | None = None) -> Path:
+    """A fresh clone of what is here, committed or not; with `study` it runs that study on the tests' tier."""
+    listed = ["git", "ls-files", "-co", "--exclude-standard"]
+    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n"):
+        if name and (ROOT / name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_bytes((ROOT / name).read_bytes())
+    if study:
+        raw = yaml.safe_load((folder / "params.yaml").read_text())
+        raw |= {"tier": "tiny", "threads": 1, "study": study}
+        (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "clone"]):
+        subprocess.run(["git", *command], cwd=folder, check=True)
+    return folder
+
+
+def dvc(folder: Path, *arguments: str, **options) -> subprocess.Popen:
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "DVC_NO_ANALYTICS": "1"}
+    environment.pop("PYTHONPATH", None)
+    return subprocess.Popen(
+        ["dvc", *arguments],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        **options,
+    )
+
+
+def repro(folder: Path) -> str:
+    process = dvc(folder, "repro")
+    output, _ = process.communicate(timeout=600)
+    assert process.returncode == 0, output[-3000:]
+    return output
+
+
+def ran(output: str) -> set[str]:
+    return set(re.findall(r"Running stage '([^']+)'", output))
+
+
+def results(folder: Path) -> dict[str, bytes]:
+    files = (path for path in (folder / "results").rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def test_a_fresh_clone_executes_every_stage_of_the_shipped_study(tmp_path):
+    """No stage's output is there, in git or in a cache: none can be skipped. (The tiny study below runs all.)"""
+    process = dvc(clone(tmp_path / "clone"), "status", "--json")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output[-3000:]
+    status = json.loads(output)
+    assert expected_stages(STUDY) <= set(status)
+    for stage, changes in status.items():
+        outs = next(change["changed outs"] for change in changes if "changed outs" in change)
+        assert outs and set(outs.values()) <= {"deleted", "not in cache"}, stage
+
+
+@pytest.mark.pipeline
+def test_the_tiny_study_whole_twice_and_killed(tmp_path):
+    study = STUDY | {"models": ["tiny"]}
+    whole = clone(tmp_path / "whole", study)
+    assert ran(repro(whole)) == expected_stages(study)
+    first = results(whole)
+    assert {"results/report.html", "results/metrics.json"} <= set(first)
+
+    begun = time.monotonic()
+    assert not ran(repro(whole)), "a second run is a no-op"
+    assert time.monotonic() - begun < 10
+    assert results(whole) == first
+    changed = subprocess.run(["git", "status", "--porcelain", "data.dvc"], cwd=whole, capture_output=True, text=True)
+    assert not changed.stdout, "data.dvc changed"
+
+    # Cold again, with fewer runs, killed inside an attack and started again: the same bytes.
+    fewer = study | {"attacks": ["solid-ft_all", "layer0-sem"], "customizations": ["solid-math"]}
+    cut = clone(tmp_path / "cut", fewer)
+    process = dvc(cut, "repro", start_new_session=True)
+    for line in process.stdout:
+        if line.startswith("Running stage 'attack@"):
+            break
+    time.sleep(9)  # inside the first attack's notebook
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    time.sleep(3)  # the orphaned kernel notices and ends
+    assert ran(repro(cut)) < expected_stages(fewer), "what was finished runs again"
+    again = {name: content for name, content in results(cut).items() if name.startswith("results/runs/")}
+    assert len(again) == 2 + 3 + 1 + 2 * 4 + 3  # victim, dd, scan, two attacks, a customization
+    assert [name for name in again if again[name] != first[name]] == [], "a cold, killed and resumed run differs"

@@ -1,0 +1,216 @@
+"""The command for a model of one's own, on a tiny random one."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, T5Config
+
+from solid_utils.core import paths
+from solid_utils.core.errors import StudyError
+from solid_utils.difficulty import weights
+from solid_utils.model import accelerator, answers
+from solid_utils.recommend import card, plan, recommend
+from tests.conftest import ENDS, GATED
+from tests.synthetic import write_attack
+
+HERE = Path(__file__).parents[2]
+TEXTS = [
+    ("Name a colour. ", "Blue is one."),
+    ("2 + 2 = ", "4"),
+    ("Say it twice: no ", "no no"),
+    ("Where? ", "In Rome, in 1960."),
+]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder made by save_pretrained, a file of samples, and an empty study around them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "STATE", tmp_path / "state")
+    monkeypatch.setattr(answers, "TOKENS", 64)
+    monkeypatch.setattr(accelerator, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(accelerator, "matmul_rate", lambda *_: 1e9)
+    monkeypatch.setattr(accelerator, "draw_rate", lambda *_: 1e8)
+    save_model(tmp_path / "mine")
+    lines = [json.dumps({"prompt": prompt, "answer": answer}) for prompt, answer in TEXTS]
+    (tmp_path / "texts.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path / "mine"
+
+
+def save_model(folder: Path) -> None:
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(["".join(text) for text in TEXTS], trainer)
+    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(folder)
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(LlamaConfig(**GATED | {"vocab_size": 400}, **ENDS))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(5 if parameter.ndim > 1 else 1)
+    model.to(torch.bfloat16).save_pretrained(folder)
+
+
+def run(*options: str) -> str:
+    """The card of a run with small options."""
+    recommend.main(
+        ["--model", "mine", "--data", "texts.jsonl", "--samples", "4", "--seeds", "20,42", "--memory", "2GB"]
+        + ["--card", "card.md", *options]
+    )
+    return Path("card.md").read_text()
+
+
+def section(text: str, title: str) -> str:
+    return text.split(f"## {title}\n")[1].split("\n## ")[0].strip()
+
+
+def test_the_card_says_what_was_found_and_what_not(folder, capsys):
+    text = run()
+    said = capsys.readouterr().out
+    assert text in said and said.index("plan: ") < said.index("everything") and "all: DD " in said
+    assert (
+        "# Which layers to secure: mine" in text and "**Recommended: bottom " in text and " of 4 decoder layers" in text
+    )
+    assert "not a promise of security: DD measures where the attacker starts, not where he ends" in text
+    assert section(text, "Measured attacker's cost") == "- no attack run on this model"
+    score = section(text, "Score")
+    assert "4 samples of texts.jsonl, at most 512 tokens; seeds 20, 42; start xavier; bfloat16." in score
+    assert "| everything | " in score and "| bottom 1 | " in score and "ln(vocabulary) = 5.99" in score
+    cost = section(text, "Cost of securing it")
+    assert "secure memory: " in cost and "FLOP a token" in cost and "bytes a token forward" in cost
+    assert section(text, "The run").startswith("```\nplan: ")
+    assert len(text.splitlines()) < 60
+    assert not (paths.STATE / "recommend").exists() or not list((paths.STATE / "recommend").iterdir())
+
+
+def test_streamed_and_in_memory_recommend_the_same(folder, capsys):
+    streamed, whole = run("--stream", "always"), run("--stream", "never")
+    assert "read from disk" in streamed and "over weights in memory" in whole
+    same = [section(text, "Score").split("\n") for text in (streamed, whole)]
+    assert set(same[1]) <= set(same[0])  # streamed, a wave of prefixes is scored at once
+    assert streamed.split("\n")[2] == whole.split("\n")[2]
+
+
+def test_two_processes_write_the_card_of_one(folder):
+    lines = [{"prompt": prompt * times, "answer": answer} for times in (1, 20) for prompt, answer in TEXTS[:2]]
+    Path("long.jsonl").write_text("\n".join(map(json.dumps, lines)))  # far too unlike in length for one batch
+    options = ["--data", "long.jsonl", "--samples", "4", "--seeds", "20,42", "--memory", "2GB", "--card"]
+    for name, processes in (("one", 1), ("two", 2)):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
+        command += ["-m", "solid_utils.difficulty", "--model", "mine", *options, f"{name}.md"]
+        settings = {**os.environ, "PYTHONPATH": str(HERE), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, env=settings)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count(f"card: {name}.md") == 1
+        assert ("padded tokens in each of 2 processes)" in done.stdout) == (processes == 2)
+    one, two = Path("one.md").read_text(), Path("two.md").read_text()
+    assert section(one, "Score") == section(two, "Score") and one.split("\n")[2] == two.split("\n")[2]
+    assert not list((folder.parent / "build" / "state" / "recommend").iterdir())
+
+
+def test_it_streams_when_weights_fill_half_of_the_memory():
+    args = recommend.arguments(["--model", "mine", "--memory", "1GB"])
+    assert recommend.streams(args, 500_000_001) and not recommend.streams(args, 500_000_000)
+
+
+def test_a_killed_run_goes_on_and_ends_at_the_same_card(folder, monkeypatch, capsys):
+    monkeypatch.setattr(plan, "AT_ONCE", 1)
+    options = ("--stream", "always", "--epsilon", "0")
+    whole, read = run(*options), []
+    assert whole.startswith("# Which layers to secure: mine\n\n**Recommended: bottom 4*")
+    layer, last = weights.Streamed.layer, 6
+
+    def dies(source, index):
+        if len(read) == last:
+            raise KeyboardInterrupt
+        read.append(index)
+        return layer(source, index)
+
+    monkeypatch.setattr(weights.Streamed, "layer", dies)
+    Path("card.md").unlink()
+    with pytest.raises(KeyboardInterrupt):
+        run(*options)
+    assert read == [0, 1, 2, 3, 2, 3] and not Path("card.md").exists()  # opened, bottom 1, bottom 2, in bottom 3
+    read, last = [], 10
+    assert run(*options) == whole
+    assert read == [0, 3]  # opened, bottom 3; bottom 4 reads nothing
+
+
+def test_an_attack_on_the_same_set_is_reported(folder, capsys):
+    text = run()
+    layers = int(text.split("**Recommended: bottom ")[1].split("*")[0])
+    revision, _ = card.identity(folder)
+    secured = "layers 0" if layers == 1 else f"layers 0-{layers - 1}"
+    attack = ("solid", secured, "ft_all", 8, 30, 0.02, 0.51, 0.05)
+    write_attack(Path("reference/box/runs"), "toy", "solid-ft_all", "small", attack)
+    path = Path("reference/box/runs/toy/attacks/solid-ft_all/scores.csv")
+    assert section(run(), "Measured attacker's cost") == "- no attack run on this model"  # another revision
+    path.write_text(path.read_text().replace("0123456789ab", revision))
+    assert section(run(), "Measured attacker's cost") == (
+        "- ft_all on toy (seed 42): 240 queries, agreement with the victim 2.0% -> 51.0%, so 50.0% of what the start "
+        "lacked was recovered"
+    )
+    other = ("darknetz", "layers 3" if layers < 4 else "layers 2", "ft_all", 8, 30, 0.02, 0.51, 0.05)
+    write_attack(Path("results/runs"), "toy", "darknetz-ft_all", "small", other)  # another set: reference still speaks
+    assert "240 queries" in section(run(), "Measured attacker's cost")
+
+
+def test_a_victim_of_the_study_is_known_by_name(tmp_path):
+    (tmp_path / "toy" / "victim").mkdir(parents=True)
+    (tmp_path / "toy" / "victim" / "source.json").write_text('{"source": "packaged", "revision": "abc"}')
+    assert card.identity(tmp_path / "toy" / "victim") == ("abc", "toy")
+    (tmp_path / "snapshots" / "c0ffee").mkdir(parents=True)
+    assert card.identity(tmp_path / "snapshots" / "c0ffee") == ("c0ffee", None)
+
+
+def refused(capsys, *options: str) -> str:
+    """The one line of a run that is refused."""
+    with pytest.raises(StudyError) as error:
+        run(*options)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def test_what_the_user_can_mend_gets_one_line(folder, monkeypatch, capsys):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    hub = refused(capsys, "--model", "nobody/nothing")
+    assert hub.startswith(
+        "--model nobody/nothing: no such folder, and no such model or no access on the Hugging Face hub"
+    )
+    assert "no config.json there; give a folder" in refused(capsys, "--model", "./not/here")
+    Path("empty").mkdir()
+    assert "--model empty: no config.json there" in refused(capsys, "--model", "empty")
+    (Path("empty") / "config.json").write_text("{}")
+    assert "no *.safetensors there" in refused(capsys, "--model", "empty")
+    assert "memory: 100 MB allowed, " in refused(capsys, "--memory", "100MB")
+    assert "--memory lots: not understood; write a size such as 3GB" in refused(capsys, "--memory", "lots")
+    assert "--seeds 20,x: not understood" in refused(capsys, "--seeds", "20,x")
+    assert "--samples, --length" in refused(capsys, "--epsilon", "1")
+    assert "5 samples asked, 4 fit 512 tokens; ask for 4 with --samples" in refused(capsys, "--samples", "5")
+    assert "--data gone.jsonl: no such file" in refused(capsys, "--data", "gone.jsonl")
+    Path("bad.jsonl").write_text('{"prompt": "a", "answer": "b"}\n\n{"prompt": "a"}\n')
+    assert "bad.jsonl: line 3 is no prompt with its answer" in refused(capsys, "--data", "bad.jsonl")
+
+
+def test_a_model_that_is_no_decoder_gets_one_line(folder, capsys):
+    T5Config(d_model=16).save_pretrained(folder)
+    assert "config.json: no causal language model" in refused(capsys)
+
+
+def test_byte_counts():
+    sizes = {"3GB": 3e9, "500 MB": 5e8, "1.5g": 1.5e9, "2TB": 2e12, "7": 7}
+    assert {text: recommend.byte_count(text) for text in sizes} == sizes
+
+
+def test_the_command_line(folder):
+    command = [sys.executable, "-m", "solid_utils.difficulty", "--model", "nowhere/"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
+    assert done.returncode == 2 and done.stderr.startswith("error: --model nowhere/: no config.json there")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,167 @@
+"""Shipped against re-run: equal digits on the same machine, ranges elsewhere."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from solid_utils.core import schema
+from solid_utils.core.errors import StudyError
+from solid_utils.report import compare, results
+from solid_utils.settings import grid_plan
+from tests.synthetic import ATTACKS, write_study
+
+HERE = {"cpu": "Fast(R) CPU 9 @ 2 GHz", "units": "avx512f avx512_bf16", "threads": "2", "torch": "1.0"}
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch) -> Path:
+    """A results/ folder that was shipped from this very machine."""
+    shutil.copy("params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(compare.machine, "describe", lambda threads: dict(HERE))
+    write_study(Path("results"))
+    for name in ("report.html", "figures/a.png", "tables/attacks.csv", "metrics.json"):
+        Path("results", name).parent.mkdir(exist_ok=True)
+        Path("results", name).write_text("{}")
+    compare.ship()
+    return Path("reference/fast-r-cpu-9-2-ghz-avx512f-avx512-bf16-2-threads")
+
+
+def rerun_scores(run: str, metric: str, change: float) -> None:
+    """Change one final score of the re-run."""
+    path = Path("results/runs/toy/attacks") / run / "scores.csv"
+    rows = schema.read(path, schema.SCORES)
+    rows.loc[(rows["metric"] == metric) & (rows["steps"] > 0), "value"] += change
+    schema.write(rows, schema.SCORES, path)
+
+
+def status(figure: str, run: str, same_machine: bool, shipped: Path) -> str:
+    arguments = compare.headline(results.load(shipped)), compare.headline(results.load(Path("results")))
+    table = compare.judged(*arguments, same_machine)
+    return table[(table["figure"] == figure) & (table["run"] == run)]["status"].item()
+
+
+def test_shipping_copies_tables_and_numbers_but_no_pictures(study):
+    names = {str(path.relative_to(study)) for path in study.rglob("*") if path.is_file()}
+    assert {"machine.json", "metrics.json", "tables/attacks.csv", "runs/toy/dd/search.json"} <= names
+    assert "runs/toy/attacks/layer0-sem/scores.csv" in names
+    assert not any(name.endswith((".png", ".html")) for name in names)
+    assert json.loads((study / "machine.json").read_text()) == HERE
+
+
+def test_shipping_again_leaves_nothing_stale(study):
+    shutil.rmtree("results/runs/toy/attacks/layer0-sem")
+    compare.ship()
+    assert not (study / "runs/toy/attacks/layer0-sem").exists()
+
+
+def test_shipping_again_keeps_what_lies_beside_the_run(study):
+    planned = dict.fromkeys(grid_plan.PLAN, "hours of work")
+    schema.write([planned], grid_plan.PLAN, study / "grid" / "toy" / "plan.csv")
+    (study / "beyond").mkdir()
+    compare.ship()
+    assert results.load(study).planned["cell"].tolist() == ["hours of work"]
+    assert (study / "beyond").is_dir()
+
+
+def test_the_same_run_is_ok_everywhere(study, capsys):
+    assert compare.compare()
+    out = capsys.readouterr().out
+    assert "same machine type: equal digits" in out
+    assert " off" not in out
+
+
+def test_every_headline_figure_is_compared(study):
+    table = compare.headline(results.load(study))
+    assert not table.duplicated(compare.KEY).any()
+    of_run = set(table[table["run"] == "layer0-sem"]["figure"])
+    assert of_run == {"agreement", "kl", "cross_entropy"} | {
+        f"{n}, acc" for n in ("hellaswag", "sums", "mmlu", "truthfulqa")
+    }
+    assert set(table["run"]) >= {"victim", *ATTACKS, "fully_open-math", "prefix", "single", "all", "empty", "search"}
+    assert {"l*, xavier", "l*, normal_0.02"} <= set(table["figure"])
+
+
+def test_fidelity_on_another_set_of_prompts_has_its_own_figure(study):
+    found = results.load(study)
+    other = found.attacks[found.attacks["domain"] == "fidelity"].assign(benchmark="c4")
+    table = compare.headline(dataclasses.replace(found, attacks=pd.concat([found.attacks, other])))
+    assert not table.duplicated(compare.KEY).any()
+    assert {"agreement", "c4, agreement"} <= set(table["figure"])
+
+
+def test_scores_from_before_a_column_was_added_are_read(tmp_path):
+    (tmp_path / "scores.csv").write_text("model,value\ntoy,0.5\n")
+    table = schema.read(tmp_path / "scores.csv", ["model", "value", "batch", "libraries"])
+    assert table.to_dict("records") == [{"model": "toy", "value": 0.5, "batch": "unknown", "libraries": "unknown"}]
+    with pytest.raises(StudyError, match="columns do not fit"):
+        schema.read(tmp_path / "scores.csv", ["model", "value", "seed"])
+
+
+def test_on_the_same_machine_digits_must_be_equal(study, capsys):
+    rerun_scores("layer0-sem", "agreement", 1e-9)
+    assert status("agreement", "layer0-sem", True, study) == "off"
+    assert status("agreement", "layer0-sem", False, study) == "ok"
+    assert not compare.compare()
+    assert "1 off" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("change, expected", [(0.042, "ok"), (-0.042, "ok"), (0.043, "off"), (-0.043, "off")])
+def test_elsewhere_three_combined_standard_errors_are_allowed(study, change, expected):
+    rerun_scores("layer0-sem", "agreement", change)  # both errors are 0.01, so 3 x 0.01414 = 0.0424
+    assert status("agreement", "layer0-sem", False, study) == expected
+
+
+@pytest.mark.parametrize("stderr", [0.0, float("nan")])
+@pytest.mark.parametrize("value, expected", [(0.549, "ok"), (0.451, "ok"), (0.551, "off")])
+def test_without_standard_errors_a_tenth_is_allowed(stderr, value, expected):
+    row = {"run": "x", "value": 0.5, "value_mine": value, "stderr": stderr, "stderr_mine": stderr}
+    row |= {"budget": "b", "budget_mine": "b"}
+    assert compare.judge(next(pd.DataFrame([row]).itertuples()), False)[1] == expected
+
+
+def test_another_l_star_is_a_warning_elsewhere_and_off_here(study):
+    path = Path("results/runs/toy/dd/search.json")
+    found = json.loads(path.read_text())
+    found["xavier"]["l_star"] = 2
+    path.write_text(json.dumps(found))
+    assert status("l*, xavier", "search", False, study) == "warning"
+    assert status("l*, xavier", "search", True, study) == "off"
+
+
+def test_other_budgets_and_missing_runs_are_not_judged(study):
+    longer = ATTACKS["solid-ft_all"][:4] + (60,) + ATTACKS["solid-ft_all"][5:]
+    shutil.rmtree("results")
+    write_study(Path("results"), attacks={"solid-ft_all": longer})
+    assert status("agreement", "solid-ft_all", True, study) == "other budget"
+    assert status("agreement", "layer0-sem", True, study) == "not re-run"
+    assert status("agreement", "victim", True, study) == "ok"
+
+
+def test_the_run_of_the_same_machine_type_is_preferred(study):
+    other = study.with_name("aaa")
+    shutil.copytree(study, other)
+    (other / "machine.json").write_text(json.dumps(HERE | {"threads": "64"}))
+    assert compare.shipped_run(HERE) == study
+    assert compare.shipped_run(HERE | {"torch": "9"}) == other
+
+
+def test_exit_status(study, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["compare"])
+    compare.main()
+    rerun_scores("layer0-sem", "kl", 0.5)
+    with pytest.raises(SystemExit) as stopped:
+        compare.main()
+    assert stopped.value.code == 1
+
+
+@pytest.mark.parametrize("gone, message", [("results", "no results there"), ("reference", "no shipped run there")])
+def test_nothing_to_compare_is_one_line(study, gone, message):
+    shutil.rmtree(gone)
+    with pytest.raises(StudyError, match=message) as error:
+        compare.compare()
+    assert "\n" not in str(error.value)

@@ -1,0 +1,106 @@
+"""The engine: batches fixed by the seed, only the named parameters trained, one line where it cannot go on."""
+
+import pytest
+import torch
+
+from solid_utils.core.errors import StudyError
+from solid_utils.model import accelerator
+from solid_utils.settings.params import Recipe
+from solid_utils.training import training
+
+RECIPE = Recipe(batch=2, steps=6, learning_rate=1e-2, weight_decay=0.1, schedule="cosine", warmup=0.1, validate_every=2)
+
+
+def validate(model):
+    return {"norm": float(sum(parameter.detach().norm() for parameter in model.parameters()))}
+
+
+def train(model, samples, folder, recipe=RECIPE, trainable=None):
+    trainable = trainable or {name for name, _ in model.named_parameters()}
+    return training.train(model, trainable, samples, training.answer_loss, validate, recipe, 42, 0, folder)
+
+
+def test_every_epoch_visits_every_sample_once():
+    lengths = [3, 9, 1, 5, 7]
+    indices = training.order(lengths, batch=2, steps=10, seed=42)
+    assert all(sorted(indices[start : start + 5]) == [0, 1, 2, 3, 4] for start in range(0, 20, 5))
+    assert indices == training.order(lengths, batch=2, steps=10, seed=42)
+    assert indices != training.order(lengths, batch=2, steps=10, seed=20)
+
+
+def test_batches_hold_similar_lengths():
+    lengths = list(range(64))
+    indices = training.order(lengths, batch=8, steps=8, seed=42)
+    spreads = [max(indices[i : i + 8]) - min(indices[i : i + 8]) for i in range(0, 64, 8)]
+    assert max(spreads) == 7  # one window: sorted, so each batch is a run of neighbours
+
+
+def test_answer_loss_is_transformers_own(llama, samples):
+    batch = training.Collator(0)(samples)
+    labels = torch.full_like(batch["input_ids"], -100)
+    for row, sample in enumerate(samples):
+        labels[row, sample["answer_start"] : len(sample["input_ids"])] = batch["input_ids"][
+            row, sample["answer_start"] : len(sample["input_ids"])
+        ]
+    plain = llama(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], labels=labels).loss
+    assert training.answer_loss(llama, batch).item() == pytest.approx(plain.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("tokens", [None, 12, 24, 1000])
+def test_pieces_of_a_batch_give_the_gradient_of_the_whole(llama, samples, tokens):
+    batch = training.Collator(0)(samples)
+    training.answer_loss(llama, batch).backward()
+    whole = {name: parameter.grad.clone() for name, parameter in llama.named_parameters()}
+    llama.zero_grad()
+    parts = list(training.pieces(batch, tokens))
+    for piece, share in parts:
+        assert piece["input_ids"].numel() <= (tokens or 1000) and piece["attention_mask"].any(0).all()
+        (share * training.answer_loss(llama, piece)).backward()
+    assert len(parts) == {None: 1, 12: 5, 24: 3, 1000: 1}[tokens]
+    for name, parameter in llama.named_parameters():
+        assert torch.allclose(parameter.grad, whole[name], rtol=1e-4, atol=1e-6), name
+
+
+def test_pieces_of_texts_without_answers_count_all_tokens(samples):
+    texts = [sample | {"answer_start": len(sample["input_ids"])} for sample in samples]
+    shares = [share for _, share in training.pieces(training.Collator(0)(texts), 24)]
+    assert shares == pytest.approx([12 / 43, 19 / 43, 12 / 43])
+
+
+def test_only_the_named_parameters_move(llama, samples, tmp_path):
+    before = {name: tensor.clone() for name, tensor in llama.state_dict().items()}
+    chosen = {"model.layers.0.mlp.up_proj.weight"}
+    history = train(llama, samples, tmp_path, trainable=chosen)
+    moved = {name for name, tensor in llama.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert moved == chosen
+    assert [row["step"] for row in history] == [0, 2, 4, 6]
+    assert all("validation_norm" in row for row in history)
+
+
+def test_each_validation_is_made_once(llama, samples, tmp_path):
+    asked = []
+    training.train(llama, {"lm_head.weight"}, samples, training.answer_loss, lambda model: asked.append(1) or {},
+                   RECIPE, 42, 0, tmp_path)  # fmt: skip
+    assert len(asked) == 1 + RECIPE.steps // RECIPE.validate_every  # before the first step, and every second one
+
+
+def test_training_lowers_the_loss(llama, samples, tmp_path):
+    history = train(llama, samples, tmp_path, RECIPE.model_copy(update={"steps": 40, "validate_every": 10}))
+    losses = [row["loss"] for row in history if "loss" in row]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_loss_that_is_not_finite_stops_in_one_line(llama, samples, tmp_path):
+    with torch.no_grad():
+        llama.lm_head.weight.fill_(float("nan"))
+    with pytest.raises(StudyError, match="loss is nan at step 2; lower learning_rate"):
+        train(llama, samples, tmp_path)
+
+
+def test_too_little_memory_stops_before_the_run(llama, samples, tmp_path, monkeypatch):
+    class Nothing:
+        available = 1_000
+
+    monkeypatch.setattr(accelerator.psutil, "virtual_memory", Nothing)
+    with pytest.raises(StudyError, match="memory: training needs about .* GB, 0.0 GB available; close programs"):
+        train(llama, samples, tmp_path)

@@ -13,12 +13,14 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from types import SimpleNamespace
 
 import torch
 from plain import bar
 from plain_training import Clock, Loss, collate, engine_run, own_loss, plain_run
 
-from solid_utils.attacks import distances, ft, part, recorded, sem
+from solid_utils.attacks import distances, part, recorded
+from solid_utils.attacks.declared import KINDS
 from solid_utils.attacks.plan import Plan
 from solid_utils.deployment import oracle, starts, view
 from solid_utils.deployment.secured import SecuredSet, secured_set
@@ -76,6 +78,12 @@ class Bench:
         return precise
 
 
+def planned(name: str, model, secured, samples, recipe: Recipe, trained=None, answers=None) -> Plan:
+    """The plan of an attack, outside a run."""
+    run = SimpleNamespace(secured=secured, replaced=secured, samples=samples, recipe=recipe, part=lambda _: trained)
+    return KINDS[name](attack=name, secured=secured.declaration).plan(model, run, answers)
+
+
 def counted(samples: list[dict], recipe: Recipe) -> tuple[int, int, int]:
     """Samples, tokens with the engine's padding, and answer tokens of a run."""
     indices = training.order([len(sample["input_ids"]) for sample in samples], recipe.batch, recipe.steps, 42)
@@ -92,7 +100,7 @@ def ft_all(bench: Bench) -> None:
     recipe = Recipe(steps=6, batch=8, device_tokens=1024, **RATES)
     secured = secured_set(bench.victim, "layers 0")
     model = bench.attacker(secured)
-    plan = ft.ft_all(model, secured, samples)
+    plan = planned("ft_all", model, secured, samples, recipe)
     runs = {"engine": (engine_run(model, plan.trainable, samples, recipe, bench.pad_id), plan.loss)}
     for name, length in (("padded to 512", PAPER_LENGTH), ("padded to the longest", 0)):
         runs[name] = plain_run(model, plan.trainable, samples, recipe, collate(bench.pad_id, length)), own_loss
@@ -109,7 +117,7 @@ def ft_all(bench: Bench) -> None:
 def sem_layers(bench: Bench, last: int, steps: int, target: float) -> None:
     """SEM on layers 0 to `last` against the whole victim in every step, and against one stopped at the boundary."""
     samples = sampling.texts("attack", bench.tokenizer, TEXT, SAMPLES)
-    recipe = Recipe(steps=steps, batch=16, **RATES)
+    recipe = Recipe(steps=steps, batch=16, length=TEXT, loss="relative_mse", **RATES)
     secured = secured_set(bench.victim, f"layers 0-{last}")
     model, asked = bench.attacker(secured), oracle.Oracle(bench.victim, secured, bench.pad_id)
     trained = part.SecuredPart(model, asked.view, None)
@@ -133,7 +141,7 @@ def sem_layers(bench: Bench, last: int, steps: int, target: float) -> None:
     with tempfile.TemporaryDirectory() as folder:
         with models.precision(bench.spec):
             answers = recorded.answered(asked, dict(enumerate(samples)), Path(folder))
-        plan = sem.sem(trained, secured, samples, answers, "relative_mse")
+        plan = planned("sem", model, secured, samples, recipe, trained, answers)
         run = plain_run(model, plan.trainable, samples, recipe, training.Collator(bench.pad_id))
         rates = bench.rates(
             {
@@ -165,7 +173,8 @@ def ft_closed(bench: Bench) -> None:
     with tempfile.TemporaryDirectory() as folder:
         with models.precision(bench.spec):
             states = part.entered(model, seen, dict(enumerate(samples)), Path(folder), bench.pad_id)
-        plan: Plan = ft.ft_closed(part.SecuredPart(model, seen, states), secured, samples)
+        trained = part.SecuredPart(model, seen, states)
+        plan = planned("ft_closed", model, secured, samples, recipe, trained)
         plain = plain_run(model, plan.trainable, samples, recipe, collate(bench.pad_id))
         runs = {
             "engine": (engine_run(model, plan.trainable, samples, recipe, bench.pad_id), plan.loss),

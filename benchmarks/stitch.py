@@ -1,4 +1,4 @@
-"""What one linear map in place of layer 0 recovers, by queries: no training at all (attacks/stitch.py).
+"""What one linear map in place of layer 0 recovers, by queries: no training at all (attacks/linear_map.py).
 
     make bench B=stitch          a minute or two on 2 CPU cores; needs `dvc repro victim@smollm2-135m`
 
@@ -10,7 +10,7 @@ import time
 
 import torch
 
-from solid_utils.attacks import stitch
+from solid_utils.attacks import linear_map
 from solid_utils.core.scored import Scored
 from solid_utils.deployment import oracle, starts
 from solid_utils.deployment.secured import secured_set
@@ -45,8 +45,8 @@ def main() -> None:
         with models.precision(spec):
             if queries:
                 texts = sampling.texts("attack", tokenizer, TEXT, queries)
-                weights = stitch.fit(attacker, asked, texts, PREVIOUS)
-                stitch.install(attacker, asked.view, weights.bfloat16().float())
+                weights = linear_map.fit(attacker, asked, texts, PREVIOUS)
+                linear_map.install(attacker, asked.view, weights.bfloat16().float())
             fitted = time.perf_counter() - begun
             found = {name: agreement(fidelity.fidelity(attacker, victim, tokenizer, one)) for name, one in sets.items()}
         said = ", ".join(f"{name} {value}" for name, value in found.items())

@@ -2,5 +2,13 @@
 
 In: a study and the names of a model and a run.
 Out: replicas, scores, curves, their cost.
-Public: run.AttackRun, plan.Plan, launch.train, recorded.Recorded, stitch.fit.
+Public: attack.Attack, declared.load, run.AttackRun, plan.Plan, launch.train, recorded.Recorded, linear_map.fit.
 """
+
+from solid_utils.attacks.ft_all import FtAll
+from solid_utils.attacks.ft_closed import FtClosed
+from solid_utils.attacks.sem import Sem
+from solid_utils.attacks.stitch import Stitch
+
+# A new attack is its file and its line here.
+ATTACKS = (FtAll, FtClosed, Sem, Stitch)

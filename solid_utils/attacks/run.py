@@ -1,4 +1,4 @@
-"""One attack run: victim, secured set, oracle, start, training, replica, scores. The notebook loops over seeds."""
+"""One attack run: load, train, score. What is particular to it is the attack class's; notebook 03 loops over seeds."""
 
 import shutil
 from collections.abc import Callable
@@ -10,15 +10,13 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from solid_utils.attacks import accounting, curriculum, ft, part, recorded, sem, smaller, stitch
-from solid_utils.attacks.plan import Plan
+from solid_utils.attacks import accounting, curriculum, declared, part, recorded
 from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
 from solid_utils.deployment import oracle, starts, view
 from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.described import described
-from solid_utils.deployment.secured import SecuredSet
 from solid_utils.evaluation import fidelity, published_tasks
 from solid_utils.model import accelerator, models, sampling
 from solid_utils.model.state import State
@@ -30,21 +28,21 @@ class AttackRun:
     """An attack on one deployment of one model, as `attacks.RUN` in params.yaml describes it."""
 
     def __init__(self, model: str, run: str, study: params.Params | None = None):
-        self.study = study or params.load()
+        self.study = study or declared.load()
         torch.set_num_threads(self.study.threads)
         self.model, self.run = model, run
         self.spec, self.budget = self.study.model(model), self.study.budgets(model)
-        self.attack = params.pick(self.study.attacks, run, "attacks")
-        self.recipe = self.study.recipe(model, run)
+        self.attack = declared.attack(self.study, run)
+        self.recipe = declared.recipe(self.study, model, run)
         self.parallel = self.spec.parallel.get(self.attack.attack, params.Parallel())
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.secured = deployment_set(self.victim, model, self.attack.secured)
         self.seen = view.view(self.victim, self.secured)
-        self.start_name = self.study.start(model, run)
+        self.start_name = declared.start(self.study, model, run)
         self.labels = self._labels()
         self.samples, self.validation = self._queried()
         self.evaluation = sampling.held_out(self.tokenizer, self.budget.length, self.budget.evaluation)
-        self.before, self.replaced = self._before(), self._replaced()
+        self.before, self.replaced = self._before(), self.attack.replaced(self.victim, self.secured)
         adapted = self.recipe.method == "lora"
         self.adapters = lora.size(self.victim, self.secured, self.recipe.rank) if adapted else 0
         self.width = self.victim.config.get_text_config().hidden_size
@@ -83,20 +81,14 @@ class AttackRun:
 
     def _labels(self) -> str:
         """Whose answers this attack trains on. Raises StudyError where the data set's would not do."""
-        if self.attack.attack in ("sem", "stitch"):
+        if not self.attack.on_answers:
             return "none"
         labels, fix = self.budget.attack.labels, "set labels: victim in params.yaml (tiers)"
-        if labels == "dataset" and self.attack.secured == "sap_dp":
+        if labels == "dataset" and self.secured.noise:
             raise StudyError(f"attacks.{self.run}: labels: dataset makes sap_dp equal to sap; {fix}")
-        if labels == "dataset" and self.attack.objective == "logits":
+        if labels == "dataset" and self.attack.on_logits:
             raise StudyError(f"attacks.{self.run}: objective: logits: labels: dataset shows text only; {fix}")
         return labels
-
-    def _replaced(self) -> SecuredSet:
-        """What the attacker trains in place of the secret: as many tensors, or fewer layers."""
-        if self.attack.replacement is None:
-            return self.secured
-        return smaller.kept(self.victim, self.secured, self.attack.replacement)
 
     def _before(self) -> dict[int, dict]:
         """By seed, the end of the run that this one goes on from; empty where it begins from nothing."""
@@ -125,15 +117,14 @@ class AttackRun:
         pair = self._samples("attack", self.recipe.queries), validation
         if self.labels == "dataset":
             return pair
-        answers = oracle.read_labels(self.model, noisy=self.attack.secured == "sap_dp")
+        answers = oracle.read_labels(self.model, noisy=self.secured.noise > 0)
         return tuple(oracle.relabelled(samples, answers, self.budget.length) for samples in pair)
 
     def start(self, seed: int) -> torch.nn.Module:
         """The attacker's model before any query: the open part, and fresh weights in place of the secret ones."""
         attacker = models.open_part(self.victim, self.secured.names)
         starts.apply(attacker, starts.draw(attacker, self.secured.names, self.start_name, seed, base=self._base()))
-        if self.replaced != self.secured:
-            smaller.shrink(attacker, self.secured, self.replaced)
+        self.attack.shape(attacker, self)
         return attacker
 
     def begun(self, seed: int) -> torch.nn.Module:
@@ -156,11 +147,11 @@ class AttackRun:
         with models.precision(self.spec), accelerator.processes().main_process_first():
             return self.asked(self._trained_on(), self.state.folder / "answers")
 
-    def asked(self, samples: dict[int, dict], folder: Path) -> recorded.Recorded:
-        """What leaves the secured part for SEM; the logits of the answers for fine-tuning that trains on them."""
-        record = recorded.answered if self.attack.attack == "sem" else recorded.answer_logits
-        asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id, self.attack.noise)
-        return record(asked, samples, folder, self.attack.repeats)
+    def asked(self, samples: dict[int, dict], folder: Path) -> recorded.Recorded | None:
+        """What the attack asks of the oracle of these samples; None where it asks for nothing."""
+        noise = getattr(self.attack, "noise", "fixed")
+        asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id, noise)
+        return self.attack.record(asked, samples, folder)
 
     def _trained_on(self) -> dict[int, dict]:
         """Training samples by number, without those that no seed's batches reach."""
@@ -173,16 +164,11 @@ class AttackRun:
         folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
         return part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)
 
-    def plan(self, attacker: torch.nn.Module, answers: recorded.Recorded | None) -> Plan:
-        """What this attack trains, by its name; `answers` are the recorded ones, where it needs them."""
-        if self.attack.attack == "ft_all":
-            return ft.ft_all(attacker, self.secured, self.samples, answers)
+    def part(self, attacker: torch.nn.Module) -> part.SecuredPart:
+        """The attacker's model from its first secret layer on, begun at recorded states."""
         with models.precision(self.spec), accelerator.processes().main_process_first():
             states = self.entered(attacker)
-        trained = part.SecuredPart(attacker, self.seen, states)
-        if self.attack.attack == "ft_closed":
-            return ft.ft_closed(trained, self.secured, self.samples, answers)
-        return sem.sem(trained, self.replaced, self.samples, answers, self.recipe.loss, self.recipe.first_weight)
+        return part.SecuredPart(attacker, self.seen, states)
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Agreement, KL and cross-entropy on the validation prompts."""
@@ -194,7 +180,7 @@ class AttackRun:
 
     def start_scores(self, seed: int) -> Scored:
         """Scores of the start, before any query; runs that share secured set, start and seed share them too."""
-        name = f"{described(self.secured)}-{self.start_name}{self.attack.replacement or ''}-{seed}"
+        name = f"{described(self.secured)}-{self.start_name}{self.attack.architecture}-{seed}"
         work = State(f"{self.model}/starts/{name}", self.scored_with | {"names": self.replaced.names})
         return Scored(**work.cached("scores", lambda: asdict(self.scores(self.start(seed)))))
 
@@ -214,17 +200,17 @@ class AttackRun:
 
         The finished replica waits in the state folder until `finish`, so a kill during evaluation loses no training.
         """
-        work = self._stitched if self.attack.attack == "stitch" else self._trained
-        return self.state.cached(f"history-{seed}", lambda: work(seed))
+        return self.state.cached(f"history-{seed}", lambda: self.attack.train(self, seed))
 
-    def _kept(self, seed: int) -> Path:
+    def kept(self, seed: int) -> Path:
+        """Where the replica of a seed waits until `finish`."""
         return self.state.folder / f"seed-{seed}.safetensors"
 
-    def _trained(self, seed: int) -> list[dict]:
-        asks = self.attack.attack == "sem" or self.attack.objective == "logits"  # else the labels are there
-        answers = self.answers() if asks else None
+    def optimised(self, seed: int) -> list[dict]:
+        """Train the attack's plan, step by step; the replica is kept."""
+        answers = self.answers()
         attacker = self.begun(seed)  # from here on nothing reads the victim but validation, which only measures
-        plan = self.plan(attacker, answers)
+        plan = self.attack.plan(attacker, self, answers)
         if self.recipe.method == "lora":
             torch.manual_seed(seed)
             attacker, adapters = lora.wrapped(attacker, self.secured, self.recipe)
@@ -239,19 +225,9 @@ class AttackRun:
         rows = training.train(attacker, *arguments, folder, self.parallel.shard, worked)
         if self.recipe.method == "lora":
             attacker = attacker.merge_and_unload()
-        models.save_delta(attacker, models.open_part(self.victim, self.secured.names), self._kept(seed))
+        self.attack.keep(attacker, self, self.kept(seed))
         accelerator.processes().wait_for_everyone()  # the first one writes the replica; a history says that it is there
         return [row | {"step": row["step"] + self.account.done(seed)} for row in rows]
-
-    def _stitched(self, seed: int) -> list[dict]:
-        """A linear stitch in place of the secured layers: fitted, not trained; its weights are what is kept."""
-        asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id)
-        with models.precision(self.spec):
-            stitch.save(stitch.fit(self.start(seed), asked, self.samples, self.attack.previous), self._kept(seed))
-        return [
-            {"step": step} | {f"validation_{name}": value for name, value in self.validate(model(seed)).items()}
-            for step, model in {0: self.start, self.account.steps: self.replica}.items()
-        ]
 
     @property
     def trained(self) -> bool:
@@ -261,12 +237,7 @@ class AttackRun:
     def replica(self, seed: int) -> torch.nn.Module:
         """The trained replica, read back from its bfloat16 checkpoint: what is scored is what is kept."""
         replica = models.open_part(self.victim, self.secured.names)
-        if self.attack.attack == "stitch":
-            stitch.install(replica, self.seen, stitch.load(self._kept(seed)))
-            return replica
-        if self.replaced != self.secured:
-            smaller.shrink(replica, self.secured, self.replaced)
-        models.load_delta(replica, self._kept(seed))
+        self.attack.lay(replica, self, self.kept(seed))
         return replica
 
     def finish(self, scores: Scored, curve: pd.DataFrame, answers: pd.DataFrame) -> None:
@@ -278,12 +249,18 @@ class AttackRun:
         target = paths.CHECKPOINTS / self.model / "attacks" / self.run
         target.mkdir(parents=True, exist_ok=True)
         for seed in self.budget.attack.seeds:
-            shutil.copy(self._kept(seed), target)
+            shutil.copy(self.kept(seed), target)
         self.state.discard()
+
+    def words(self, seed: int) -> str:
+        """The column `recipe`: the attack's own words, and those of the runs before."""
+        own = self.attack.words(self.recipe, declared.usual_recipe(self.study, self.model, self.run))
+        if (before := self.before.get(seed)) is None:
+            return own
+        return f"{own}, after {before['attack']}, {before['steps']} steps of {before['recipe']}"
 
     def row(self, seed: int, steps: int) -> dict:
         """The columns that say what was run and at which cost, after `steps` steps."""
-        usual = self.study.usual_recipe(self.model, self.run)
         return {
             "model": self.model,
             "revision": self.revision,
@@ -293,8 +270,8 @@ class AttackRun:
             "secured": described(self.secured),
             "start": self.start_name,
             "attack": self.attack.attack,
-            "recipe": accounting.attack_text(self.attack, self.recipe, usual, self.before.get(seed)),
-            "view": accounting.view_text(self.attack, self.seen),
+            "recipe": self.words(seed),
+            "view": self.attack.sees(self.seen),
             "labels": self.labels,
             "seed": seed,
         } | self.account.cost(seed, steps)

@@ -5,7 +5,7 @@ from dataclasses import replace
 from torch import nn
 from transformers import PreTrainedModel
 
-from solid_utils.attacks.stitch import Through, without_caches
+from solid_utils.attacks.linear_map import Through, without_caches
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.model.layers import DecoderLayers

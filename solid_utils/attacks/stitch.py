@@ -1,197 +1,69 @@
-"""Linear stitch: one linear map in place of the secured layers, fitted in closed form. What no training at all gets.
+"""Stitch: one linear map in place of the secured layers, fitted in closed form (linear_map.py). Not in the paper."""
 
-From the states that enter the secured layers at a token and a few before it, ridge regression predicts the states that
-leave them. Below a bottom set these are the token embeddings. (Linear maps between layers of frozen models: model
-stitching, Bansal et al. 2021, arXiv:2106.07682. Not in the paper.)
-"""
+from __future__ import annotations
 
-import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-import safetensors.torch
 import torch
-from torch import Tensor, nn
-from tqdm import tqdm
+from pydantic import Field
 from transformers import PreTrainedModel
 
-from solid_utils.attacks import recorded
-from solid_utils.core.errors import StudyError
+from solid_utils.attacks import linear_map
+from solid_utils.attacks.attack import Attack
 from solid_utils.deployment.oracle import Oracle
+from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
-from solid_utils.model import accelerator
-from solid_utils.model.forward import pad
-from solid_utils.model.layers import DecoderLayers
+from solid_utils.model import models
+from solid_utils.settings.attack_params import Recipe
 
-PREVIOUS = (0, 1, 2, 4, 8)  # how many earlier tokens are tried
-RIDGES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1)  # penalties tried, as shares of the mean squared feature
-HELD_OUT = 9  # every ninth text chooses among them; sources and beginnings alternate with a period of four
-BATCH = 16  # texts at a time
+if TYPE_CHECKING:
+    from solid_utils.attacks.accounting import Account
+    from solid_utils.attacks.run import AttackRun
 
 
-def features(states: Tensor, mask: Tensor, previous: int) -> Tensor:
-    """(batch, tokens, 2 + (previous + 1) * width): one, is it the first token, the state, the states before it.
+class Stitch(Attack):
+    """Its steps are batches of texts that enter the equations."""
 
-    `mask` (batch, tokens) is 0 on padding, on either side. States before the first token are zero. Fewer previous
-    tokens give the leading part of the same features.
-    """
-    real = mask[..., None].to(states)  # (batch, tokens, 1)
-    first = real * (real.cumsum(1) == 1)
-    states = states * real
-    lags = [nn.functional.pad(states, (0, 0, lag, 0))[:, : states.shape[1]] for lag in range(previous + 1)]
-    return torch.cat([torch.ones_like(real), first, *lags], dim=-1)
+    usual: ClassVar = "sem"
+    fitted: ClassVar = True
+    follows: ClassVar = False
 
+    attack: Literal["stitch"]
+    previous: Annotated[int, Field(ge=0)] = 2  # earlier tokens it may look at
 
-class Equations:
-    """Normal equations of a least-squares problem, summed over batches in float64."""
+    def queries(self, account: Account, seed: int, steps: int) -> list[dict]:
+        """All its texts; it chooses its penalty on some of them and needs no validation answers."""
+        return account.samples if steps else []
 
-    def __init__(self, inputs: int, outputs: int, device: torch.device):
-        self.gram = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)  # X'X
-        self.cross = torch.zeros(inputs, outputs, dtype=torch.float64, device=device)  # X'Y
-        self.power, self.rows = 0.0, 0
+    def train(self, run: AttackRun, seed: int) -> list[dict]:
+        oracle = Oracle(run.victim, run.secured, run.tokenizer.pad_token_id)
+        with models.precision(run.spec):
+            linear_map.save(linear_map.fit(run.start(seed), oracle, run.samples, self.previous), run.kept(seed))
+        return [
+            {"step": step} | {f"validation_{name}": value for name, value in run.validate(model(seed)).items()}
+            for step, model in {0: run.start, run.account.steps: run.replica}.items()
+        ]
 
-    def add(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Take rows (n, inputs) and (n, outputs), both float64."""
-        self.gram.addmm_(inputs.T, inputs)
-        self.cross.addmm_(inputs.T, outputs)
-        self.power += outputs.square().sum().item()
-        self.rows += len(inputs)
+    def lay(self, replica: PreTrainedModel, run: AttackRun, path: Path) -> None:
+        linear_map.install(replica, run.seen, linear_map.load(path))
 
-    def __iadd__(self, other: "Equations") -> "Equations":
-        self.gram += other.gram
-        self.cross += other.cross
-        self.power, self.rows = self.power + other.power, self.rows + other.rows
-        return self
+    def keep(self, replica: torch.nn.Module, run: AttackRun, path: Path) -> None:
+        """Its weights are what is kept, see `train`."""
 
-    def solve(self, ridge: float, size: int) -> Tensor:
-        """Weights (size, outputs) on the first `size` inputs; the penalty is `ridge` mean squared inputs."""
-        gram = self.gram[:size, :size].clone()
-        gram.diagonal().add_(ridge * gram.diagonal().mean())
-        return torch.cholesky_solve(self.cross[:size], torch.linalg.cholesky(gram))
+    def steps(self, account: Account) -> int:
+        return -(-len(account.samples) // linear_map.BATCH)
 
-    def error(self, weights: Tensor) -> float:
-        """Mean over these rows of the squared error of `weights` (size, outputs)."""
-        size = len(weights)
-        explained = weights * (2 * self.cross[:size] - self.gram[:size, :size] @ weights)
-        return (self.power - explained.sum().item()) / self.rows
+    def samples(self, account: Account, steps: int) -> int:
+        return len(account.samples) if steps else 0
 
+    def flops(self, account: Account, steps: int) -> int:
+        """All of the fit, or nothing: see linear_map.flops."""
+        tokens = sum(account.lengths)
+        return linear_map.flops(tokens, account.width, self.previous, account.seen.below) if steps else 0
 
-class Through(nn.Module):
-    """Stands where a decoder layer stood and hands its input on, in the form the model expects (DecoderLayers)."""
+    def foreseen(self, tokens: int, epochs: float, secured: SecuredSet, seen: View, width: int) -> float:
+        return linear_map.flops(tokens, width, self.previous, seen.below)
 
-    def __init__(self, extra: int | None):
-        super().__init__()
-        self.extra = extra
-
-    def forward(self, states: Tensor, *_, **__) -> Tensor | tuple:
-        return states if self.extra is None else (states, *[None] * self.extra)
-
-
-class Stitch(Through):
-    """What the secured layers add to the states that enter them, as a linear function; (batch, tokens, width) each.
-
-    It looks at earlier states, so it runs on whole sequences, never on key-value caches.
-    """
-
-    def __init__(self, weights: Tensor, extra: int | None):
-        """`weights`: (features, width); their number says how many previous tokens are looked at."""
-        super().__init__(extra)
-        self.linear = nn.Linear(*weights.shape, bias=False, device=weights.device, dtype=weights.dtype)
-        self.linear.weight = nn.Parameter(weights.T.contiguous(), requires_grad=False)
-        self.previous = (weights.shape[0] - 2) // weights.shape[1] - 1
-        self.mask: Tensor | None = None
-
-    def note(self, _module: nn.Module, _inputs: tuple, named: dict) -> None:
-        """A hook before the model's forward: decoder layers do not see the mask of padding as it was given."""
-        if named.get("past_key_values") is not None:
-            raise StudyError(
-                "stitch: it looks at previous tokens and keeps no cache; call the model with use_cache=False"
-            )
-        self.mask = named.get("attention_mask")
-
-    def forward(self, states: Tensor, *_, **__) -> Tensor | tuple:
-        mask = torch.ones_like(states[..., 0]) if self.mask is None else self.mask
-        return super().forward(states + self.linear(features(states, mask, self.previous)))
-
-
-def install(model: PreTrainedModel, seen: View, weights: Tensor) -> None:
-    """Put a stitch of these weights (features, width) in place of the secured layers of the attacker's own model.
-
-    `seen` is the view of the deployment's secured set; a layer with a single secret matrix is replaced as a whole.
-    """
-    layers = DecoderLayers(model)
-    stitch = Stitch(weights.to(layers.device, model.dtype), layers.extra)
-    for index in seen.stages:
-        layers.layers[index] = stitch if index == seen.first else Through(layers.extra)
-    model.register_forward_pre_hook(stitch.note, with_kwargs=True)
-    without_caches(model)
-
-
-def without_caches(model: PreTrainedModel) -> None:
-    """From now on the model caches no keys and values: generate() and forward.shares_prefixes look here."""
-    model.config.get_text_config().use_cache = model.generation_config.use_cache = False
-
-
-def sizes(width: int, previous: int) -> list[int]:
-    """How many features are tried: those of each number of previous tokens up to `previous`."""
-    return [2 + (lags + 1) * width for lags in PREVIOUS if lags <= previous]
-
-
-def flops(tokens: int, width: int, previous: int, below: int) -> int:
-    """FLOPs of `fit` on so many tokens; `below` parameters of open layers run forward once, 2 a token.
-
-    With f = 2 + (previous + 1) width features a token costs 2 f^2 (X'X) and 2 f width (X'Y). Each penalty and each
-    size s costs s^3 / 3 (Cholesky), 2 s^2 width (two triangular solves) and 2 s^2 width (held-out error); the last
-    solve, of at most f features, counts as one of f.
-    """
-    inputs = 2 + (previous + 1) * width
-    search = len(RIDGES) * sum(size**3 // 3 + 4 * size**2 * width for size in sizes(width, previous))
-    return tokens * 2 * (below + inputs * (inputs + width)) + search + inputs**3 // 3 + 2 * inputs**2 * width
-
-
-def save(weights: Tensor, path: Path) -> None:
-    """Keep weights (features, width) in bfloat16. Raises StudyError when the file cannot be written."""
-    recorded.write(path, {"stitch": weights.bfloat16().contiguous().cpu()})
-
-
-def load(path: Path) -> Tensor:
-    """Weights (features, width) that `save` kept, float32."""
-    return safetensors.torch.load_file(path)["stitch"].float()
-
-
-def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int) -> Tensor:
-    """Weights (features, width) of the best stitch with at most `previous` previous tokens; `model` is the attacker's.
-
-    Every token counts by its relative error, |s - t|^2 / |t|^2, as in SEM. Penalty and number of previous tokens are
-    chosen on every ninth text; then all texts count. Asks the oracle once for each text.
-    Raises StudyError where the states that enter or leave are not visible, or the equations do not fit in memory.
-    """
-    if oracle.view.stages[:1] == (-1,):
-        raise StudyError(
-            f"attack stitch: '{oracle.secured.declaration}' hides the embeddings, so what enters the layers is not "
-            "known; secure decoder layers only"
-        )
-    parts = [sample for number, sample in enumerate(samples) if number % HELD_OUT], samples[::HELD_OUT]
-    total, held_out = (equations(model, oracle, part, previous) for part in parts)
-    choices = itertools.product(RIDGES, sizes(total.cross.shape[1], previous))
-    ridge, size = min(choices, key=lambda choice: held_out.error(total.solve(*choice)))
-    total += held_out
-    return total.solve(ridge, size).float()
-
-
-def equations(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int) -> Equations:
-    """Normal equations from the states that enter to what the victim's secured layers add; rows are scaled by 1/|t|."""
-    layers, first = DecoderLayers(model), oracle.view.first
-    width = model.config.get_text_config().hidden_size
-    inputs = 2 + (previous + 1) * width
-    accelerator.check_memory(4 * 8 * inputs**2, f"the normal equations of a stitch with {previous} previous tokens")
-    made = Equations(inputs, width, layers.device)
-    for start in tqdm(range(0, len(samples), BATCH), desc="stitch", unit="batch", mininterval=5):
-        ids, mask = pad([sample["input_ids"] for sample in samples[start : start + BATCH]], 0)
-        ids, mask = ids.to(layers.device), mask.to(layers.device)
-        target = oracle.boundary(ids, mask)
-        with torch.no_grad(), layers.replaced({first: layers.skip}):
-            entering = layers.boundary(ids, first)  # a skipped layer hands on what enters it
-        real = mask.bool()
-        scale = target[real].double().norm(dim=-1, keepdim=True).reciprocal()
-        made.add(features(entering, mask, previous)[real].double() * scale, (target - entering)[real].double() * scale)
-    return made
+    def words(self, recipe: Recipe, usual: Recipe) -> str:
+        return f"ridge, {self.previous} previous tokens, batch {linear_map.BATCH} x {recipe.length} tokens"

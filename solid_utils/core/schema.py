@@ -45,6 +45,9 @@ ANSWERS = ["id", "victim", "replica"]
 LEAKS = ["model", "deployment", "queries", "positions", "width", "estimated_width", "gap", "outside", "agreement"]
 LEAKS += ["askings_90", "askings_99"]
 
+# Every cell of the attack grid that was planned, run or not; one row a group and cell.
+PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
+
 # Distillation difficulty, one row a (kind, secured set, start, seed); seed "mean" averages the seeds. `calibrated`,
 # where it was measured: what is left of DD after fitting one temperature (first seed).
 DD = [

@@ -14,18 +14,13 @@ from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
 from solid_utils.core import errors, paths
 from solid_utils.core.errors import StudyError
-from solid_utils.deployment.secured import LAPLACE_SCALE, SecuredSet
+from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View, view
 from solid_utils.model import models, sampling
 from solid_utils.model.forward import BATCH_COST, answer_logits, length_batches
 from solid_utils.model.generation import generate
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.settings import params
-
-
-def noise_scale(deployment: str) -> float:
-    """Scale of the Laplace noise that a deployment adds to its logits."""
-    return LAPLACE_SCALE if deployment == "sap_dp" else 0.0
 
 
 class LaplaceNoise(LogitsProcessor):
@@ -130,7 +125,7 @@ class Oracle:
 
     def _noise(self, prompts: list[list[int]]) -> list[LaplaceNoise]:
         """The noise of this asking, or none."""
-        if not (scale := noise_scale(self.secured.declaration)):
+        if not (scale := self.secured.noise):
             return []
         askings = [self._asked[tuple(prompt)] for prompt in prompts]
         if self.noise == "fresh":

@@ -8,14 +8,10 @@ from fractions import Fraction
 from torch import nn
 
 from solid_utils.core.errors import StudyError
-from solid_utils.model.matrices import ROLES, is_vector, role_names
+from solid_utils.model.matrices import is_vector, role_names
 from solid_utils.model.structure import decoder_layers, ends, is_tied, layer_parameters, parameters_after_layers
+from solid_utils.settings.grammar import DEPLOYMENTS, FIRST, LAYERS, flaw, noise, terms
 
-DEPLOYMENTS = ("solid", "darknetz", "sap", "sap_dp", "fully_secured", "fully_open")
-SAP_OPEN_LAYERS = 6  # the paper, B.3: "keeps the bottom six encoder layers open"
-LAPLACE_SCALE = 0.5  # the paper, B.3: Laplace(0, 0.5) on the logits of sap_dp
-RANGE = r"\d+(?:\s*-\s*\d+)?"
-LAYERS = rf"((?:bottom|top) \d+|layers? {RANGE}(?:\s*,\s*{RANGE})*)(?: ([a-z]+(?:\s*,\s*[a-z]+)*))?"
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "B": 10**9}
 
 
@@ -33,6 +29,11 @@ class SecuredSet:
     @property
     def share(self) -> float:
         return self.parameters / self.total
+
+    @property
+    def noise(self) -> float:
+        """Scale of the Laplace noise on the deployment's logits."""
+        return noise(self.declaration)
 
     @property
     def is_whole_model(self) -> bool:
@@ -62,7 +63,7 @@ def secured_set(model: nn.Module, declaration: str, l_star: int | None = None) -
     if text == "all":
         chosen = set(parameters)
     elif text != "none":
-        for term in (part.strip() for part in text.split("+")):
+        for term in terms(text):
             chosen |= term_names(model, term, declaration)
     return build(model, declaration, chosen)
 
@@ -86,22 +87,8 @@ def note(model: nn.Module, chosen: SecuredSet) -> str:
 
 
 def rule(declaration: str, depth: int, l_star: int | None) -> str:
-    """Replace a deployment's name by the set it stands for.
-
-    `sap` and `sap_dp` keep the bottom six layers and the embeddings open; all that follows is secret, with the final
-    norm and an untied head. A tied head is the embeddings' tensor, so its weight stays open.
-    """
-    if declaration == "solid":
-        if l_star is None:
-            raise StudyError("secured set 'solid': needs the result of the SOLID search; run `dvc repro dd` first")
-        return f"bottom {l_star}"
-    if declaration in ("sap", "sap_dp"):
-        if depth <= SAP_OPEN_LAYERS:
-            raise StudyError(
-                f"secured set '{declaration}': needs more than {SAP_OPEN_LAYERS} decoder layers, the model has {depth}"
-            )
-        return f"layers {SAP_OPEN_LAYERS}-{depth - 1} + rest after layers"
-    return {"darknetz": "top 1", "fully_secured": "all", "fully_open": "none"}.get(declaration, declaration)
+    """Replace a deployment's name by the set it stands for (settings/grammar.py)."""
+    return DEPLOYMENTS[declaration].rule(depth, l_star) if declaration in DEPLOYMENTS else declaration
 
 
 def term_names(model: nn.Module, term: str, declaration: str) -> set[str]:
@@ -113,16 +100,12 @@ def term_names(model: nn.Module, term: str, declaration: str) -> set[str]:
         if term == "head" and is_tied(model) and "embeddings" not in declaration:
             raise StudyError(f"{key}: the head is tied to the embeddings; secure 'embeddings + head'")
         return ends(model, term)
-    if match := re.fullmatch(r"first (\d+(?:\.\d+)?) ?([KMB%]?)", term):
+    if wrong := flaw(term):
+        raise StudyError(f"{key}: '{term}': {wrong}")
+    if match := re.fullmatch(FIRST, term):
         return first(model, *match.groups(), key)
-    if not (match := re.fullmatch(LAYERS, term)):
-        raise StudyError(
-            f"{key}: '{term}' not understood; write layers 0-3, layers 0,5, bottom 2, top 2, layer 0 q,k,v, first 20M, "
-            f"first 3%, embeddings, head, all, or one of {', '.join(DEPLOYMENTS)}"
-        )
+    match = re.fullmatch(LAYERS, term)
     numbers, roles = layer_numbers(match[1], len(layers), key), re.split(r"\s*,\s*", match[2]) if match[2] else []
-    if unknown := sorted(set(roles) - set(ROLES)):
-        raise StudyError(f"{key}: '{unknown[0]}' is no matrix of a layer; choose from {', '.join(ROLES)}")
     if not roles:
         return {name for number in numbers for name in layer_parameters(model)[number]}
     found = {number: [role_names(layers[number], role, key, match[1]) for role in roles] for number in sorted(numbers)}
@@ -130,7 +113,7 @@ def term_names(model: nn.Module, term: str, declaration: str) -> set[str]:
 
 
 def layer_numbers(term: str, depth: int, key: str) -> set[int]:
-    """Layer numbers of a term without its roles. Raises StudyError on a layer that does not exist, or none at all."""
+    """Layer numbers of a term without its roles. Raises StudyError on a layer that does not exist."""
     kind, _, rest = term.partition(" ")
     if kind in ("bottom", "top"):
         numbers = set(range(int(rest)) if kind == "bottom" else range(depth - int(rest), depth))
@@ -139,8 +122,6 @@ def layer_numbers(term: str, depth: int, key: str) -> set[int]:
         numbers = {number for low, _, high in pieces for number in range(int(low), int(high or low) + 1)}
     if wrong := sorted(number for number in numbers if not 0 <= number < depth):
         raise StudyError(f"{key}: layer {wrong[0]} does not exist; layers are 0 to {depth - 1}")
-    if not numbers:
-        raise StudyError(f"{key}: empty; name at least one layer, or use fully_open")
     return numbers
 
 
@@ -150,13 +131,11 @@ def first(model: nn.Module, number: str, unit: str, key: str) -> set[str]:
     Goes up from layer 0 in the model's order, stops at the first matrix that does not fit. A layer's norms join after
     its last matrix, so the exact size of the bottom k layers gives the same names as "bottom k". Embeddings, final
     norm and head join only when the budget holds the whole model ("first 100%" is "all").
-    Raises StudyError when the first matrix does not fit, or on more than 100 %.
+    Raises StudyError when the first matrix does not fit.
     """
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     total, names = sum(sizes.values()), set()
     budget = Fraction(number) * (Fraction(total, 100) if unit == "%" else UNITS[unit])
-    if unit == "%" and Fraction(number) > 100:
-        raise StudyError(f"{key}: {number}% is more than the model; write at most first 100%")
     if budget >= total:
         return set(sizes)
     for together in bottom_up(model):

@@ -85,4 +85,4 @@ def view(model: nn.Module, secured: SecuredSet) -> View:
     below, between = (
         sum(sizes[name] for names in part for name in names) for part in (inside[:first], inside[first:end])
     )
-    return View(tuple(stages), len(inside), secured.declaration == "sap_dp", below, between)
+    return View(tuple(stages), len(inside), secured.noise > 0, below, between)

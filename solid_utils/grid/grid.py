@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 
-from solid_utils.attacks import accounting, part, recorded, stitch
+from solid_utils.attacks import declared, part, recorded
 from solid_utils.attacks.run import AttackRun
 from solid_utils.core import machine, paths, schema
 from solid_utils.core.errors import StudyError
@@ -33,11 +33,11 @@ from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
 from solid_utils.evaluation import fidelity
-from solid_utils.grid import leaks
+from solid_utils.grid import cells, leaks
+from solid_utils.grid.cells import Cell
 from solid_utils.model import accelerator, models, sampling
 from solid_utils.model.state import State
-from solid_utils.settings import grid_plan, params
-from solid_utils.settings.grid_plan import Cell
+from solid_utils.settings import params
 
 BLOCK = 400  # queries recorded together; a longer run begins with a shorter one's blocks
 ROOM = 2e9  # bytes of the victim's logits on the held-out samples, kept over all cells
@@ -48,9 +48,10 @@ TIMES = Path("build/grid")  # seconds of cells that ran; never part of the resul
 def asked_for(study: params.Params, model: str, cell: Cell, seen: View) -> dict[str, str]:
     """Columns of a cell's scores that its name does not fix: start, view, recipe with how steps follow from queries."""
     own = cell.study(study)
-    recipe, usual, attack = own.recipe(model, cell.name), own.usual_recipe(model, cell.name), own.attacks[cell.name]
-    text = accounting.attack_text(attack, recipe, usual) + (f", {recipe.epochs:g} epochs" if recipe.epochs else "")
-    return {"start": own.start(model, cell.name), "recipe": text, "view": accounting.view_text(attack, seen)}
+    recipe, usual = declared.recipe(own, model, cell.name), declared.usual_recipe(own, model, cell.name)
+    attack = declared.attack(own, cell.name)
+    text = attack.words(recipe, usual) + (f", {recipe.epochs:g} epochs" if recipe.epochs else "")
+    return {"start": declared.start(own, model, cell.name), "recipe": text, "view": attack.sees(seen)}
 
 
 class CellRun(AttackRun):
@@ -65,7 +66,7 @@ class CellRun(AttackRun):
         settings = self.scored_with | {"secured": self.secured, "labels": self.budget.labels}
         place = cell.secured.replace(" ", "_")
         self.recordings = State(f"{model}/grid/asked-{place}", settings)
-        self.starts = State(f"{model}/grid/{place}-{self.start_name}{self.attack.replacement or ''}", settings)
+        self.starts = State(f"{model}/grid/{place}-{self.start_name}{self.attack.architecture}", settings)
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Nothing: a cell ends with its schedule."""
@@ -80,9 +81,9 @@ class CellRun(AttackRun):
 
     def answers(self) -> recorded.Recorded:
         """What leaves the secured part, or the logits, asked once for all cells of this set that ask alike."""
-        asks = f"{self.attack.objective}-{self.attack.noise}-{self.attack.repeats}"
         with models.precision(self.spec):
-            return recorded.together(self.asked(block, folder) for folder, block in self.blocks(asks))
+            parts = [self.asked(block, folder) for folder, block in self.blocks(self.attack.recordings)]
+        return None if None in parts else recorded.together(parts)
 
     def entered(self, attacker: torch.nn.Module) -> recorded.Recorded | None:
         """What enters the secured part, computed once for all cells of this set."""
@@ -125,7 +126,7 @@ class Grid:
         self.remembered = fidelity.Remembered(lambda: self.victim, ROOM)
         self.times = TIMES / f"{model}.json"
         self.seconds: dict[str, float] = json.loads(self.times.read_text()) if self.times.exists() else {}
-        chosen = dict.fromkeys(cell for found in grid_plan.cells(study.grid, only).values() for cell in found)
+        chosen = dict.fromkeys(cell for found in cells.cells(study.grid, only).values() for cell in found)
         self.work = {cell: self.flops(cell) for cell in chosen}
         self.cells = sorted(chosen, key=lambda cell: (study.grid.seeds.index(cell.seed), self.work[cell]))
 
@@ -139,14 +140,10 @@ class Grid:
     def flops(self, cell: Cell) -> float:
         """Of a whole cell, roughly, to foretell its time: recording, training, scoring its start and its end."""
         study, (secured, seen) = cell.study(self.study), self.place(cell.secured)
-        recipe, budget = study.recipe(self.model, cell.name), study.budgets(self.model)
+        recipe, budget = declared.recipe(study, self.model, cell.name), study.budgets(self.model)
         tokens, evaluation = cell.queries * (recipe.length or budget.length), budget.evaluation
-        trained = secured.parameters if cell.attack == "sem" else secured.total
-        recorded_once = 2 * seen.below + 2 * (seen.below + secured.parameters) if cell.attack == "sem" else 0
-        work = tokens * (6 * (recipe.epochs or 0) * trained + recorded_once)
-        if cell.attack == "stitch":
-            width = self.victim.config.get_text_config().hidden_size
-            work = stitch.flops(tokens, width, study.attacks[cell.name].previous, seen.below)
+        width, attack = self.victim.config.get_text_config().hidden_size, declared.attack(study, cell.name)
+        work = attack.foreseen(tokens, recipe.epochs or 0, secured, seen, width)
         held_out = (
             evaluation.samples * budget.length + len(sampling.APART) * evaluation.apart.texts * evaluation.apart.length
         )
@@ -178,7 +175,7 @@ class Grid:
         return self.work[cell] / pace / 60
 
     def path(self, cell: Cell) -> Path:
-        return grid_plan.cell_path(self.folder, cell)
+        return cells.cell_path(self.folder, cell)
 
     def ran(self, cell: Cell) -> bool:
         """Are this cell's scores there? Raises StudyError where they are of another recipe, view or start than it has
@@ -213,7 +210,7 @@ class Grid:
 
     def leaks(self) -> None:
         """What logits alone give away, unless it is there."""
-        if (path := self.folder / grid_plan.LEAKS_FILE).exists():
+        if (path := self.folder / paths.LEAKS_FILE).exists():
             return
         print(f"grid: {path}: what logits alone give away", flush=True)
         length, most = self.study.budgets(self.model).length, min(BLOCK, len(sampling.read_set("attack")))
@@ -224,8 +221,8 @@ class Grid:
 
     def run(self, minutes: float) -> None:
         """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
-        planned = grid_plan.plan_table(grid_plan.cells(self.study.grid))
-        schema.write(planned, grid_plan.PLAN, self.folder / grid_plan.PLAN_FILE)
+        planned = cells.plan_table(cells.cells(self.study.grid))
+        schema.write(planned, schema.PLAN, self.folder / paths.PLAN_FILE)
         self.leaks()
         begun = time.monotonic()
         for number, cell in enumerate(self.cells, start=1):
@@ -261,7 +258,7 @@ def main() -> None:
     parser.add_argument("--list", action="store_true", help="print the plan and leave")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many")
     parser.add_argument("--only", nargs="+", metavar="GROUP", help="groups in params.yaml, grid.groups")
-    chosen, study = parser.parse_args(), params.load()
+    chosen, study = parser.parse_args(), declared.load()
     for model in chosen.models or study.study.models:
         grid = Grid(model, study, chosen.only)
         print(grid.listing()) if chosen.list else grid.run(chosen.minutes)

@@ -7,11 +7,11 @@ from transformers import PreTrainedModel
 from solid_utils.attacks import logits
 from solid_utils.core.errors import StudyError
 from solid_utils.core.schema import LEAKS
-from solid_utils.deployment import oracle
 from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.model import accelerator
 from solid_utils.model.forward import pad
+from solid_utils.settings.grammar import noise
 
 DEPLOYMENTS = ("sap", "sap_dp")  # clean logits, by which both are judged; logits under noise new at each asking
 POSITIONS = 3  # times the width; a spectrum ends at the width only where there are more
@@ -35,7 +35,7 @@ def measured(model: str, victim: PreTrainedModel, samples: list[dict], pad_id: i
         row = {"model": model, "deployment": deployment, "queries": asked.sequences, "positions": len(seen)}
         row |= {"width": head.shape[1], "estimated_width": found, "gap": gap}
         row |= {"outside": logits.outside(head, logits.head_span(seen, head.shape[1]))}
-        rows.append(row | surviving(clean, oracle.noise_scale(deployment)))
+        rows.append(row | surviving(clean, noise(deployment)))
     return pd.DataFrame(rows, columns=LEAKS)
 
 

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 
 from solid_utils.core.errors import StudyError
+from solid_utils.settings.grammar import ROLES
 
-ROLES = ("q", "k", "v", "o", "gate", "up", "down")
 ATTENTION = {"q_proj": "q", "k_proj": "k", "v_proj": "v"} | dict.fromkeys(
     ("o_proj", "out_proj", "dense", "c_proj"), "o"
 )

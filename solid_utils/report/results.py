@@ -9,7 +9,7 @@ import pandas as pd
 
 from solid_utils.core import machine, paths, schema
 from solid_utils.core.errors import StudyError
-from solid_utils.settings import grid_plan, params
+from solid_utils.settings import params
 
 ORDER = {  # of runs; other deployments, such as "layers 0-3", come last
     "attack": ("none", "ft_all", "ft_closed", "sem", "stitch"),
@@ -32,7 +32,7 @@ class Results:
     curves: pd.DataFrame  # schema.CURVE and `run`, of attacks and customizations
     difficulty: pd.DataFrame  # schema.DD, of the prefixes and of the scan
     searches: pd.DataFrame  # SEARCH
-    planned: pd.DataFrame  # `model` and grid_plan.PLAN: every cell of the attack grid, run or not
+    planned: pd.DataFrame  # `model` and schema.PLAN: every cell of the attack grid, run or not
     grid: pd.DataFrame  # schema.SCORES, `cell`, and `run`, the curve whose point the cell is
     leaks: pd.DataFrame  # schema.LEAKS
     missing: list[str]
@@ -69,9 +69,9 @@ def load(folder: Path) -> Results:
         curves=gather(["attacks/*/curve.csv", "customizations/*/curve.csv"], schema.CURVE),
         difficulty=_in_layers(gather(["dd/curve.csv", "scan/curve.csv"], schema.DD).drop(columns="run")),
         searches=_searches(folder, models, missing),
-        planned=_beside_cells(folder, models, grid_plan.PLAN_FILE, grid_plan.PLAN),
+        planned=_beside_cells(folder, models, paths.PLAN_FILE, schema.PLAN),
         grid=_grid(folder, models),
-        leaks=_beside_cells(folder, models, grid_plan.LEAKS_FILE, schema.LEAKS),
+        leaks=_beside_cells(folder, models, paths.LEAKS_FILE, schema.LEAKS),
         missing=missing,
     )
 
@@ -139,7 +139,7 @@ def _grid(folder: Path, models: list[str]) -> pd.DataFrame:
     tables, grid = [pd.DataFrame(columns=[*schema.SCORES, "cell", "run"])], grid_folder(folder)
     for model in models if grid else []:
         for path in sorted((grid / model).glob("*.csv")):
-            if path.name not in (grid_plan.PLAN_FILE, grid_plan.LEAKS_FILE):
+            if path.name not in (paths.PLAN_FILE, paths.LEAKS_FILE):
                 names = {"cell": path.stem, "run": path.stem.rsplit("-", 2)[0]}
                 tables.append(schema.read(path, schema.SCORES).assign(**names))
     return pd.concat(tables[1:] or tables, ignore_index=True)

@@ -2,5 +2,5 @@
 
 In: params.yaml.
 Out: a Params, or one line that names the key and the fix.
-Public: params.load, params.Params, attack_params.Recipe, grid_plan.cells, recipe_text.recipe_text.
+Public: params.load, params.Params, attack_params.Recipe, grammar.DEPLOYMENTS, recipe_text.recipe_text.
 """

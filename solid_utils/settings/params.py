@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from solid_utils.core.errors import StudyError
-from solid_utils.settings.attack_params import AttackBudget, AttackRun, Grid, Recipe, misfit
+from solid_utils.settings.attack_params import AttackBudget, AttackSection, Grid, Recipe
 from solid_utils.settings.data_params import Data, Published
-from solid_utils.settings.sections import Positive, Section, Start, merge, pick, validated
+from solid_utils.settings.grammar import Declaration
+from solid_utils.settings.reading import read
+from solid_utils.settings.sections import Name, Positive, Section, Start, merge, pick, validated
 
 
 class Shape(Section):
@@ -44,8 +45,8 @@ class Model(Section):
     weights: Literal["float32", "bfloat16"]
     autocast: Literal["bfloat16"] | None
     base: str | None = None  # the public model that this one was fine-tuned from: a name of `models`
-    parallel: dict[Literal["ft_all", "ft_closed", "sem"], Parallel] = {}
-    budget: dict[str, dict] = {}
+    parallel: dict[Name, Parallel] = {}  # by attack
+    budget: dict[Name, dict] = {}  # by tier
 
     @model_validator(mode="after")
     def complete(self) -> "Model":
@@ -126,30 +127,35 @@ class Tier(Section):
     customization: CustomizationBudget
 
 
+DOMAINS = ("math",)  # with training data here; the paper's others come from the hub and are not built yet
+
+
 class CustomizationRun(Section):
-    secured: str
-    domain: Literal["math", "code", "medical", "law", "finance"]  # the paper's; trained on here: math
+    secured: Declaration
+    domain: Literal["math", "code", "medical", "law", "finance"]  # the paper's
 
 
 class Study(Section):
-    models: Annotated[list[str], Field(min_length=1)]
-    attacks: list[str]
-    customizations: list[str]
+    """What `dvc repro` runs."""
+
+    models: Annotated[list[Name], Field(min_length=1)]
+    attacks: list[Name]
+    customizations: list[Name]
 
 
 class Params(Section):
-    """The whole of params.yaml."""
+    """The whole of params.yaml and configs/."""
 
-    tier: str
+    tier: Name
     threads: Positive
     allow_code: bool = False
     study: Study
     data: Data
     published: Published
-    attacks: dict[str, AttackRun]
-    customizations: dict[str, CustomizationRun]
-    models: dict[str, Model]
-    tiers: dict[str, dict]
+    attacks: dict[Name, AttackSection]
+    customizations: dict[Name, CustomizationRun]
+    models: dict[Name, Model]
+    tiers: dict[Name, dict]
     grid: Grid
 
     @model_validator(mode="after")
@@ -157,34 +163,20 @@ class Params(Section):
         for name, model in self.models.items():
             if model.base is not None:
                 pick(self.models, model.base, f"models.{name}.base")
-        for key, section in (
-            ("models", self.models),
-            ("attacks", self.attacks),
-            ("customizations", self.customizations),
-        ):
-            for name in getattr(self.study, key):
-                pick(section, name, f"study.{key}")
+            for tier in model.budget:
+                pick(self.tiers, tier, f"models.{name}.budget")
+        for key in ("models", "attacks", "customizations"):
+            chosen = getattr(self.study, key)
+            for name in chosen:
+                pick(getattr(self, key), name, f"study.{key}")
+            if twice := [name for name in chosen if chosen.count(name) > 1]:
+                raise StudyError(f"params.yaml: study.{key}: '{twice[0]}' stands twice; name it once")
         for name, attack in self.attacks.items():
-            self._check_after(name, attack)
+            for tier in attack.recipe:
+                pick(self.tiers, tier, f"attacks.{name}.recipe")
         pick(self.tiers, self.tier, "tier")
         pick(self.tiers, self.grid.tier, "grid.tier")
         return self
-
-    def _check_after(self, name: str, attack: AttackRun) -> None:
-        """Raises StudyError where an attack run cannot go on from the one it names."""
-        seen, here = [name], attack
-        while here.after is not None:
-            before = pick(self.attacks, here.after, f"attacks.{seen[-1]}.after")
-            if here.after in seen:
-                raise StudyError(f"params.yaml: attacks.{name}.after: goes round in a circle; let one run begin")
-            opened = before.attack == "ft_all" and here.attack != "ft_all"  # these take the open part for the vendor's
-            foreign = before.secured != here.secured or before.replacement is not None
-            if foreign or "stitch" in (before.attack, here.attack) or opened:
-                raise StudyError(
-                    f"params.yaml: attacks.{seen[-1]}.after: {here.attack} cannot go on from '{here.after}'; name a "
-                    f"trained run with secured: {here.secured}{' that left the open part alone' if opened else ''}"
-                )
-            seen, here = [*seen, here.after], before
 
     def first(self, run: str) -> str:
         """The run that a curriculum began with; the run itself where it goes on from none."""
@@ -201,70 +193,54 @@ class Params(Section):
         where = f"tiers.{self.tier}" + (f" + models.{model}.budget.{self.tier}" if overrides else "")
         return validated(Tier, merge(self.tiers[self.tier], overrides), where)
 
-    def usual_recipe(self, model: str, run: str) -> Recipe:
-        """The tier's recipe for the attack of a run."""
-        base, attack = self.budgets(model).attack, pick(self.attacks, run, "attacks").attack
-        return base.sem if attack in ("sem", "stitch") else base.ft
+    def check_tiers(self) -> None:
+        """Raises StudyError where a tier, as it stands or with a model's overrides, is no whole one."""
+        for tier in self.tiers:
+            study = self.model_copy(update={"tier": tier})
+            for model in self.models:
+                study.budgets(model)
 
-    def recipe(self, model: str, run: str) -> Recipe:
-        """The recipe of an attack run: the tier's, with the run's overrides laid over it."""
-        overrides = pick(self.attacks, run, "attacks").recipe.get(self.tier, {})
-        if self.attacks[run].attack == "stitch" and (idle := sorted(overrides.keys() - {"queries", "length"})):
-            raise StudyError(f"attacks.{run}.recipe: {idle[0]}: a stitch is fitted, not trained; leave it out")
-        usual = self.usual_recipe(model, run).model_dump(exclude_none=True)
-        recipe = validated(Recipe, merge(usual, overrides), f"attacks.{run}.recipe")
-        attack = self.attacks[run].attack
-        if wrong := misfit(recipe, attack, self.model(model).parallel.get(attack, Parallel()).processes):
-            raise StudyError(f"attacks.{run}.recipe: {wrong}")
-        return recipe
-
-    def start(self, model: str, run: str) -> Start:
-        """The start of an attack run, or of the first of its curriculum: its own, else the tier's.
-
-        Raises StudyError when no public base is named.
-        """
-        start = pick(self.attacks, self.first(run), "attacks").start or self.budgets(model).attack.start
-        if start == "public_base" and self.model(model).base is None:
-            raise StudyError(
-                f"params.yaml: models.{model}.base: missing, and attacks.{run} starts from public_base; "
-                "name the section of the public model that this one was fine-tuned from"
-            )
-        return start
+    def check_domains(self) -> None:
+        """Raises StudyError where the study customizes on a domain without training data."""
+        for run in self.study.customizations:
+            if (domain := self.customizations[run].domain) not in DOMAINS:
+                raise StudyError(
+                    f"customizations.{run}: domain {domain}: its training data come from the hub and are not run "
+                    f"here; choose {', '.join(DOMAINS)}"
+                )
 
     def check_counts(self, model: str) -> None:
-        """Raises StudyError where the tier, or an attack run of the study, asks for more samples than the sets hold."""
+        """Raises StudyError where the tier asks for more samples than the sets hold."""
         budget, tier = self.budgets(model), f"tiers.{self.tier}"
-        asked = [
+        for key, count, name in (
             (f"{tier}.difficulty.samples", budget.difficulty.samples, "evaluation"),
             (f"{tier}.scan.samples", budget.scan.samples, "evaluation"),
             (f"{tier}.evaluation.samples", budget.evaluation.samples, "evaluation"),
             (f"{tier}.attack.validation", budget.attack.validation, "validation"),
             (f"{tier}.attack.ft.queries", budget.attack.ft.queries, "attack"),
-        ]
-        runs = self.study.attacks
-        asked += [(f"queries of attacks.{run}", self.recipe(model, run).queries, "attack") for run in runs]
-        for key, count, name in asked:
-            if count > (held := self.data.holds(name)):
-                more = f"raise data.hub.{name}" if self.data.source == "hub" else "set data.source: hub"
-                raise StudyError(
-                    f"params.yaml: {key}: {count} asked, the {self.data.source} {name} set holds {held}; "
-                    f"ask for fewer, or {more}"
-                )
+        ):
+            self.check_count(key, count, name)
+
+    def check_count(self, key: str, count: int, name: str) -> None:
+        """Raises StudyError where the named set holds fewer items than `key` asks for."""
+        if count > (held := self.data.holds(name)):
+            more = f"raise data.hub.{name}" if self.data.source == "hub" else "set data.source: hub"
+            raise StudyError(
+                f"params.yaml: {key}: {count} asked, the {self.data.source} {name} set holds {held}; "
+                f"ask for fewer, or {more}"
+            )
 
 
 def load(path: Path | str = "params.yaml") -> Params:
-    """Read and validate the parameters. Raises StudyError naming the key, what is wrong, the fix."""
+    """Read and check the settings: params.yaml and configs/. Raises StudyError naming the key, what is wrong, the fix.
+
+    What is particular to an attack is checked where attacks are known: attacks/declared.py, whose `load` this one's is
+    a part of.
+    """
     path = Path(path)
-    if not path.exists():
-        raise StudyError(f"{path}: missing; run from the top of the repository")
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise StudyError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-    params = validated(Params, raw, str(path))
+    params = validated(Params, read(path), str(path))
+    params.check_tiers()
+    params.check_domains()
     for model in params.study.models:
         params.check_counts(model)
-        for run in params.study.attacks:
-            params.recipe(model, run)
-            params.start(model, run)
     return params

@@ -1,14 +1,27 @@
 """What every section of params.yaml is made of, and the errors that name its keys."""
 
+import re
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from solid_utils.core.errors import StudyError
 
 Positive = Annotated[int, Field(gt=0)]
 Rate = Annotated[float, Field(ge=0)]
+# Of models, attacks, tiers, ...: part of file names, of DVC's stage names, and of commands that a shell reads. No dot:
+# DVC takes it for a level of a section.
+NAME = r"[A-Za-z0-9_-]{1,60}"
 Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip", "public_base"]
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(NAME, text):
+        raise ValueError(f"'{text}' is no name; write 1 to 60 letters, digits, _ or -")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_name)]
 S, T = TypeVar("S", bound=BaseModel), TypeVar("T")
 
 
@@ -33,13 +46,16 @@ def merge(base: dict, over: dict) -> dict:
     return merged
 
 
-def validated(schema: type[S], raw: dict, where: str) -> S:
-    """Validate `raw`, turning pydantic's report into one line about its first error."""
+def validated(schema: type[S], raw: dict, where: str, tags: int = 0) -> S:
+    """Validate `raw`, turning pydantic's report into one line about its first error.
+
+    `tags`: how many parts of the error's place are names of a union's members, which the user did not write.
+    """
     try:
         return schema.model_validate(raw)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key = ".".join(str(part) for part in first["loc"][tags:] if part != "[key]")
         given = "" if isinstance(first["input"], dict) else f", given {first['input']!r}"
         raise StudyError(
             f"{where}: {key + ': ' if key else ''}{first['msg'].removeprefix('Value error, ')}{given}"

@@ -3,6 +3,7 @@
 import pytest
 
 from solid_utils.attacks import accounting
+from solid_utils.attacks.sem import Sem
 from solid_utils.deployment import described, secured, view
 from solid_utils.deployment.secured import secured_set
 from solid_utils.model.structure import layer_parameters, parameters_after_layers
@@ -40,12 +41,12 @@ def test_sem_on_one_matrix_works_through_its_whole_layer(llama):
     one, layer = secured_set(llama, "layer 1 q"), secured_set(llama, "layers 1")
     samples = [{"input_ids": [1] * 8, "answer_start": 8}] * 4
     for chosen in (one, layer):
-        attack = params.AttackRun(secured=chosen.declaration, attack="sem")
+        attack = Sem(secured=chosen.declaration, attack="sem")
         account = accounting.Account(attack, RECIPE, chosen, view.view(llama, chosen), samples, [], 1, 0, {})
         below = 2 * secured_set(llama, "layers 0").parameters * 4 * 8
-        assert account.flops(3) == 3 * 2 * 8 * (4 * layer.parameters + 2 * chosen.parameters) + below
+        assert attack.flops(account, 3) == 3 * 2 * 8 * (4 * layer.parameters + 2 * chosen.parameters) + below
 
 
 def test_a_setting_that_a_run_takes_away_is_named():
-    attack, usual = params.AttackRun(secured="layers 0", attack="sem"), RECIPE.model_copy(update={"warmup_steps": 5})
-    assert accounting.attack_text(attack, RECIPE, usual).endswith("mse, no warmup_steps")
+    attack, usual = Sem(secured="layers 0", attack="sem"), RECIPE.model_copy(update={"warmup_steps": 5})
+    assert attack.words(RECIPE, usual).endswith("mse, no warmup_steps")

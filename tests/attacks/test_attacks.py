@@ -2,11 +2,13 @@
 
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from solid_utils.attacks import ft, part, recorded, sem
+from solid_utils.attacks import part, recorded
+from solid_utils.attacks.declared import KINDS
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment import oracle, starts, view
 from solid_utils.deployment.secured import SecuredSet, secured_set
@@ -17,6 +19,8 @@ from solid_utils.training import training
 from tests.conftest import build
 
 RECIPE = Recipe(batch=2, steps=4, learning_rate=1e-2, weight_decay=0.0, schedule="cosine", validate_every=4)
+
+SEM_RECIPE = RECIPE.model_copy(update={"length": 8, "loss": "relative_mse"})
 
 
 def noisy_top(model) -> SecuredSet:
@@ -39,15 +43,18 @@ def recording(victim, secured, samples, folder, repeats=1, noise="fixed"):
     return recorded.answered(asked, dict(enumerate(samples)), folder / "answers", repeats)
 
 
-def attack(name, model, secured, samples, folder, answers=None):
+def attack(name, model, secured, samples, folder, answers=None, recipe=SEM_RECIPE):
+    """The plan of an attack by name, on samples as they are."""
     seen = view.view(model, secured)
-    if name == "ft_all":
-        return ft.ft_all(model, secured, samples, answers)
-    states = part.entered(model, seen, dict(enumerate(samples)), folder / "entered", 0)
-    trained = part.SecuredPart(model, seen, states)
-    if name == "ft_closed":
-        return ft.ft_closed(trained, secured, samples, answers)
-    return sem.sem(trained, secured, samples, answers, "relative_mse")
+
+    def from_the_first_secret_layer(attacker):
+        states = part.entered(attacker, seen, dict(enumerate(samples)), folder / "entered", 0)
+        return part.SecuredPart(attacker, seen, states)
+
+    run = SimpleNamespace(
+        secured=secured, replaced=secured, samples=samples, recipe=recipe, part=from_the_first_secret_layer
+    )
+    return KINDS[name](attack=name, secured="layers 0").plan(model, run, answers)
 
 
 def run(plan, model, folder, recipe=RECIPE):

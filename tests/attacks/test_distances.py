@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from solid_utils.attacks import distances, part, recorded, sem
+from solid_utils.attacks import distances, recorded
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import secured_set
-from solid_utils.deployment.view import view
 from solid_utils.model.models import clone
 from solid_utils.training import training
+from tests.attacks.test_attacks import SEM_RECIPE, attack
 
 STATES, TARGET = torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([[0.0, 4.0], [2.0, 0.0]])
 
@@ -35,10 +35,12 @@ def test_sem_trains_towards_the_distance(name, llama, samples, tmp_path):
     with torch.no_grad():
         attacker.model.layers[1].mlp.down_proj.weight.mul_(-1)
     batch = training.Collator(0)(samples)
-    samples, seen = dict(enumerate(samples)), view(llama, secured)
+    samples = dict(enumerate(samples))
     answers = recorded.answered(Oracle(llama, secured, 0), samples, tmp_path)
-    trained = part.SecuredPart(attacker, seen, None)
-    plans = [sem.sem(trained, secured, samples, answers, name, weight) for weight in (1.0, 0.0)]
+    plans = []
+    for weight in (1.0, 0.0):
+        recipe = SEM_RECIPE.model_copy(update={"loss": name, "first_weight": weight})
+        plans.append(attack("sem", attacker, secured, list(samples.values()), tmp_path, answers, recipe))
     losses = [plan.loss(attacker, batch) for plan in plans]
     errors = []
     for sample in samples.values():

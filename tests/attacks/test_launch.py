@@ -14,7 +14,7 @@ from solid_utils.attacks.run import AttackRun
 from solid_utils.core import paths
 from solid_utils.core.errors import StudyError
 from solid_utils.model import models, sampling
-from solid_utils.settings import params
+from solid_utils.settings import params, reading
 from tests.conftest import byte_llama
 
 ROOT = Path(__file__).parents[2]
@@ -40,7 +40,7 @@ def prepared(tmp_path, monkeypatch, tokenizer):
             same = {"source": "alpaca", "answer": "nothing"}
             items = [same | {"id": prompt, "prompt": prompt, "text": prompt} for prompt in prompts]
             sampling.write_lines(items, paths.SETS / f"{name}.jsonl")
-        raw = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"tier": "paper", "threads": 1}
+        raw = reading.read(ROOT / "params.yaml") | {"tier": "paper", "threads": 1}
         raw["models"]["mine"] = MINE | {"parallel": {"sem": parallel}}
         raw["data"]["source"] = "hub"
         raw["study"] |= {"models": ["mine"], "attacks": ["layer0-sem"]}

@@ -7,7 +7,7 @@ import pytest
 import torch
 import yaml
 
-from solid_utils.attacks import stitch
+from solid_utils.attacks import linear_map
 from solid_utils.attacks.run import AttackRun
 from solid_utils.core import paths
 from solid_utils.core.errors import StudyError
@@ -16,7 +16,7 @@ from solid_utils.deployment import oracle, starts
 from solid_utils.evaluation import published_tasks
 from solid_utils.model import models, sampling
 from solid_utils.model.layers import DecoderLayers
-from solid_utils.settings import params
+from solid_utils.settings import params, reading
 from solid_utils.training import lora
 from tests.settings.test_params import SHIPPED
 
@@ -57,7 +57,7 @@ def words(number):
 def place(tmp_path_factory):
     """A folder with parameters, sets, victim, its public base and its answers, as earlier stages leave them."""
     folder = tmp_path_factory.mktemp("study")
-    raw = yaml.safe_load(SHIPPED.read_text()) | {"tier": "tiny", "threads": 1}
+    raw = reading.read(SHIPPED) | {"tier": "tiny", "threads": 1}
     raw["attacks"] |= RUNS
     raw["models"]["tiny"] |= {"base": "other"}
     raw["models"]["other"] = raw["models"]["tiny"] | {"base": None}
@@ -141,9 +141,9 @@ def test_a_stitch_is_fitted_kept_scored_and_counted(attack):
     assert after["recipe"] == "ridge, 1 previous tokens, batch 16 x 64 tokens"
     assert after["view"] == "token ids and boundary states" and after["labels"] == "none"
     assert after["value"] > before["value"]
-    kept = stitch.load(run._kept(SEED))
+    kept = linear_map.load(run.kept(SEED))
     asked = oracle.Oracle(run.victim, run.secured, run.tokenizer.pad_token_id)
-    assert torch.equal(kept, stitch.fit(run.start(SEED), asked, texts, 1).bfloat16().float())
+    assert torch.equal(kept, linear_map.fit(run.start(SEED), asked, texts, 1).bfloat16().float())
     assert asked.sequences == after["queries"] and asked.tokens == after["tokens"]
 
 
@@ -172,7 +172,10 @@ def test_a_curriculum_goes_on_from_the_replica_and_pays_for_it(attack):
         run = attack(name)
         begun = dict(run.begun(SEED).named_parameters())
         assert ends is None or all(torch.equal(tensor, ends[key]) for key, tensor in begun.items())
-        own = {"queries": len(run.account.asked(SEED, 4)), "flops": run.account.flops(run.account.own_steps)}
+        own = {
+            "queries": len(run.attack.queries(run.account, SEED, 4)),
+            "flops": run.attack.flops(run.account, run.account.own_steps),
+        }
         ends = dict(run.replica(SEED).named_parameters()) if run.train(SEED) else None
         begins = run.validate(run.begun(SEED))["kl"]
         history, before, after = finished(run)
@@ -253,7 +256,7 @@ def test_a_smaller_replacement_is_fewer_layers_and_nothing_else(attack):
     below = 2 * usual.secured.parameters * min(tokens, sum(run.account.lengths))
     assert after["flops"] == tokens * 6 * usual.secured.parameters + below
     replica, plain = run.replica(SEED), models.clone(run.victim)
-    models.load_delta(plain, run._kept(SEED))
+    models.load_delta(plain, run.kept(SEED))
     layers, ids = DecoderLayers(plain), torch.tensor([run.samples[0]["input_ids"]])
     with torch.no_grad(), layers.replaced({2: layers.skip, 3: layers.skip}):
         expected = plain(input_ids=ids, use_cache=False).logits

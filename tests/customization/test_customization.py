@@ -14,7 +14,7 @@ from solid_utils.customization.customization import CustomizationRun, published_
 from solid_utils.evaluation import mt_bench, published_tasks
 from solid_utils.evaluation.lean import LeanLM
 from solid_utils.evaluation.published_tasks import CUSTOMIZATION
-from solid_utils.settings import params
+from solid_utils.settings import params, reading
 from tests import mirrors
 from tests.conftest import byte_llama
 
@@ -80,7 +80,7 @@ def test_domains_are_table_6s():
 
 
 def test_a_domain_without_training_data_here_says_so(tmp_path, monkeypatch):
-    raw = yaml.safe_load(Path("params.yaml").read_text())
+    raw = reading.read(Path("params.yaml"))
     raw["customizations"]["solid-law"] = {"secured": "solid", "domain": "law"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     monkeypatch.chdir(tmp_path)

@@ -11,10 +11,11 @@ import pytest
 import torch
 import yaml
 
-from solid_utils.attacks import recorded
+from solid_utils.attacks import declared, recorded
 from solid_utils.attacks.run import AttackRun
-from solid_utils.core import schema
+from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
+from solid_utils.grid import cells as cells_module
 from solid_utils.grid import grid
 from solid_utils.metrics import attack_cost
 from solid_utils.model import models, sampling
@@ -22,7 +23,7 @@ from solid_utils.report import readings, results, tables, tables_cost
 from solid_utils.report.ratios import EVALUATION
 from solid_utils.report.report import Report
 from solid_utils.report.results import Results
-from solid_utils.settings import attack_params, grid_plan, params
+from solid_utils.settings import attack_params, params, reading
 from solid_utils.training import training
 from tests.synthetic import fidelity, run_columns, write_study
 
@@ -38,14 +39,14 @@ GRID = {
         "late": {"secured": ["layers 2"], "attack": "sem", "recipes": ["ours"], "queries": [8]},
     },
 }
-FIRST = grid_plan.Cell("layers 0", "sem", "ours", 8, 42)
+FIRST = cells_module.Cell("layers 0", "sem", "ours", 8, 42)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A checkout with a tiny victim and made-up sets."""
     folder, stream = tmp_path_factory.mktemp("grid"), random.Random(0)
-    raw = yaml.safe_load(Path("params.yaml").read_text()) | {"threads": 1, "grid": GRID}
+    raw = reading.read(Path("params.yaml")) | {"threads": 1, "grid": GRID}
     raw["study"]["models"] = ["tiny"]
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
     words = ["the", "cat", "of", "a", "red", "house", "sat", "on", "some", "green", "hill", "and", "sang"]
@@ -83,9 +84,9 @@ def test_each_cell_once_the_first_seeds_first_and_the_cheapest_of_them(checkout)
 
 def test_a_cell_is_an_attack_with_its_own_budget():
     study = params.load()
-    cell = grid_plan.Cell("layers 0", "sem", "paper", 6400, 20)
+    cell = cells_module.Cell("layers 0", "sem", "paper", 6400, 20)
     mine = cell.study(study)
-    recipe, usual = mine.recipe("smollm2-135m", cell.name), study.budgets("smollm2-135m").attack.sem
+    recipe, usual = declared.recipe(mine, "smollm2-135m", cell.name), study.budgets("smollm2-135m").attack.sem
     assert (recipe.queries, recipe.batch, recipe.loss, recipe.length) == (6400, 32, "mse", usual.length)
     assert recipe.total_steps(6400) == 4 * 6400 // 32
     assert mine.budgets("smollm2-135m").attack.seeds == [20] and mine.tier == "full"
@@ -94,28 +95,30 @@ def test_a_cell_is_an_attack_with_its_own_budget():
 
 def test_equal_tokens_under_every_recipe_of_the_shipped_grid():
     study = params.load()
-    for cells in grid_plan.cells(study.grid).values():
-        found = [(one, one.study(study).recipe("smollm2-135m", one.name)) for one in cells if one.attack == "sem"]
+    for cells in cells_module.cells(study.grid).values():
+        found = [
+            (one, declared.recipe(one.study(study), "smollm2-135m", one.name)) for one in cells if one.attack == "sem"
+        ]
         tokens = {(cell.queries, recipe.total_steps(cell.queries) * recipe.batch) for cell, recipe in found}
         assert len(tokens) == len({queries for queries, _ in tokens})
 
 
 def test_a_stitch_draws_nothing_and_has_one_seed():
-    cells = grid_plan.cells(params.load().grid)
+    cells = cells_module.cells(params.load().grid)
     assert {cell.seed for cell in cells["stitch"]} == {42}
     assert {cell.seed for cell in cells["depth"]} == {42, 1234, 20}
 
 
 def test_unknown_groups_and_recipes_are_one_line():
     with pytest.raises(StudyError, match="grid.groups: unknown name 'deep'"):
-        grid_plan.cells(params.load().grid, ["deep"])
-    raw = yaml.safe_load(Path("params.yaml").read_text())
+        cells_module.cells(params.load().grid, ["deep"])
+    raw = reading.read(Path("params.yaml"))
     raw["grid"]["recipes"]["ours"] = {}
     with pytest.raises(StudyError, match="recipes.ours: needs epochs"):
-        params.validated(params.Params, raw, "params.yaml")
+        declared.check(params.validated(params.Params, raw, "params.yaml"))
 
 
-def scores(cell: grid_plan.Cell) -> pd.DataFrame:
+def scores(cell: cells_module.Cell) -> pd.DataFrame:
     return schema.read(next(Path("reference").glob(f"*/grid/tiny/{cell.name}.csv")), schema.SCORES)
 
 
@@ -236,14 +239,14 @@ def study(tmp_path_factory) -> Report:
         "placement": attack_params.GridGroup(secured=places, recipes=["ours"], **settings),
         "recipe": attack_params.GridGroup(secured=places[:1], recipes=["ours", "paper", "paper_rate"], **settings),
     }
-    planned = grid_plan.cells(params.load().grid.model_copy(update={"groups": groups, "seeds": [42]}))
-    schema.write(grid_plan.plan_table(planned), grid_plan.PLAN, folder / grid_plan.PLAN_FILE)
+    planned = cells_module.cells(params.load().grid.model_copy(update={"groups": groups, "seeds": [42]}))
+    schema.write(cells_module.plan_table(planned), schema.PLAN, folder / paths.PLAN_FILE)
     given = dict.fromkeys(schema.LEAKS, 1) | {"model": "toy", "queries": 6, "width": 32, "outside": 0.1}
     leaks = [
         given | {"deployment": "sap", "estimated_width": 32, "gap": 5e4},
         given | {"deployment": "sap_dp", "estimated_width": 7, "gap": 1.2, "agreement": 0.8, "askings_99": 680},
     ]
-    schema.write(leaks, schema.LEAKS, folder / grid_plan.LEAKS_FILE)
+    schema.write(leaks, schema.LEAKS, folder / paths.LEAKS_FILE)
     return Report(root)
 
 
@@ -358,7 +361,7 @@ def test_a_cell_may_be_any_attack(checkout, attack, recipe, column, said):
     labels = [{"id": item["id"], "answer_ids": [5, 6, 7]} for item in items]
     sampling.write_lines(labels, checkout / "build/labels/tiny/clean.jsonl")
     study = options(odd=recipe if attack == "stitch" else recipe | {"epochs": 1})
-    cell = grid_plan.Cell("layers 0-1", attack, "odd", 8, 42)
+    cell = cells_module.Cell("layers 0-1", attack, "odd", 8, 42)
     here = grid.Grid("tiny", study)
     here.work[cell] = here.flops(cell)
     here.run_cell(cell)
@@ -369,7 +372,7 @@ def test_a_cell_may_be_any_attack(checkout, attack, recipe, column, said):
 def test_what_logits_alone_give_away_is_measured_once(checkout, monkeypatch):
     here = grid.Grid("tiny", params.load())
     here.leaks()
-    found = schema.read(here.folder / grid_plan.LEAKS_FILE, schema.LEAKS).set_index("deployment")
+    found = schema.read(here.folder / paths.LEAKS_FILE, schema.LEAKS).set_index("deployment")
     clean, noisy = found.loc["sap"], found.loc["sap_dp"]
     assert clean["estimated_width"] == 32 and clean["gap"] > 1000 and clean["outside"] < 1e-6
     assert noisy["gap"] < 2 and noisy["outside"] > 0.2, "logits of a random model drown in noise of 0.5"
@@ -382,8 +385,9 @@ def test_what_logits_alone_give_away_is_measured_once(checkout, monkeypatch):
 
 def test_an_option_that_does_not_fit_the_attack_is_refused(checkout):
     study = options(odd={"epochs": 1, "objective": "logits"})
-    with pytest.raises(StudyError, match="grid.recipes.odd: objective: sem trains on no answers"):
-        grid_plan.Cell("layers 0", "sem", "odd", 8, 42).study(study)
+    with pytest.raises(StudyError, match="objective: Extra inputs are not permitted"):
+        cell = cells_module.Cell("layers 0", "sem", "odd", 8, 42)
+        declared.attack(cell.study(study), cell.name)
 
 
 def test_who_tunes_is_judged_on_texts_that_did_not_choose(study):

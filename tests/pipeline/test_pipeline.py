@@ -14,11 +14,20 @@ import pytest
 import yaml
 
 from solid_utils.core.rooms import closure, imported
+from solid_utils.settings import reading
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-STUDY = yaml.safe_load((ROOT / "params.yaml").read_text())["study"]
-ENTRY = {"fetch": "raw", "sets": "data", "victim": "model", "baseline": "evaluation", "labels": "deployment"}  # rooms
+WHOLE = reading.read(ROOT / "params.yaml")
+STUDY = WHOLE["study"]
+ENTRY = {
+    "check": "attacks",
+    "fetch": "raw",
+    "sets": "data",
+    "victim": "model",
+    "baseline": "evaluation",
+    "labels": "deployment",
+}  # rooms
 NOTEBOOK = {
     "dd": "01_dd_scoring",
     "scan": "02_transition_scan",
@@ -47,7 +56,7 @@ def test_committed_notebooks_are_clean():
 
 def expected_stages(study: dict) -> set[str]:
     """Every stage instance of a study."""
-    names = {"notebooks", "fetch", "sets", "tables"}
+    names = {"check", "notebooks", "fetch", "sets", "tables"}
     for model in study["models"]:
         names |= {f"{stage}@{model}" for stage in ("victim", "baseline", "labels", "dd", "scan")}
         names |= {f"attack@{model}-{run}" for run in study["attacks"]}
@@ -112,6 +121,37 @@ def test_a_fresh_clone_executes_every_stage_of_the_shipped_study(tmp_path):
     for stage, changes in status.items():
         outs = next(change["changed outs"] for change in changes if "changed outs" in change)
         assert outs and set(outs.values()) <= {"deleted", "not in cache"}, stage
+
+
+def empty_outputs(folder: Path, study: dict) -> None:
+    """Every output of a study's stages, empty: a dry run makes nothing, and hashes what the next stage would read."""
+    for stage in STAGES.values():
+        over = stage.get("matrix", {})
+        for model in study["models"] if over else [""]:
+            for run in study[over["run"].removeprefix("${study.").removesuffix("}")] if "run" in over else [""]:
+                for out in map(str, stage["outs"]):
+                    path = folder / out.replace("${item.model}", model).replace("${item.run}", run)
+                    (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)
+                    if path.suffix:
+                        path.write_text("")
+
+
+@pytest.fixture(scope="module")
+def empty_clone(tmp_path_factory) -> Path:
+    return clone(tmp_path_factory.mktemp("dry") / "clone")
+
+
+@pytest.mark.parametrize("model", WHOLE["models"])
+def test_dvc_reads_every_shipped_model_with_all_its_runs(model, empty_clone):
+    raw = yaml.safe_load((ROOT / "params.yaml").read_text())
+    raw["study"] = {"models": [model], "attacks": [*WHOLE["attacks"]], "customizations": [*WHOLE["customizations"]]}
+    (empty_clone / "params.yaml").write_text(yaml.safe_dump(raw))
+    empty_outputs(empty_clone, raw["study"])
+    (empty_clone / "data").mkdir(exist_ok=True)
+    process = dvc(empty_clone, "repro", "--dry")
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0, output[-3000:]
+    assert ran(output) == expected_stages(raw["study"])
 
 
 @pytest.mark.pipeline

@@ -11,7 +11,6 @@ import pytest
 from solid_utils.core import schema
 from solid_utils.core.errors import StudyError
 from solid_utils.report import compare, results
-from solid_utils.settings import grid_plan
 from tests.synthetic import ATTACKS, write_study
 
 HERE = {"cpu": "Fast(R) CPU 9 @ 2 GHz", "units": "avx512f avx512_bf16", "threads": "2", "torch": "1.0"}
@@ -21,6 +20,7 @@ HERE = {"cpu": "Fast(R) CPU 9 @ 2 GHz", "units": "avx512f avx512_bf16", "threads
 def study(tmp_path, monkeypatch) -> Path:
     """A results/ folder that was shipped from this very machine."""
     shutil.copy("params.yaml", tmp_path)
+    shutil.copytree("configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(compare.machine, "describe", lambda threads: dict(HERE))
     write_study(Path("results"))
@@ -60,8 +60,8 @@ def test_shipping_again_leaves_nothing_stale(study):
 
 
 def test_shipping_again_keeps_what_lies_beside_the_run(study):
-    planned = dict.fromkeys(grid_plan.PLAN, "hours of work")
-    schema.write([planned], grid_plan.PLAN, study / "grid" / "toy" / "plan.csv")
+    planned = dict.fromkeys(schema.PLAN, "hours of work")
+    schema.write([planned], schema.PLAN, study / "grid" / "toy" / "plan.csv")
     (study / "beyond").mkdir()
     compare.ship()
     assert results.load(study).planned["cell"].tolist() == ["hours of work"]

@@ -453,6 +453,7 @@ def test_printing_from_a_build_equals_printing_after_it(study, built):
 
 def test_command_line_takes_results_else_reference(folder, tmp_path, monkeypatch, capsys):
     shutil.copy("params.yaml", tmp_path)
+    shutil.copytree("configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.argv", ["report"])
     with pytest.raises(StudyError, match="run `make study` first"):

@@ -1,18 +1,18 @@
-import copy
 from pathlib import Path
 
 import pytest
 import yaml
 
+from solid_utils.attacks import declared
 from solid_utils.core.errors import StudyError
-from solid_utils.settings import params
+from solid_utils.settings import params, reading
 
 SHIPPED = Path(__file__).parents[2] / "params.yaml"
 
 
 def changed(tmp_path, key, value):
     """The shipped parameters with one key changed."""
-    raw = copy.deepcopy(yaml.safe_load(SHIPPED.read_text()))
+    raw = reading.read(SHIPPED)
     *path, last = key.split(".") if isinstance(key, str) else key
     section = raw
     for part in path:
@@ -32,7 +32,7 @@ def test_the_shipped_file_is_valid_for_every_model_and_tier(tmp_path):
         for model in whole.models:
             whole.budgets(model)
             for run in whole.attacks:
-                whole.recipe(model, run)
+                declared.recipe(whole, model, run)
 
 
 def test_the_papers_hyperparameters():
@@ -49,10 +49,10 @@ def test_the_papers_hyperparameters():
 
 def test_a_runs_recipe_overrides_the_tiers():
     study = params.load(SHIPPED)
-    assert study.recipe("smollm2-135m", "layer0-sem").steps == 400
-    assert study.recipe("smollm2-135m", "layers0_3-sem").steps == 200
+    assert declared.recipe(study, "smollm2-135m", "layer0-sem").steps == 400
+    assert declared.recipe(study, "smollm2-135m", "layers0_3-sem").steps == 200
     paper = study.model_copy(update={"tier": "paper"})
-    assert paper.recipe("phi-2", "layers0_3-sem") == paper.recipe("phi-2", "layer0-sem")
+    assert declared.recipe(paper, "phi-2", "layers0_3-sem") == declared.recipe(paper, "phi-2", "layer0-sem")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_a_runs_recipe_overrides_the_tiers():
         (
             "attacks.solid-ft_all.attack",
             "ft_most",
-            "attacks.solid-ft_all.attack: Input should be 'ft_all', 'ft_closed', 'sem' or 'stitch'",
+            "attacks.solid-ft_all.attack: unknown name 'ft_most'; choose one of ft_all, ft_closed, sem, stitch",
         ),
         ("tiers.small.attack.ft.steps", -3, "attack.ft.steps: Input should be greater than or equal to 0, given -3"),
         ("tiers.small.difficulty.samples", 0, "difficulty.samples: Input should be greater than 0, given 0"),
@@ -77,7 +77,11 @@ def test_a_runs_recipe_overrides_the_tiers():
             "attacks.layer0-sem: noise and repeats are of sap_dp, 'layers 0' answers without noise; leave them out",
         ),
         (["attacks", "sap_dp-ft_all", "repeats"], 4, "attacks.sap_dp-ft_all: repeats: ft_all trains on answers"),
-        (["attacks", "layer0-sem", "objective"], "logits", "attacks.layer0-sem: objective: sem trains on no answers"),
+        (
+            ["attacks", "layer0-sem", "objective"],
+            "logits",
+            "attacks.layer0-sem: objective: Extra inputs are not permitted, given 'logits'",
+        ),
         (["attacks", "layer0-sem", "after"], "melt", "attacks.layer0-sem.after: unknown name 'melt'"),
         (
             ["attacks", "layer0-sem", "after"],
@@ -92,7 +96,11 @@ def test_a_runs_recipe_overrides_the_tiers():
             "attacks.solid-ft_closed.after: ft_closed cannot go on from 'solid-ft_all'; name a trained run with "
             "secured: solid that left the open part alone",
         ),
-        (["attacks", "solid-ft_all", "replacement"], 1, "replacement: a smaller replacement is trained by attack: sem"),
+        (
+            ["attacks", "solid-ft_all", "replacement"],
+            1,
+            "attacks.solid-ft_all: replacement: Extra inputs are not permitted",
+        ),
         (
             ["attacks", "layer0-sem", "recipe"],
             {"small": {"method": "lora", "rank": 2, "alpha": 2}},
@@ -114,7 +122,7 @@ def test_a_runs_recipe_overrides_the_tiers():
             "attacks.layer0-sem.recipe: sem needs length and loss; give them here or in tiers (attack.sem)",
         ),
         ("tiers.small.attack.ft.method", "lora", "method: lora needs rank and alpha"),
-        (["attacks", "layer0-sem", "previous"], 2, "attacks.layer0-sem: previous: sem is no stitch"),
+        (["attacks", "layer0-sem", "previous"], 2, "attacks.layer0-sem: previous: Extra inputs are not permitted"),
         (
             ["attacks", "layer0-sem", "start"],
             "public_base",
@@ -139,11 +147,29 @@ def test_a_runs_recipe_overrides_the_tiers():
         ),
         ("data.source", "hugging", "data.source: Input should be 'packaged' or 'hub', given 'hugging'"),
         ("models.tiny.base", "tini", "models.tiny.base: unknown name 'tini'; choose one of"),
+        ("study.models", [], "study.models: List should have at least 1 item"),
+        ("study.attacks", ["layer0-sem", "layer0-sem"], "study.attacks: 'layer0-sem' stands twice"),
+        (["models", "phi-1.5"], {}, "models.phi-1.5: 'phi-1.5' is no name; write 1 to 60 letters, digits, _ or -"),
+        (["attacks", "x;touch y"], {}, "attacks.x;touch y: 'x;touch y' is no name"),
+        (["customizations", "a" * 61], {}, "is no name"),
+        (["attacks", "layer0-sem", "recipe"], {"smal": {}}, "attacks.layer0-sem.recipe: unknown name 'smal'"),
+        ("models.tiny.budget", {"smal": {}}, "models.tiny.budget: unknown name 'smal'; choose one of paper, small"),
+        ("models.phi-2.budget", {"paper": {"lenght": 3}}, "models.phi-2.budget.paper: lenght: Extra inputs"),
+        ("models.tiny.parallel", {"semm": {}}, "models.tiny.parallel: unknown name 'semm'"),
+        (["attacks", "layer0-sem", "recipe"], {"paper": {"stepz": 1}}, "attacks.layer0-sem.recipe: stepz: Extra"),
+        (["attacks", "layer0-sem", "secured"], "sold", "attacks.layer0-sem.secured: secured set 'sold': 'sold': not"),
+        (["customizations", "solid-math", "secured"], "layers 3-1", "secured set 'layers 3-1': 'layers 3-1': empty"),
+        (["customizations", "solid-math", "domain"], "maths", "customizations.solid-math.domain: Input should be"),
+        (["customizations", "solid-math", "domain"], "law", "customizations.solid-math: domain law: its training data"),
+        ("grid.groups.depth.secured", ["layer 0 w"], "grid.groups.depth.secured.0: secured set 'layer 0 w'"),
+        ("grid.groups.depth.attack", "semm", "grid.groups.depth.attack: unknown name 'semm'"),
+        ("grid.recipes.ours", {}, "grid.recipes.ours: needs epochs"),
+        ("grid.recipes.ours", {"epochs": 1, "lss": "mse"}, "grid.recipes.ours: lss: Extra inputs"),
     ],
 )
 def test_mistakes_get_one_line_with_the_key(tmp_path, key, value, complaint):
     with pytest.raises(StudyError) as caught:
-        params.load(changed(tmp_path, key, value))
+        declared.load(changed(tmp_path, key, value))
     assert complaint in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -165,3 +191,27 @@ def test_the_hubs_sets_hold_what_the_papers_tier_asks(tmp_path):
 def test_a_missing_file_gets_one_line(tmp_path):
     with pytest.raises(StudyError, match="missing; run from the top"):
         params.load(tmp_path / "params.yaml")
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path):
+    (tmp_path / "params.yaml").write_text("tier: small\ntier: paper\n")
+    with pytest.raises(StudyError, match="key 'tier' stands twice") as caught:
+        params.load(tmp_path / "params.yaml")
+    assert "\n" not in str(caught.value)
+
+
+def test_sections_may_lie_in_configs_but_not_in_two_places(tmp_path):
+    raw = reading.read(SHIPPED)
+    apart = {"models": raw.pop("models")}
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs" / "models.yaml").write_text(yaml.safe_dump(apart))
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    assert set(params.load(tmp_path / "params.yaml").models) == set(apart["models"])
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw | apart))
+    with pytest.raises(StudyError, match=r"configs/models.yaml: models: stands in .*params.yaml too; keep one"):
+        params.load(tmp_path / "params.yaml")
+
+
+def test_merge_keys_repeat_a_recipe_once(tmp_path):
+    (tmp_path / "a.yaml").write_text("one: &one {rate: 1, steps: 2}\ntwo:\n  <<: *one\n  steps: 3\n")
+    assert reading.read_file(tmp_path / "a.yaml")["two"] == {"rate": 1, "steps": 3}

@@ -1,17 +1,16 @@
-"""The attack grid's cells, from params.yaml alone: which there are, what each is, where its scores lie."""
+"""The attack grid's cells, from the settings alone: which there are, what each is, where its scores lie."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from solid_utils.attacks.declared import KINDS
+from solid_utils.core import schema
 from solid_utils.settings import params
-from solid_utils.settings.attack_params import AttackRun
+from solid_utils.settings.attack_params import AttackSection, Recipe
 
 TIER = "full"  # of a cell's scores: the grid's tier with a cell's own budget
-PLAN_FILE, LEAKS_FILE = "plan.csv", "leaks.csv"  # files of a model's grid folder that are no cells
-PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
-OPTIONS = {"start", "objective", "previous", "replacement", "noise", "repeats"}  # of a recipe, but not of its training
 
 
 @dataclass(frozen=True)
@@ -20,7 +19,7 @@ class Cell:
 
     secured: str
     attack: str
-    recipe: str  # its name in params.yaml, grid.recipes
+    recipe: str  # its name in the settings, grid.recipes
     queries: int
     seed: int
 
@@ -38,22 +37,23 @@ class Cell:
         own = {"evaluation": study.grid.evaluation, "attack": {"seeds": [self.seed]}}
         tier = params.merge(study.tiers[study.grid.tier], own)
         said = study.grid.recipes[self.recipe] | {"queries": self.queries}
-        said |= {} if self.attack == "stitch" else {"steps": None}  # epochs say how long
-        options = {key: said.pop(key) for key in OPTIONS & said.keys()}
-        run = options | {"secured": self.secured, "attack": self.attack, "recipe": {TIER: said}}
-        attack = params.validated(AttackRun, run, f"grid.recipes.{self.recipe}")
+        said |= {} if KINDS[self.attack].fitted else {"steps": None}  # epochs say how long
+        options = {key: value for key, value in said.items() if key not in Recipe.model_fields}
+        recipe = {key: value for key, value in said.items() if key in Recipe.model_fields}
+        run = options | {"secured": self.secured, "attack": self.attack, "recipe": {TIER: recipe}}
+        attack = params.validated(AttackSection, run, f"grid.recipes.{self.recipe}")
         changes = {"tier": TIER, "tiers": study.tiers | {TIER: tier}, "attacks": {self.name: attack}}
         return study.model_copy(update=changes)
 
 
 def cells(grid: params.Grid, only: list[str] | None = None) -> dict[str, list[Cell]]:
-    """Every group's cells, the first seed's first; a stitch draws nothing, so it has one. Raises StudyError for an
-    unknown name in `only`."""
+    """Every group's cells, the first seed's first; what is fitted draws nothing, so it has one. Raises StudyError for
+    an unknown name in `only`."""
     chosen = {name: params.pick(grid.groups, name, "grid.groups") for name in only or grid.groups}
     return {
         name: [
             Cell(secured, group.attack, recipe, queries, seed)
-            for seed in (grid.seeds[:1] if group.attack == "stitch" else grid.seeds)
+            for seed in (grid.seeds[:1] if KINDS[group.attack].fitted else grid.seeds)
             for recipe in group.recipes
             for queries in group.queries
             for secured in group.secured
@@ -63,13 +63,12 @@ def cells(grid: params.Grid, only: list[str] | None = None) -> dict[str, list[Ce
 
 
 def plan_table(planned: dict[str, list[Cell]]) -> pd.DataFrame:
-    """One row a group and cell, columns PLAN."""
-    rows = [
-        [group, cell.name, cell.secured, cell.attack, cell.recipe, cell.queries, cell.seed]
-        for group, found in planned.items()
-        for cell in found
-    ]
-    return pd.DataFrame(rows, columns=PLAN)
+    """One row a group and cell, columns schema.PLAN."""
+    rows = []
+    for group, members in planned.items():
+        for cell in members:
+            rows.append([group, cell.name, cell.secured, cell.attack, cell.recipe, cell.queries, cell.seed])
+    return pd.DataFrame(rows, columns=schema.PLAN)
 
 
 def cell_path(folder: Path, cell: Cell) -> Path:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LogitsProcessorList
 
-from solid_utils.attacks import stitch
+from solid_utils.attacks import linear_map
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle, generate
 from solid_utils.deployment.secured import secured_set
@@ -33,7 +33,7 @@ def random_weights(previous):
 def stitched(model, declaration, weights):
     """A victim whose secured layers are a linear function (with a configuration of its own), and its oracle."""
     secured, victim = secured_set(model, declaration), clone(model)
-    stitch.install(victim, view(model, secured), weights)
+    linear_map.install(victim, view(model, secured), weights)
     oracle = Oracle(victim, secured, 0)
     oracle.view = view(model, secured)  # the secret parameters are gone from this victim
     return victim, oracle
@@ -53,15 +53,15 @@ def logits(model, sample):
 def test_features():
     states = torch.tensor([[1.0, 2.0, 3.0, 9.0], [9.0, 9.0, 4.0, 5.0]])[..., None]  # 9 is padding
     mask = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 1]])
-    rows = stitch.features(states, mask, 2)[mask.bool()].tolist()
+    rows = linear_map.features(states, mask, 2)[mask.bool()].tolist()
     assert rows == [[1, 1, 1, 0, 0], [1, 0, 2, 1, 0], [1, 0, 3, 2, 1], [1, 1, 4, 0, 0], [1, 0, 5, 4, 0]]
-    assert torch.equal(stitch.features(states, mask, 1), stitch.features(states, mask, 2)[..., :4])
+    assert torch.equal(linear_map.features(states, mask, 1), linear_map.features(states, mask, 2)[..., :4])
 
 
 def test_the_normal_equations_solve_ridge_regression():
     generator = np.random.default_rng(7)
     inputs, outputs, ridge = generator.normal(size=(50, 6)), generator.normal(size=(50, 3)), 0.2
-    made = stitch.Equations(6, 3, torch.device("cpu"))
+    made = linear_map.Equations(6, 3, torch.device("cpu"))
     for rows in np.split(np.arange(50), [20, 30]):
         made.add(torch.tensor(inputs[rows]), torch.tensor(outputs[rows]))
     for size in (4, 6):
@@ -78,9 +78,9 @@ def test_linear_layers_are_found_again(model, declaration):
     """The victim's secured layers are a stitch that looks two tokens back; the attacker tries four."""
     victim, oracle = stitched(model, declaration, random_weights(2))
     attacker = open_part(model, oracle.secured.names)  # nothing secret reaches the fit
-    weights = stitch.fit(attacker, oracle, texts(), previous=4)
+    weights = linear_map.fit(attacker, oracle, texts(), previous=4)
     assert oracle.sequences == 40
-    stitch.install(attacker, oracle.view, weights)
+    linear_map.install(attacker, oracle.view, weights)
     assert torch.allclose(logits(attacker, texts()[3]), logits(victim, texts()[3]), atol=1e-3)
 
 
@@ -88,19 +88,19 @@ def test_no_more_previous_tokens_than_asked(llama):
     _, oracle = stitched(llama, "bottom 2", random_weights(2))
     errors = []
     for previous in (1, 2):
-        weights = stitch.fit(llama, oracle, texts(), previous)
+        weights = linear_map.fit(llama, oracle, texts(), previous)
         assert len(weights) == len(random_weights(previous))
-        errors.append(stitch.equations(llama, oracle, texts(80)[40:], previous).error(weights.double()))
+        errors.append(linear_map.equations(llama, oracle, texts(80)[40:], previous).error(weights.double()))
     assert errors[0] > 0.01 and errors[1] < 1e-6  # the victim looks two tokens back
 
 
 def test_a_nonlinear_layer_is_approached(llama):
     oracle = Oracle(llama, secured_set(llama, "layers 0"), 0)
-    weights = stitch.fit(llama, oracle, texts(200), previous=1)
-    held_out = stitch.equations(llama, oracle, texts(240)[200:], previous=1)
+    weights = linear_map.fit(llama, oracle, texts(200), previous=1)
+    held_out = linear_map.equations(llama, oracle, texts(240)[200:], previous=1)
     assert held_out.error(weights.double()) < 0.9 * held_out.error(torch.zeros_like(weights).double())
-    everything = stitch.equations(llama, oracle, texts(200), previous=1)
-    solutions = [everything.solve(ridge, len(weights)).float() for ridge in stitch.RIDGES]
+    everything = linear_map.equations(llama, oracle, texts(200), previous=1)
+    solutions = [everything.solve(ridge, len(weights)).float() for ridge in linear_map.RIDGES]
     assert any(torch.allclose(weights, solution, atol=1e-5) for solution in solutions)
 
 
@@ -130,4 +130,4 @@ def test_padding_on_either_side_changes_nothing(linear):
 def test_states_that_are_not_visible_are_refused(llama):
     for declaration, message in (("layers 0,2", "not visible"), ("bottom 1 + embeddings", "hides the embeddings")):
         with pytest.raises(StudyError, match=message):
-            stitch.fit(llama, Oracle(llama, secured_set(llama, declaration), 0), texts(), previous=0)
+            linear_map.fit(llama, Oracle(llama, secured_set(llama, declaration), 0), texts(), previous=0)

@@ -71,6 +71,10 @@ class Attack(AttackSection):
         """What it trains on, of all that is seen: the column `view`."""
         return seen.pair
 
+    def numbers(self, seen: View, width: int, vocabulary: int) -> int:
+        """Scalars a token that it is shown and trains on: of states, or of logits where nothing else is seen."""
+        return vocabulary if seen.outputs_only else width
+
     # What it trains --------------------------------------------------------------------------------------------------
 
     def replaced(self, victim: PreTrainedModel, secured: SecuredSet) -> SecuredSet:
@@ -107,6 +111,10 @@ class Attack(AttackSection):
     def steps(self, account: Account) -> int:
         """Steps of this run: of the optimizer, unless it says otherwise."""
         return account.recipe.total_steps(len(account.samples))
+
+    def batch(self, recipe: Recipe) -> int:
+        """Sequences a step."""
+        return recipe.batch
 
     def samples(self, account: Account, steps: int) -> int:
         """Samples of `steps` steps, each as often as it was worked through."""

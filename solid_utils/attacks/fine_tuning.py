@@ -67,6 +67,10 @@ class FineTuning(Asking):
             askings = 1 + self.repeats
         return account.reached(seed, steps) * askings + (account.validation if steps else [])
 
+    def numbers(self, seen: View, width: int, vocabulary: int) -> int:
+        """A token of an answer is one number; the logits behind it are as many as there are tokens."""
+        return vocabulary if self.on_logits else 1
+
     def sees(self, seen: View) -> str:
         return seen.trained_on(self.on_logits) + self.noise_words * (self.on_logits and seen.noisy)
 

@@ -108,9 +108,13 @@ class Stitch(Through):
             )
         self.mask = named.get("attention_mask")
 
-    def forward(self, states: Tensor, *_, **__) -> Tensor | tuple:
+    def added(self, states: Tensor) -> Tensor:
+        """What is added to the states that enter."""
         mask = torch.ones_like(states[..., 0]) if self.mask is None else self.mask
-        return super().forward(states + self.linear(features(states, mask, self.previous)))
+        return self.linear(features(states, mask, self.previous))
+
+    def forward(self, states: Tensor, *_, **__) -> Tensor | tuple:
+        return super().forward(states + self.added(states))
 
 
 def install(model: PreTrainedModel, seen: View, weights: Tensor) -> None:

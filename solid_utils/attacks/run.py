@@ -16,7 +16,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
 from solid_utils.deployment import oracle, starts, view
 from solid_utils.deployment.deployment_set import deployment_set
-from solid_utils.deployment.described import described
+from solid_utils.deployment.described import described, facts
 from solid_utils.evaluation import fidelity, published_tasks
 from solid_utils.model import accelerator, models, sampling
 from solid_utils.model.state import State
@@ -45,7 +45,8 @@ class AttackRun:
         self.before, self.replaced = self._before(), self.attack.replaced(self.victim, self.secured)
         adapted = self.recipe.method == "lora"
         self.adapters = lora.size(self.victim, self.secured, self.recipe.rank) if adapted else 0
-        self.width = self.victim.config.get_text_config().hidden_size
+        config = self.victim.config.get_text_config()
+        self.width, self.vocabulary = config.hidden_size, config.vocab_size
         self.remembered = fidelity.Remembered(lambda: self.victim)
         settings = {"attack": self.attack, "recipe": self.recipe, "budget": self.budget, "secured": self.secured}
         self.state = State(f"{model}/attacks/{run}", self.scored_with | settings | {"before": self.before})
@@ -267,11 +268,13 @@ class AttackRun:
             "tier": self.study.tier,
             "dtype": self.spec.dtype,
             "deployment": self.attack.secured,
-            "secured": described(self.secured),
+            **facts(self.secured),
             "start": self.start_name,
             "attack": self.attack.attack,
             "recipe": self.words(seed),
+            "batch": self.attack.batch(self.recipe),
             "view": self.attack.sees(self.seen),
+            "numbers": self.attack.numbers(self.seen, self.width, self.vocabulary),
             "labels": self.labels,
             "seed": seed,
         } | self.account.cost(seed, steps)

@@ -54,6 +54,9 @@ class Stitch(Attack):
     def steps(self, account: Account) -> int:
         return -(-len(account.samples) // linear_map.BATCH)
 
+    def batch(self, recipe: Recipe) -> int:
+        return linear_map.BATCH
+
     def samples(self, account: Account, steps: int) -> int:
         return len(account.samples) if steps else 0
 

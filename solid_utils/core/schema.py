@@ -6,27 +6,18 @@ import pandas as pd
 
 from solid_utils.core.errors import StudyError
 
-# What was run, at which cost, what came out. `attack` is "none" for the victim and for customized models;
-# `steps` 0 is the attacker's start, before any training ("zero-query row").
-RUN = [
-    "model",
-    "revision",
-    "tier",
-    "dtype",
-    "deployment",
-    "secured",
-    "start",
-    "attack",
-    "recipe",
-    "view",
-    "labels",
-    "seed",
-]
-COST = ["steps", "queries", "tokens", "flops"]
+# A secured set in facts: its name in words; scalars, and their share of the model's; decoder layers that are wholly
+# secret, the lowest and the highest of them (blank where there is none); is nothing else secret?
+SECURED = ["secured", "parameters", "share", "depth", "lowest", "highest", "only_layers"]
+# What was run, at which cost, what came out. `attack` is "none" for the victim and for customized models; `steps` 0 is
+# the attacker's start, before any training ("zero-query row"). `batch`: sequences an optimizer step; `numbers`: scalars
+# a token that leave the deployment and are trained on.
+RUN = ["model", "revision", "tier", "dtype", "deployment", *SECURED]
+RUN += ["start", "attack", "recipe", "batch", "view", "numbers", "labels", "seed"]
+COST = ["steps", "samples", "queries", "tokens", "flops"]  # samples: each as often as it was trained on
 OUTCOME = ["benchmark", "domain", "shots", "metric", "value", "stderr", "n", "chance", "floor", "task_version"]
-OUTCOME += ["batch", "libraries"]  # tokens a batch may hold, padding included; versions
+OUTCOME += ["forward_tokens", "libraries"]  # tokens that one forward may hold, padding included; versions
 SCORES = RUN + COST + OUTCOME
-LATER = ["batch", "libraries"]  # columns that scores from before their introduction lack; read as unknown
 
 # The items behind the scores, beside scores.csv: a score is sum of `value` / sum of `weight`. For fidelity an item is a
 # sample, `value` its agreeing tokens and `weight` its answer tokens; elsewhere `value` is the item's score, `weight` 1.
@@ -50,23 +41,7 @@ PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
 
 # Distillation difficulty, one row a (kind, secured set, start, seed); seed "mean" averages the seeds. `calibrated`,
 # where it was measured: what is left of DD after fitting one temperature (first seed).
-DD = [
-    "model",
-    "revision",
-    "tier",
-    "dtype",
-    "kind",
-    "secured",
-    "layers",
-    "parameters",
-    "share",
-    "start",
-    "seed",
-    "dd",
-    "stderr",
-    "n",
-    "calibrated",
-]
+DD = ["model", "revision", "tier", "dtype", "kind", *SECURED, "start", "seed", "dd", "stderr", "n", "calibrated"]
 
 
 def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd.DataFrame:
@@ -83,11 +58,15 @@ def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd
 
 
 def read(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read a result file. Raises StudyError when it is missing or its columns do not fit (but see LATER)."""
+    """Read a result file. Raises StudyError when it is missing or its columns are not these."""
     if not path.exists():
         raise StudyError(f"{path}: missing; run `dvc repro` first")
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    table = table.assign(**{name: "unknown" for name in LATER if name in columns and name not in table})
     if list(table.columns) != columns:
-        raise StudyError(f"{path}: columns do not fit solid_utils/core/schema.py; delete it and run `dvc repro`")
+        lacking = [name for name in columns if name not in table] or [name for name in table if name not in columns]
+        what = f"'{lacking[0]}'" if lacking else "their order"
+        raise StudyError(
+            f"{path}: columns do not fit core/schema.py ({what}), so another version made it; delete it and run "
+            "`dvc repro`"
+        )
     return table

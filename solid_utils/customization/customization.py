@@ -13,7 +13,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.core.numbers import standard_error
 from solid_utils.core.scored import Scored, libraries
 from solid_utils.deployment.deployment_set import deployment_set
-from solid_utils.deployment.described import described
+from solid_utils.deployment.described import facts
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.evaluation import fidelity, mt_bench, published_tasks
 from solid_utils.model import models, sampling
@@ -53,7 +53,7 @@ def domain_row(source: str, matches: np.ndarray) -> dict:
         "chance": 0.0,
         "floor": None,
         "task_version": 1,
-        "batch": TOKENS,
+        "forward_tokens": TOKENS,
         "libraries": libraries(),
     }
 
@@ -219,14 +219,17 @@ class CustomizationRun:
             "tier": self.study.tier,
             "dtype": self.spec.dtype,
             "deployment": self.customization.secured,
-            "secured": described(self.secured),
+            **facts(self.secured),
             "start": "victim",
             "attack": "none",
             "recipe": f"{self.customization.domain}, {self.recipe.method}, {recipe_text(self.recipe)}",
+            "batch": self.recipe.batch,
             "view": "none",
+            "numbers": 0,
             "labels": "dataset",
             "seed": self.recipe.seed,
             "steps": steps,
+            "samples": steps * self.recipe.batch,
             "queries": len(used),
             "tokens": sum(len(sample["input_ids"]) for sample in used),
             "flops": self.flops(steps),

@@ -1,4 +1,4 @@
-"""A secured set in words, as result files name it."""
+"""A secured set as result files name it: in words, and in the facts that tables and verdicts go by."""
 
 from solid_utils.deployment.secured import SecuredSet
 
@@ -17,3 +17,16 @@ def described(secured: SecuredSet) -> str:
     if not nothing_else or secured.layers != tuple(range(first, last + 1)):
         return secured.declaration
     return f"layers {first}" if first == last else f"layers {first}-{last}"
+
+
+def facts(secured: SecuredSet) -> dict:
+    """Columns schema.SECURED."""
+    return {
+        "secured": described(secured),
+        "parameters": secured.parameters,
+        "share": secured.share,
+        "depth": len(secured.layers),
+        "lowest": secured.layers[0] if secured.layers else None,
+        "highest": secured.layers[-1] if secured.layers else None,
+        "only_layers": secured.only_layers,
+    }

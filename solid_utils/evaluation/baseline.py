@@ -13,6 +13,10 @@ from solid_utils.evaluation import fidelity, published_tasks
 from solid_utils.model import models, sampling
 from solid_utils.settings import params
 
+# Columns of schema.RUN: nothing is secured, nothing trained.
+NUMBERS = ["parameters", "share", "depth", "batch", "numbers"]
+BLANK = {"lowest": None, "highest": None, "only_layers": False}
+
 
 def measure(name: str) -> Path:
     """Score the victim on the held-out sets and all benchmarks; returns the path of its scores."""
@@ -25,8 +29,8 @@ def measure(name: str) -> Path:
         scored = fidelity.held_out(victim, victim, tokenizer, sets, budget.evaluation)
         scored += published_tasks.run_suite(victim, tokenizer, study, budget.evaluation)
     identity = {"model": name, "revision": revision, "tier": study.tier, "dtype": spec.dtype, "seed": "none"}
-    blank = {key: "none" for key in schema.RUN if key not in identity} | {key: 0 for key in schema.COST}
-    scored.of(identity | blank).write(paths.RUNS / name / "victim")
+    blank = dict.fromkeys(schema.RUN, "none") | dict.fromkeys([*NUMBERS, *schema.COST], 0) | BLANK
+    scored.of(blank | identity).write(paths.RUNS / name / "victim")
     return paths.RUNS / name / "victim" / "scores.csv"
 
 

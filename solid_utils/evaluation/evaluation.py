@@ -63,7 +63,7 @@ def score(model, tokenizer, suite: Sequence[Benchmark], limit: int | None = None
     """Score a model on a suite in one lm-eval call. One row a benchmark, with the items behind it.
 
     A row: benchmark, domain, shots, metric, value and chance in [0, 1], stderr over items, n items, floor (of a
-    constant answer), task_version, batch (tokens), libraries. `limit` takes the first items of each task. Runs in the
+    constant answer), task_version, forward_tokens, libraries. `limit` takes the first items of each task. Runs in the
     caller's dtype; under autocast, parameters that require gradients are cast once, frozen ones again in every batch.
     """
     tasks = {name: task for benchmark in suite for name, task in benchmark.tasks.items()}
@@ -89,7 +89,7 @@ def _row(benchmark: Benchmark, results: dict, limit: int | None) -> dict:
         "chance": _mean(benchmark, [_chance(task, limit) for task in tasks], sizes),
         "floor": _floor(benchmark, limit),
         "task_version": str(tasks[0].VERSION),
-        "batch": TOKEN_BUDGET,
+        "forward_tokens": TOKEN_BUDGET,
         "libraries": libraries(),
     }
 

@@ -186,5 +186,5 @@ def _pooled(counts: Tensor, tokens: Tensor) -> tuple[float, float]:
 
 def _fidelity_row(benchmark: str, metric: str, value: float, stderr: float, n: int) -> dict:
     score = {"metric": metric, "value": value, "stderr": stderr, "n": n, "chance": NAN, "floor": NAN}
-    how = {"task_version": FIDELITY_VERSION, "batch": TOKEN_BUDGET, "libraries": libraries()}
+    how = {"task_version": FIDELITY_VERSION, "forward_tokens": TOKEN_BUDGET, "libraries": libraries()}
     return {"benchmark": benchmark, "domain": "fidelity", "shots": 0} | score | how

@@ -91,5 +91,5 @@ def judged(talks: list[dict], command: str) -> list[float]:
 def _row(ratings: np.ndarray) -> dict:
     stderr = float(ratings.std(ddof=1) / math.sqrt(len(ratings))) if len(ratings) > 1 else math.nan
     score = {"metric": "rating", "value": float(ratings.mean()), "stderr": stderr, "n": len(ratings)}
-    how = {"chance": math.nan, "floor": math.nan, "task_version": VERSION, "batch": TOKEN_BUDGET}
+    how = {"chance": math.nan, "floor": math.nan, "task_version": VERSION, "forward_tokens": TOKEN_BUDGET}
     return {"domain": "Alignment", "shots": 0} | score | how | {"libraries": libraries()}

@@ -198,10 +198,12 @@ def open_part(victim: PreTrainedModel, secret: Iterable[str]) -> PreTrainedModel
     return copied
 
 
-def save_delta(replica: torch.nn.Module, victim: torch.nn.Module, path: Path) -> int:
+def save_delta(
+    replica: torch.nn.Module, victim: torch.nn.Module, path: Path, beside: dict[str, torch.Tensor] | None = None
+) -> int:
     """Write the replica's tensors that differ from the victim's, in bfloat16. Returns how many. Whole or not at all.
 
-    Of several processes, which hold the same, the first one writes.
+    `beside`: further tensors of the replica that are no parameters. Of several processes the first one writes.
     """
     base = dict(victim.named_parameters())
     delta = {}
@@ -209,6 +211,7 @@ def save_delta(replica: torch.nn.Module, victim: torch.nn.Module, path: Path) ->
         half = accelerator.whole(tensor.detach()).to(torch.bfloat16)
         if not torch.equal(half, base[name].detach().to(torch.bfloat16)):
             delta[name] = half.contiguous().cpu()
+    delta |= {name: tensor.to(torch.bfloat16).contiguous().cpu() for name, tensor in (beside or {}).items()}
     if not accelerator.processes().is_main_process:
         return len(delta)
     machine.check_disk(sum(2 * tensor.numel() for tensor in delta.values()), path.parent, "the replica")
@@ -223,15 +226,19 @@ def save_delta(replica: torch.nn.Module, victim: torch.nn.Module, path: Path) ->
     return len(delta)
 
 
-def load_delta(replica: torch.nn.Module, path: Path) -> None:
-    """Lay a saved delta over a copy of the victim, in place. Raises StudyError on a foreign file."""
+def load_delta(replica: torch.nn.Module, path: Path, beside: Iterable[str] = ()) -> dict[str, torch.Tensor]:
+    """Lay a saved delta over a copy of the victim, in place; returns the tensors `beside` it. StudyError if foreign."""
     delta = safetensors.torch.load_file(path)
+    if missing := [name for name in beside if name not in delta]:
+        raise StudyError(f"{path}: no {missing[0]} there; delete the file and run `dvc repro`")
+    apart = {name: delta.pop(name) for name in beside}
     parameters = dict(replica.named_parameters())
     if foreign := sorted(set(delta) - set(parameters)):
         raise StudyError(f"{path}: {foreign[0]} is no parameter of this model; delete the file and run `dvc repro`")
     with torch.no_grad():
         for name, tensor in delta.items():
             parameters[name].copy_(tensor)
+    return apart
 
 
 if __name__ == "__main__":

@@ -2,5 +2,5 @@
 
 In: results/ or reference/MACHINE/.
 Out: tables/*.csv, figures/*.png, metrics.json, report.html.
-Public: report.Report, results.load, tables.make, verdicts.claim_table, compare.compare.
+Public: report.Report, results.load, catalogue.make, verdicts.claim_table, compare.compare.
 """

@@ -14,7 +14,7 @@ import pandas as pd
 
 from solid_utils.core import errors, machine, paths
 from solid_utils.core.errors import StudyError
-from solid_utils.report import display, ratios, results
+from solid_utils.report import ratios, results, terminal
 from solid_utils.settings import params
 
 # What may differ. On the same machine type (accelerator.json equal: CPU, units, threads, versions) nothing. Elsewhere a
@@ -90,7 +90,7 @@ def compare() -> bool:
     there = json.loads((folder / "machine.json").read_text())
     table = judged(headline(results.load(folder)), headline(results.load(paths.RESULTS)), there == here)
     shown = table.assign(**{name: table[name].map("{:.5g}".format) for name in ("shipped", "rerun")})
-    print(display.grid_of(shown.rename(columns={"rerun": "re-run"}).astype(str)))
+    print(terminal.grid_of(shown.rename(columns={"rerun": "re-run"}).astype(str)))
     differing = [f"{key} {there.get(key)} / {here.get(key)}" for key in here if there.get(key) != here[key]]
     rule = f"within {ERRORS} combined standard errors, or {RELATIVE:.0%} where none is known"
     print(f"\nshipped: {folder}/")

@@ -65,7 +65,7 @@ class Drawn:
 
 
 def draw(name: str, made: Tables, model: str) -> Drawn | None:
-    """One figure of one model from the tables that `tables.make` returns; None where its numbers are missing."""
+    """One figure of one model from the tables that `catalogue.make` returns; None where its numbers are missing."""
     mine = {key: table[table["model"] == model] for key, table in made.items()}
     looks = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.85) | STYLE
     with matplotlib.rc_context(looks):

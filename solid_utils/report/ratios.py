@@ -94,6 +94,11 @@ def states(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([rows[rows["steps"] == 0].assign(state="start"), rows[rows["steps"] == last].assign(state="end")])
 
 
+def benchmark_scores(scores: pd.DataFrame) -> pd.Series:
+    """Values by benchmark, of rows of one run in one state."""
+    return scores[~scores["domain"].isin(NOT_BENCHMARKS)].set_index("benchmark")["value"].astype(float)
+
+
 def outcomes(scores: pd.DataFrame) -> pd.DataFrame:
     """Scores before any step (`state` "start") and after the last one ("end"), one row a benchmark and metric.
 

@@ -17,13 +17,7 @@ import pandas as pd
 from solid_utils.core import machine, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import intervals
-from solid_utils.report import display, ratios, readings, results, tables, verdicts
-
-TABLES = (
-    *("claims", "attacks", "fidelity", "attack_cost", "attack_budgets", "difficulty_ranks"),
-    *("grid_recipes", "grid_tuned", "grid_placement", "grid_cells", "leaks"),
-    *("benchmarks", "ratios", "search", "difficulty", "customization"),
-)
+from solid_utils.report import catalogue, ratios, results, verdicts
 
 PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -132,17 +126,16 @@ class Report:
 
     def __init__(self, source: Path | str):
         self.results = results.load(Path(source))
-        self.tables = tables.make(self.results)
-        self.tables["claims"] = verdicts.claim_table(self.tables, self.results.models)
+        self.tables = catalogue.make(self.results)
         self.missing = self.results.missing
 
     def table(self, name: str) -> Shown:
         """A table as it stands on the page, with the sentence that reads it."""
-        table = self.tables[name]
-        reading = readings.sentence(name, table)
-        if table.empty:
+        table, rows = catalogue.TABLES[name], self.tables[name]
+        reading = table.sentence(rows)
+        if rows.empty:
             return Shown(f"<p>{reading}</p>", reading)
-        shown = display.compact(name, table)
+        shown = table.compact(rows)
         styled = shown.style.hide(axis="index").set_uuid(name).format(escape="html").map(_verdict_colour)
         styled = styled.set_table_attributes('class="study"').apply(_alignment, axis=0)
         return Shown(f"{styled.to_html()}<p>{html.escape(reading)}</p>", f"{shown.to_string(index=False)}\n{reading}")
@@ -201,7 +194,7 @@ class Report:
 
     def page(self, drawn: dict[str, list]) -> str:
         """The whole report as one HTML file that needs nothing else."""
-        parts = {f"table_{name}": self.table(name).markup for name in TABLES}
+        parts = {f"table_{name}": self.table(name).markup for name in catalogue.SHOWN}
         parts |= {f"figure_{name}": "\n".join(one.markup for one in group) for name, group in drawn.items()}
         notes = "".join(f"<li>{html.escape(line)}</li>" for line in self.missing)
         missing = f"<h2>Not there</h2><ul>{notes}</ul>" if notes else ""
@@ -234,7 +227,7 @@ def _alignment(column: pd.Series) -> list[str]:
 def read_built(folder: Path) -> dict[str, pd.DataFrame]:
     """The tables of an existing build. Raises StudyError when one is missing."""
     made = {}
-    for name in TABLES:
+    for name in catalogue.SHOWN:
         path = folder / "tables" / f"{name}.csv"
         if not path.exists():
             raise StudyError(f"{path}: missing; run `make tables` first")
@@ -259,10 +252,10 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.print:
         folder = paths.RESULTS if (paths.RESULTS / "tables").is_dir() else paths.REDRAWN
-        print(f"{display.printed(read_built(folder))}\n\nreport: {folder / 'report.html'}")
+        print(f"{catalogue.printed(read_built(folder))}\n\nreport: {folder / 'report.html'}")
         return
     source, out = (asked.folder, paths.REDRAWN) if asked.folder else chosen()
     report = Report(source)
     page = report.write(out)
     notes = "".join(f"\n{line}" for line in report.missing)
-    print(f"{display.printed(report.tables)}{notes}\n\nfrom {source}/, report: {page}")
+    print(f"{catalogue.printed(report.tables)}{notes}\n\nfrom {source}/, report: {page}")

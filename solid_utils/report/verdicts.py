@@ -255,7 +255,7 @@ RULES: dict[str, Callable[[Evidence], Finding]] = {
 
 
 def evidence(made: dict[str, pd.DataFrame], model: str) -> Evidence:
-    """One model's part of the tables that `tables.make` returns."""
+    """One model's part of the tables that `catalogue.make` returns."""
     mine = {name: table[table["model"] == model] for name, table in made.items()}
     customization = mine["customization"]
     return Evidence(

@@ -19,10 +19,11 @@ from solid_utils.grid import cells as cells_module
 from solid_utils.grid import grid
 from solid_utils.metrics import attack_cost
 from solid_utils.model import models, sampling
-from solid_utils.report import readings, results, tables, tables_cost
+from solid_utils.report import catalogue, results
 from solid_utils.report.ratios import EVALUATION
 from solid_utils.report.report import Report
 from solid_utils.report.results import Results
+from solid_utils.report.table import Context
 from solid_utils.settings import attack_params, params, reading
 from solid_utils.training import training
 from tests.synthetic import fidelity, run_columns, write_study
@@ -251,7 +252,7 @@ def study(tmp_path_factory) -> Report:
 
 
 def test_what_logits_give_away_is_read_out(study):
-    told = readings.sentence("leaks", study.tables["leaks"])
+    told = catalogue.TABLES["leaks"].sentence(study.tables["leaks"])
     assert "sap: a width of 32 shows" in told and "sap_dp: no width shows" in told
     assert "one noise leaves 80.0 % of the most likely tokens, 680 askings give 99 %" in told
 
@@ -265,7 +266,7 @@ def test_cells_are_points_of_the_cost_table(study):
     table = study.tables["attack_cost"]
     reached = table[(table["secured"] == "layers 3") & (table["measure"] == "queries")].set_index("level")
     assert reached.loc[0.5, "cost"] == 400
-    bare = tables.make(dataclasses.replace(study.results, grid=study.results.grid.iloc[:0]))
+    bare = catalogue.make(dataclasses.replace(study.results, grid=study.results.grid.iloc[:0]))
     assert len(bare["attack_points"]) == len(points) - 4 * 3 - 2 * 2
 
 
@@ -300,7 +301,7 @@ def of_another_seed(results: Results, cells: str, more: float = 0.0) -> Results:
 
 def test_recipes_are_compared_seed_by_seed(study):
     more = of_another_seed(study.results, r"sem-layers_0-ours-800-42", more=0.3)
-    table = tables.make(more)["grid_recipes"].set_index("recipe")
+    table = catalogue.make(more)["grid_recipes"].set_index("recipe")
     assert table["seeds"].to_dict() == {"ours": 2, "paper": 1, "paper_rate": 1}
     assert table.loc["paper", "change"] == pytest.approx((0.19 - 0.35) / 0.9) and table.loc["paper", "pairs"] == 1
 
@@ -315,7 +316,7 @@ def test_placement_goes_with_difficulty(study):
 @pytest.mark.parametrize(("layers", "seeds"), [("[0-2]", 1), ("[0-3]", 2)])
 def test_placement_is_that_of_the_seeds_with_most_layers(study, layers, seeds):
     more = of_another_seed(study.results, f"sem-layers_{layers}-ours-800-42")
-    row = tables.make(more)["grid_placement"].set_index("queries").loc[800]
+    row = catalogue.make(more)["grid_placement"].set_index("queries").loc[800]
     assert (row["seeds"], row["sets"]) == (seeds, 4)
 
 
@@ -323,7 +324,7 @@ def test_placement_is_that_of_the_seeds_with_most_layers(study, layers, seeds):
 def test_attacks_that_see_or_start_from_something_else_are_another_curve(study, change):
     mine = study.results.grid[study.results.grid["run"] == "sem-layers_0-ours"]
     both = dataclasses.replace(study.results, grid=pd.concat([mine, mine.assign(run="other", **change)]))
-    points = tables_cost.point_table(both)
+    points = Context(both, catalogue.TABLES.values()).table("attack_points")
     ours = points[points["recipe"].str.startswith("ours, 4 epochs")]
     assert ours.groupby("recipe")["steps"].agg(list).tolist() == [[0, 100, 200]] * 2
 
@@ -396,7 +397,7 @@ def test_who_tunes_is_judged_on_texts_that_did_not_choose(study):
         other = rows[rows["benchmark"] == EVALUATION].assign(benchmark="evaluation_c4")
         return pd.concat([rows, other.assign(value=[0.9 if "paper_rate" in cell else 0.2 for cell in other["cell"]])])
 
-    table = tables.make(dataclasses.replace(study.results, grid=chosen(study.results.grid)))["grid_tuned"]
+    table = catalogue.make(dataclasses.replace(study.results, grid=chosen(study.results.grid)))["grid_tuned"]
     row = table.iloc[0]
     assert len(table) == 1 and (row["chosen"], row["tries"]) == ("paper_rate", 3)
     assert row["recovered"] == pytest.approx(0.18 / 0.9) and row["usual"] == pytest.approx(0.25 / 0.9)

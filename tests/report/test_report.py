@@ -13,8 +13,10 @@ import pytest
 from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.paper import paper
-from solid_utils.report import display, ratios, readings, report, results, tables, verdicts
+from solid_utils.report import catalogue, ratios, report, results, terminal, verdicts
+from solid_utils.report.catalogue import TABLES
 from solid_utils.report.report import Report
+from solid_utils.report.tables.attacks import share
 from solid_utils.report.verdicts import CONTRADICTED, NOT_TESTED, SUPPORTED
 from tests.synthetic import ATTACKS, BENCHMARKS, COUNTED, CUSTOMIZATIONS, write_study
 
@@ -87,7 +89,7 @@ def test_intervals_stand_beside_the_headline_numbers(study):
     assert found["interval_covers"] == "items only"
     # 20 samples of 25 tokens: 16 agree whole, so the share has the standard error sqrt(0.8 x 0.2 / 20) = 0.09
     assert found["recovered_share_high"] - found["recovered_share_low"] == pytest.approx(4 * 0.09, abs=0.05)
-    shown = display.compact("attacks", study.tables["attacks"]).set_index("run")
+    shown = TABLES["attacks"].compact(study.tables["attacks"]).set_index("run")
     assert re.fullmatch(r"79\.6 \[6\d\.\d, 9\d\.\d\]", shown.loc["layer0-sem", "recov. %"])
     assert shown.loc["guessing", "corr. %"] == "0.0"
     hidden = row(study.tables["attacks"], run="fully_secured-ft_all")
@@ -103,7 +105,7 @@ def test_intervals_of_several_seeds_say_so(folder, tmp_path):
         schema.write(pd.concat([one, one.assign(seed=7)]), columns, run / f"{name}.csv")
     found = Report(tmp_path / "results")
     assert row(found.tables["attacks"], run="layer0-sem")["interval_covers"] == "items and 2 seeds"
-    assert "items only or items and 2 seeds" in readings.sentence("attacks", found.tables["attacks"])
+    assert "items only or items and 2 seeds" in TABLES["attacks"].sentence(found.tables["attacks"])
 
 
 def test_without_items_there_are_estimates_and_no_intervals(folder, tmp_path):
@@ -115,7 +117,7 @@ def test_without_items_there_are_estimates_and_no_intervals(folder, tmp_path):
     attack = row(found.tables["attacks"], run="layer0-sem")
     assert attack["chance_corrected_ratio"] == pytest.approx(0.8) and attack["interval_covers"] == ""
     assert pd.isna(attack[["chance_corrected_ratio_low", "recovered_share_high", "delta_adr_low"]]).all()
-    assert display.compact("attacks", found.tables["attacks"]).set_index("run").loc["layer0-sem", "corr. %"] == "80.0"
+    assert TABLES["attacks"].compact(found.tables["attacks"]).set_index("run").loc["layer0-sem", "corr. %"] == "80.0"
     (tmp_path / "results/runs/toy/victim/items.csv").unlink()
     ratios_without = Report(tmp_path / "results").tables["attacks"].dropna(subset="recovered_share_low")
     assert ratios_without["adr_mean_of_ratios_low"].isna().all(), "a ratio needs the victim's items too"
@@ -123,7 +125,7 @@ def test_without_items_there_are_estimates_and_no_intervals(folder, tmp_path):
         path.unlink()
     nothing = Report(tmp_path / "results")
     assert nothing.missing == ["toy: no items.csv beside any scores; no intervals there"]
-    assert "In brackets" not in display.printed(nothing.tables)
+    assert "In brackets" not in catalogue.printed(nothing.tables)
     nothing.write(tmp_path / "out")
 
 
@@ -150,7 +152,7 @@ def test_floor_is_what_a_constant_answer_or_a_random_model_scores(study):
     )
     rule = ratios.benchmark_rule(changed).set_index("benchmark")
     assert rule["floor"].to_dict() == {"hellaswag": 0.31, "sums": 0.08, "mmlu": 0.25, "truthfulqa": 0.2}
-    floor = row(tables.make(changed)["attacks"], run="floor")
+    floor = row(catalogue.make(changed)["attacks"], run="floor")
     assert floor["adr_mean_of_ratios"] == pytest.approx((0.31 / 0.45 + 0.08 / 0.80) / 2)
     assert floor["chance_corrected_ratio"] == pytest.approx((0.06 + 0.08) / (0.20 + 0.80))
     assert "floor" not in set(study.tables["attacks"]["run"]), "here nothing scores above chance"
@@ -174,7 +176,7 @@ def test_fidelity_on_several_sets_is_pooled_by_tokens(study):
     other["value"], other["n"] = other["value"] / 2, other["n"] * 3
     greedy = other[other["metric"] == "agreement"].assign(metric="greedy_match")
     attacks = pd.concat([scores, other, greedy], ignore_index=True)
-    found = tables.make(dataclasses.replace(study.results, attacks=attacks))
+    found = catalogue.make(dataclasses.replace(study.results, attacks=attacks))
     table = found["fidelity"][found["fidelity"]["run"] == "layer0-sem"].set_index("prompts")
     assert list(table.index) == ["evaluation", "c4", "all"]
     assert table["tokens"].tolist() == [500, 1500, 2000]
@@ -182,7 +184,7 @@ def test_fidelity_on_several_sets_is_pooled_by_tokens(study):
     assert table.loc["all", "recovered_share"] == pytest.approx((0.5 - 0.0125) / (1 - 0.0125))
     assert table["agreement_low"].notna().tolist() == [True, False, False], "c4 has no items"
     assert row(found["attacks"], run="layer0-sem")["agreement"] == 0.80, "the headline is on the attack's prompts"
-    said = display.compact("fidelity", found["fidelity"], printed=True).set_index("run")
+    said = TABLES["fidelity"].compact(found["fidelity"], printed=True).set_index("run")
     assert said.loc["layer0-sem"].tolist()[:3] == ["80.0", "40.0", "50.0"]
     assert said.loc["layers0_3-sem"].tolist()[:3] == ["20.0", "", ""]
     assert said.loc["layer0-sem", "same greedy answer, c4 %"] == "40.0" and len(said.columns) == 4, "where it was taken"
@@ -192,7 +194,7 @@ def test_share_of_a_set_that_is_no_prefix(study):
     assert row(study.tables["attacks"], run="layers0_3-sem")["share"] == pytest.approx(0.4)
     assert row(study.tables["attacks"], run="darknetz-ft_all")["share"] == pytest.approx(0.1)
     assert row(study.tables["attacks"], run="fully_secured-ft_all")["share"] == 1
-    assert tables.share(study.results, "toy", "layers 2-4") == pytest.approx(0.3)
+    assert share(study.results, "toy", "layers 2-4") == pytest.approx(0.3)
 
 
 def test_seeds_are_averaged_and_their_spread_enters_the_error(study):
@@ -210,7 +212,7 @@ def test_a_run_that_lacks_a_benchmark_that_counts_is_refused(study):
     attacks = study.results.attacks
     lacking = attacks[(attacks["benchmark"] != "sums") | (attacks["run"] != "layer0-sem")]
     with pytest.raises(StudyError, match="sums not scored on both sides"):
-        tables.make(dataclasses.replace(study.results, attacks=lacking))
+        catalogue.make(dataclasses.replace(study.results, attacks=lacking))
 
 
 def test_difficulty_table_marks_the_solid_set(study):
@@ -227,7 +229,7 @@ def test_ratings_are_not_pooled_with_accuracies(study):
     scores = study.results.customizations
     rated = scores[scores["benchmark"] == "words"].assign(benchmark="MT-Bench", metric="rating", value=7.0)
     changed = dataclasses.replace(study.results, customizations=pd.concat([scores, rated], ignore_index=True))
-    table, usual = tables.make(changed)["customization"], study.tables["customization"]
+    table, usual = catalogue.make(changed)["customization"], study.tables["customization"]
     same = table[(table["metric"] != "rating")].reset_index(drop=True)
     pd.testing.assert_frame_equal(same, usual, check_dtype=False)
     assert row(table, run="solid-math", benchmark="all", metric="rating")["after"] == 7
@@ -242,7 +244,7 @@ def test_customization_table_pools_problems_and_compares_with_fully_open(study):
     assert found["gap_stderr"] == pytest.approx(0.02)
     assert -0.08 < found["gap_to_fully_open_low"] < -0.02 < found["gap_to_fully_open_high"] <= 0
     assert found["after_low"] < 0.58 < found["after_high"] and found["run_open"] == "fully_open-math"
-    assert "ends -2.0 [-5.0, +0.0] points" in readings.sentence("customization", study.tables["customization"])
+    assert "ends -2.0 [-5.0, +0.0] points" in TABLES["customization"].sentence(study.tables["customization"])
     opened = row(study.tables["customization"], run="fully_open-math", benchmark="all")
     assert pd.isna(opened["gap_to_fully_open"])
 
@@ -420,7 +422,7 @@ def test_missing_parts_are_named_and_the_rest_is_made(folder, tmp_path, gone):
     assert all(any(part in line for line in found.missing) for part in gone)
     assert all(line.replace("'", "&#x27;") in page for line in found.missing)
     assert not any("\n" in line for line in found.missing)
-    display.printed(found.tables)
+    catalogue.printed(found.tables)
 
 
 def test_two_models_get_a_figure_each_and_a_column(folder, tmp_path):
@@ -429,26 +431,26 @@ def test_two_models_get_a_figure_each_and_a_column(folder, tmp_path):
     found = Report(tmp_path / "results")
     found.write(tmp_path / "out")
     assert len(list((tmp_path / "out" / "figures").glob("other-*.png"))) == 9
-    assert "model" in display.compact("attacks", found.tables["attacks"]).columns
+    assert "model" in TABLES["attacks"].compact(found.tables["attacks"]).columns
     assert len(found.tables["claims"]) == 2 * len(paper.CLAIMS)
 
 
 def test_the_printed_tables_fit_a_terminal(study):
-    assert max(map(len, display.printed(study.tables).splitlines())) <= display.WIDTH
+    assert max(map(len, catalogue.printed(study.tables).splitlines())) <= terminal.WIDTH
 
 
 @pytest.mark.parametrize("folder", sorted(path.parent for path in paths.REFERENCE.glob("*/tables")), ids=str)
 def test_the_shipped_tables_fit_a_terminal(folder):
     """Whole: a benchmark that has no room beside the others stands below them."""
     benchmarks = pd.read_csv(folder / "tables" / "benchmarks.csv")
-    text = display.fitted(display.compact("benchmarks", benchmarks, printed=True))
-    assert max(map(len, text.splitlines())) <= display.WIDTH
+    text = terminal.fitted(TABLES["benchmarks"].compact(benchmarks, printed=True))
+    assert max(map(len, text.splitlines())) <= terminal.WIDTH
     assert all(text.count(name) == 1 for name in benchmarks["benchmark"].unique())
     assert text.count("layer0-sem") == text.count("floor") == len(text.split("\n\n"))
 
 
 def test_printing_from_a_build_equals_printing_after_it(study, built):
-    assert display.printed(report.read_built(built)) == display.printed(study.tables)
+    assert catalogue.printed(report.read_built(built)) == catalogue.printed(study.tables)
 
 
 def test_command_line_takes_results_else_reference(folder, tmp_path, monkeypatch, capsys):
@@ -484,7 +486,7 @@ def test_the_notebook_calls_only_what_exists():
     notebook = nbformat.read("notebooks/05_tables.ipynb", as_version=4)
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
     shown = set(re.findall(r'study\.table\("(\w+)"\)', code))
-    assert shown | {"difficulty"} == set(report.TABLES)
+    assert shown | {"difficulty"} == set(catalogue.SHOWN)
     from solid_utils.report import figures
 
     assert set(re.findall(r'study\.figure\("(\w+)"\)', code)) == set(figures.FIGURES)

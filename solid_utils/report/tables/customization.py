@@ -1,5 +1,6 @@
 """What customers get: domain scores before and after fine-tuning the open part, and the gap to the fully open model."""
 
+import math
 from functools import partial
 
 import numpy as np
@@ -9,15 +10,18 @@ from solid_utils.metrics import metrics
 from solid_utils.metrics.intervals import covers
 from solid_utils.report.ratios import Resampled, ends, outcomes, with_ends
 from solid_utils.report.results import Results
+from solid_utils.report.table import Columns, Context, Section, Table
+from solid_utils.report.wording import interval_note, points
 
 KEYS = ["model", "run", "kinds", "benchmark", "metric", "n"]
 
 
-def customization_table(results: Results, draws: Resampled) -> pd.DataFrame:
+def customization_table(context: Context) -> pd.DataFrame:
     """One row a run and kind of problem; "all" pools a run's kinds of one metric, which `kinds` lists.
 
     The gap's standard error takes the two runs as independent; its interval pairs them by problem.
     """
+    results = context.results
     scores = _scores(results)
     before, after = (scores[scores["state"] == state].set_index(KEYS) for state in ("start", "end"))
     table = after[["value", "stderr"]].rename(columns={"value": "after"})
@@ -25,9 +29,9 @@ def customization_table(results: Results, draws: Resampled) -> pd.DataFrame:
     facts = ["model", "run", "deployment", "secured", "recipe"]
     facts = results.customizations.drop_duplicates(["model", "run"])[facts]
     table = _with_gap(facts.merge(table.reset_index(), on=["model", "run"]))
-    found = [_intervals(row, draws) for row in table.itertuples()]
+    intervals = [_intervals(row, context.resamples) for row in table.itertuples()]
     columns = [*with_ends("after")[1:], *with_ends("gap_to_fully_open")[1:], "interval_covers"]
-    return table.join(pd.DataFrame(found, index=table.index, columns=columns))
+    return table.join(pd.DataFrame(intervals, index=table.index, columns=columns))
 
 
 def _scores(results: Results) -> pd.DataFrame:
@@ -59,13 +63,46 @@ def _with_gap(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(run_open=table["run_open"].mask(is_open))
 
 
-def _intervals(row, draws: Resampled) -> dict[str, float | str]:
+def _intervals(row, resamples: Resampled) -> dict[str, float | str]:
     """Intervals of one row: of its accuracy, and of its gap, paired by problem."""
     kinds = pd.Index(row.kinds.split("+") if row.benchmark == "all" else [row.benchmark])
-    own, opened = draws.get((row.model, row.run, "end")), draws.get((row.model, row.run_open, "end"))
+    own, opened = (resamples.get((row.model, run, "end")) for run in (row.run, row.run_open))
     if own is None or not kinds.isin(own.items.index).all():
         return {}
     accuracy, gap = metrics.customization_accuracy, metrics.gap_to_fully_open
-    found = ends("after", partial(accuracy, n=own.items[kinds]), kinds, own)
-    found |= ends("gap_to_fully_open", partial(gap, n=own.items[kinds]), kinds, own, opened)
-    return found | {"interval_covers": covers(own)}
+    both = ends("after", partial(accuracy, n=own.items[kinds]), kinds, own)
+    both |= ends("gap_to_fully_open", partial(gap, n=own.items[kinds]), kinds, own, opened)
+    return both | {"interval_covers": covers(own)}
+
+
+CUSTOMIZATION_COLUMNS: Columns = {
+    "run": ("run", "text"),
+    "secured": ("secured", "text"),
+    "benchmark": ("problems", "text"),
+    "n": ("n", "count"),
+    "before": ("before %", "percent"),
+    "after": ("after %", "percent"),
+    "gain": ("gain", "percent"),
+    "gap_to_fully_open": ("gap to fully open", "percent"),
+    "|": None,
+    "stderr": ("after, ± %", "percent"),
+    "gap_stderr": ("gap, ±", "percent"),
+}
+
+
+def _read_customization(rows: pd.DataFrame) -> str:
+    pooled = rows[(rows["benchmark"] == "all") & (rows["deployment"] != "fully_open")]
+    gaps = [
+        f"{row['deployment']} ends {points(row, 'gap_to_fully_open', 'gap_stderr')} points from fully open"
+        for _, row in pooled.iterrows()
+        if not math.isnan(row["gap_to_fully_open"])
+    ]
+    return "; ".join(gaps) + "." + interval_note(rows) if gaps else "nothing to compare with fully open."
+
+
+SECTION = Section(
+    "customization",
+    "Customization",
+    ("The customer fine-tunes what is open. What SOLID costs is the gap to the fully open deployment.",),
+    (Table("customization", customization_table, CUSTOMIZATION_COLUMNS, _read_customization, printed=True),),
+)

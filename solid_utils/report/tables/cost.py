@@ -1,0 +1,169 @@
+"""The attacker's cost from a results folder: points of attack curves, the cost table, and how DD ranks it."""
+
+import pandas as pd
+
+from solid_utils.metrics import attack_cost, attack_trends
+from solid_utils.metrics.attack_cost import ORDER, at_budgets, best_attacks, by_number, layers_of
+from solid_utils.report.ratios import EVALUATION, states
+from solid_utils.report.results import Results
+from solid_utils.report.table import Columns, Context, Section, Table
+from solid_utils.report.wording import percent
+
+KEYS = ["model", "deployment", "secured", "attack", "recipe", "seed", "steps", *attack_cost.MEASURES]
+BUDGETS = {"queries": (100, 400, 1600, 6400), "flops": (1e13, 1e14)}  # at which attacks are compared
+
+
+def point_table(context: Context) -> pd.DataFrame:
+    """Every attack run before any query and at its end, columns attack_cost.POINTS: only an end ends its schedule.
+
+    Cells of the attack grid that share all but queries and seed are one run with several ends. Start and view stand in
+    `recipe`, so that attacks that differ in them are different attacks.
+    """
+    results = context.results
+    scores = pd.concat([part for part in (states(results.attacks), results.grid) if len(part)] or [results.grid])
+    rows = scores[(scores["metric"] == "agreement") & (scores["benchmark"] == EVALUATION)]
+    rows = rows.drop_duplicates(["model", "run", "seed", "steps"])  # each cell of a curve has its start
+    rows["agreement"] = rows["value"].astype(float)
+    rows["recipe"] = (
+        rows["recipe"] + ", start " + rows["start"] + ", sees " + rows["view"].groupby(rows["run"]).transform("last")
+    )
+    first = rows[rows["steps"] == 0].set_index(["model", "run", "seed"])["agreement"].rename("start_agreement")
+    rows = rows.join(first, on=first.index.names)
+    rows["depth"] = [
+        depth(results, model, secured) for model, secured in rows[["model", "secured"]].itertuples(index=False)
+    ]
+    return rows[attack_cost.POINTS].reset_index(drop=True)
+
+
+def cost_table(context: Context) -> pd.DataFrame:
+    """What each level of recovery costs, deployment by deployment; attack_cost.cost_table."""
+    return attack_cost.cost_table(attack_cost.costs(context.table("attack_points")))
+
+
+def budget_table(context: Context) -> pd.DataFrame:
+    """The most recovered from each deployment at equal budgets, by whichever attack; attack_cost.best_attacks."""
+    points = context.table("attack_points")
+    return pd.concat([best_attacks(at_budgets(points, *pair)) for pair in BUDGETS.items()], ignore_index=True)
+
+
+def depth(results: Results, model: str, secured: str) -> int:
+    """How many decoder layers a secured set holds whole."""
+    if secured == "all":
+        prefixes = results.difficulty[(results.difficulty["model"] == model) & (results.difficulty["kind"] == "prefix")]
+        return int(prefixes["layers"].max()) if len(prefixes) else 0
+    return len(layers_of(secured))
+
+
+def rank_table(context: Context) -> pd.DataFrame:
+    """attack_trends.difficulty_ranks, under the first start that was scored for most sets."""
+    return attack_trends.difficulty_ranks(context.table("attack_cost"), of_one_start(context.table("difficulty")))
+
+
+def of_one_start(difficulty: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the table `difficulty` under the first start that was scored for most sets, one a secured set."""
+    scored = difficulty[difficulty["start"] == difficulty["start"].mode().get(0)]
+    return scored.drop_duplicates(["model", "secured"])
+
+
+COST_COLUMNS: Columns = {
+    "deployment": ("deployment", "text"),
+    "secured": ("secured", "text"),
+    "level": ("recovered %", "percent"),
+    "measure": ("cost in", "text"),
+    "attack": ("best attack", "text"),
+    "cost": ("cost", "figures"),
+    "censored": ("not reached with", "flag"),
+    "of_legitimate": ("of a legitimate epoch %", "percent"),
+    "|": None,
+    "recipe": ("recipe", "text"),
+    "seeds": ("seeds", "count"),
+}
+
+
+def _read_attack_cost(rows: pd.DataFrame) -> str:
+    queries = rows[(rows["measure"] == "queries") & (rows["level"] == rows["level"].min())]
+    if queries.empty:
+        return "no attack has run."
+    reached = queries[~queries["censored"]]
+    level, most = percent(queries["level"].iloc[0]), queries["cost"].max()
+    lead = (
+        f"{level} of what was missing was recovered, twice in a row, from {len(reached)} of {len(queries)} deployments"
+    )
+    return f"{lead}. {attack_cost.cap_sentence(reached['cost'].min() if len(reached) else most, reached.empty)}"
+
+
+def _budgets_by_set(table: pd.DataFrame, printed: bool) -> pd.DataFrame:
+    """Deployments down, budgets across: recovered share in percent and the attack; a lower bound bears a sign."""
+    keys = ["model"] * (table["model"].nunique() > 1) + ["deployment", "secured"]
+    rows = table.sort_values(ORDER, key=by_number, kind="stable")
+    heads = {"queries": "{} queries", "flops": "{} FLOPs"}
+    rows["budget"] = [heads[row.measure].format(attack_cost.compact(row.budget)) for row in rows.itertuples()]
+    rows["cell"] = [
+        f"{'≥ ' * row.beyond}{100 * row.recovered:.1f} {row.attack}" if row.recovered else ""
+        for row in rows.itertuples()
+    ]
+    shown = rows.pivot(index=keys, columns="budget", values="cell")[list(rows["budget"].unique())].fillna("")
+    return shown.loc[rows.set_index(keys).index.unique()].reset_index()
+
+
+def _read_attack_budgets(rows: pd.DataFrame) -> str:
+    """The deployments that give most and least at the largest budget of queries that every one of them was given."""
+    given = rows[(rows["measure"] == "queries") & (rows["attack"] != "none")]
+    if given.empty:
+        return "no attack has run."
+    sets = given.groupby("budget")["secured"].nunique()
+    budget = sets[sets == sets.max()].index.min()
+    at = given[given["budget"] == budget]
+    most, least = at.loc[at["recovered"].idxmax()], at.loc[at["recovered"].idxmin()]
+    ends = [f"{percent(row['recovered'])} of {row['secured']} (by {row['attack']})" for row in (most, least)]
+    return f"with {attack_cost.compact(budget)} queries attacks recovered from {ends[1]} to {ends[0]}."
+
+
+RANK_COLUMNS: Columns = {
+    "level": ("recovered %", "percent"),
+    "measure": ("cost in", "text"),
+    "score": ("ranked by", "text"),
+    "sets": ("sets", "count"),
+    "censored": ("not reached", "count"),
+    "spearman": ("Spearman", "number"),
+    "pearson": ("Pearson", "number"),
+}
+
+
+def _read_difficulty_ranks(rows: pd.DataFrame) -> str:
+    known = rows.dropna(subset="spearman")
+    if known.empty:
+        return f"no correlation: {rows['censored'].max()} of at most {rows['sets'].max()} sets never reached the level."
+    best = known.loc[known["spearman"].abs().idxmax()]
+    how = f"{best['spearman']:.2f} over {best['sets']} secured sets"
+    return f"{best['score']} ranks the cost in {best['measure']} best: {how}."
+
+
+SECTION = Section(
+    "cost",
+    "What theft costs",
+    (
+        "The cost of recovering a share of what was missing: that of the first of two consecutive points of a "
+        "curve past it, where every point ends its own schedule. Not reached: the most that was spent is a lower "
+        "bound. A run of the small tier has one such point, so all its levels are lower bounds, however far it "
+        "came.",
+    ),
+    (
+        Table("attack_points", point_table),
+        Table("attack_cost", cost_table, COST_COLUMNS, _read_attack_cost),
+        Table(
+            "attack_budgets",
+            budget_table,
+            reads=_read_attack_budgets,
+            show=_budgets_by_set,
+            introduction="The same attacks at equal budgets: what was recovered in percent, and by which.",
+        ),
+        Table(
+            "difficulty_ranks",
+            rank_table,
+            RANK_COLUMNS,
+            _read_difficulty_ranks,
+            folded="Does distillation difficulty rank the cost?",
+        ),
+    ),
+)

@@ -1,0 +1,107 @@
+"""The dictionary of result columns: docs/columns.md, from the schemas, the shipped tables and their meanings.
+
+python -m solid_utils.core.dictionary            print the page
+python -m solid_utils.core.dictionary --write    write it to docs/columns.md
+"""
+
+import csv
+import sys
+from pathlib import Path
+
+from solid_utils.core import paths, schema
+from solid_utils.core.errors import StudyError, one_line
+from solid_utils.core.meanings import MEANING
+
+PAGE = Path("docs/columns.md")
+ENDS = ("_low", "_high")  # of an interval
+FILES = {  # name in the page: (columns, where such files lie)
+    "scores": (schema.SCORES, "`scores.csv` of a victim, an attack or a customization, and every cell of the grid"),
+    "items": (schema.ITEMS, "`items.csv`, beside the scores: the items behind them"),
+    "curve": (schema.CURVE, "`curve.csv` of an attack or a customization: training"),
+    "answers": (schema.ANSWERS, "`answers.csv` of an attack: greedy answers side by side"),
+    "dd": (schema.DD, "`curve.csv` in `dd` and `scan`: distillation difficulty"),
+    "leaks": (schema.LEAKS, "`leaks.csv` of a grid, and the table: what logits alone give away"),
+}
+HEAD = """# Columns
+
+Every column of every result file, with its unit. This page is generated: mend `solid_utils/core/meanings.py`, then
+`python -m solid_utils.core.dictionary --write`. Fractions are between 0 and 1 here; the report prints them in percent.
+No file holds a time or a date: two cold runs on one machine give the same bytes.
+
+`NAME_low` and `NAME_high` are the ends of the 95 % interval of `NAME`; the list marks such columns with a ±.
+Blank means unknown or without sense, never zero.
+
+## Files
+"""
+
+
+def files() -> dict[str, list[str]]:
+    """Columns of every kind of result file, by its name in the page: the schemas, the grid's plan, the tables."""
+    found = {name: list(columns) for name, (columns, _) in FILES.items()}
+    shipped = [*paths.REFERENCE.glob("*/grid/*/plan.csv"), *sorted(paths.REFERENCE.glob("*/tables/*.csv"))]
+    if not shipped:
+        raise StudyError(f"{paths.REFERENCE}: no shipped tables; start at the top of the repository")
+    for path in shipped:
+        columns = found.setdefault(path.stem, [])
+        columns += [column for column in header(path) if column not in columns]
+    return found
+
+
+def header(path: Path) -> list[str]:
+    """The columns of a CSV file."""
+    with path.open(encoding="utf8", newline="") as lines:
+        return next(csv.reader(lines))
+
+
+def entry(file: str, column: str) -> str:
+    """The key of MEANING for a column of a file; an interval's end has that of its estimate.
+
+    Raises StudyError where none says what the column means.
+    """
+    for name in (column, *(column.removesuffix(end) for end in ENDS if column.endswith(end))):
+        for key in (f"{file}.{name}", name):
+            if key in MEANING:
+                return key
+    raise StudyError(f"{file}.csv: no meaning for the column '{column}'; add a line to solid_utils/core/meanings.py")
+
+
+def page() -> str:
+    """The whole page, as docs/columns.md holds it."""
+    found = files()
+    places, resampled = {}, set()
+    for file, columns in found.items():
+        for column in columns:
+            key = entry(file, column)
+            of_key = places.setdefault(key, [])
+            of_key += [] if file in of_key else [file]
+            if column not in MEANING and column.endswith(ENDS):
+                resampled.add(key)
+    lines = [HEAD, "| file | columns |", "|---|---|"]
+    lines += [f"| {where(file)} | {', '.join(columns)} |" for file, columns in found.items()]
+    lines += ["", "## What they mean", "", "| column | unit | meaning | in |", "|---|---|---|---|"]
+    for key in sorted(places, key=lambda name: (name.rpartition(".")[2], name)):
+        name = f"`{key.rpartition('.')[2]}`" + (" ±" if key in resampled else "")
+        lines.append(f"| {name} | {' | '.join(MEANING[key])} | {', '.join(places[key])} |")
+    return "\n".join(lines) + "\n"
+
+
+def where(file: str) -> str:
+    """A file's name and, where its name does not say it, what it is."""
+    if file in FILES:
+        return f"{file}: {FILES[file][1]}"
+    return f"{file}: `plan.csv` of a grid" if file == "plan" else f"{file}: the table `tables/{file}.csv`"
+
+
+def main(arguments: list[str]) -> None:
+    """Print the page, or write it where `--write` says so."""
+    if arguments not in ([], ["--write"]):
+        raise StudyError(f"dictionary: '{' '.join(arguments)}' is not understood; nothing, or --write")
+    if arguments:
+        PAGE.write_text(page(), encoding="utf8")
+    else:
+        print(page(), end="")
+
+
+if __name__ == "__main__":
+    with one_line():
+        main(sys.argv[1:])

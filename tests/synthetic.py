@@ -32,6 +32,20 @@ CUSTOMIZATIONS = {
 }
 
 
+def facts(secured: str) -> dict:
+    """Columns schema.SECURED of "all", "none", or a row of layers, each a tenth of the model."""
+    if secured in ("all", "none"):
+        everything = secured == "all"
+        blank = {"lowest": 0 if everything else None, "highest": LAYERS - 1 if everything else None}
+        sizes = {"parameters": TOTAL * everything, "share": float(everything), "depth": LAYERS * everything}
+        return {"secured": secured} | sizes | blank | {"only_layers": False}
+    first, _, last = secured.removeprefix("layers ").partition("-")
+    lowest, highest = int(first), int(last or first)
+    depth = highest - lowest + 1
+    sizes = {"parameters": 100 * depth, "share": 100 * depth / TOTAL, "depth": depth}
+    return {"secured": secured} | sizes | {"lowest": lowest, "highest": highest, "only_layers": True}
+
+
 def run_columns(model: str, deployment: str, secured: str, attack: str, batch: int, steps: int, tier: str) -> dict:
     return {
         "model": model,
@@ -39,14 +53,17 @@ def run_columns(model: str, deployment: str, secured: str, attack: str, batch: i
         "tier": tier,
         "dtype": "float32",
         "deployment": deployment,
-        "secured": secured,
+        **facts(secured),
         "start": "xavier" if attack != "none" else "none",
         "attack": attack,
         "recipe": f"adamw 0.0002, decay 0.1, cosine, batch {batch}",
+        "batch": batch,
+        "numbers": 576 if attack == "sem" else 1,
         "view": "answers" if attack != "sem" else "token ids and boundary states",
         "labels": "victim",
         "seed": 42,
         "steps": steps,
+        "samples": steps * batch,
         "queries": steps * batch,
         "tokens": steps * batch * 100,
         "flops": 0,
@@ -56,7 +73,7 @@ def run_columns(model: str, deployment: str, secured: str, attack: str, batch: i
 def outcome(
     benchmark: str, domain: str, metric: str, value: float, stderr: float, n: int, chance: float | None
 ) -> dict:
-    blank = {"shots": 0, "floor": None, "task_version": "1.0", "batch": 2048, "libraries": "torch 2.13.0"}
+    blank = {"shots": 0, "floor": None, "task_version": "1.0", "forward_tokens": 2048, "libraries": "torch 2.13.0"}
     found = {"benchmark": benchmark, "domain": domain, "metric": metric, "value": value, "stderr": stderr, "n": n}
     return found | {"chance": chance} | blank
 
@@ -89,7 +106,7 @@ def write_scores(states: dict[int, list[dict]], run: dict, folder: Path) -> None
     """`states`: optimizer steps -> outcomes. Writes scores.csv, and items.csv beside it."""
     rows, parts = [], []
     for steps, outcomes in states.items():
-        costs = {"steps": steps, "queries": run["queries"] if steps else 0}
+        costs = {"steps": steps} | {name: run[name] if steps else 0 for name in ("samples", "queries")}
         rows += [run | costs | one for one in outcomes]
         known = {key: (run | costs)[key] for key in schema.ITEMS if key in run}
         parts += [known | item for one in outcomes if one["metric"] not in NOT_BY_ITEM for item in items(one)]
@@ -130,35 +147,30 @@ def write_customization(folder: Path, model: str, name: str, tier: str, customiz
     write_curve(run, 1.0, 0.9, folder / model / "customizations" / name)
 
 
-def difficulty_rows(model: str, tier: str, kind: str, secured: str, layers: int, dd: float) -> list[dict]:
-    parameters = TOTAL if kind == "all" else 100 * layers
-    row = {
-        "model": model,
-        "revision": "0123456789ab",
-        "tier": tier,
-        "dtype": "float32",
-        "kind": kind,
-        "secured": secured,
-    }
-    row |= {"layers": layers, "parameters": parameters, "share": parameters / TOTAL, "start": "xavier"}
-    row |= {"calibrated": None}
+def difficulty_rows(model: str, tier: str, kind: str, secured: str, dd: float) -> list[dict]:
+    row = {"model": model, "revision": "0123456789ab", "tier": tier, "dtype": "float32", "kind": kind}
+    row |= facts(secured) | {"start": "xavier", "calibrated": None}
     return [row | {"seed": seed, "dd": dd, "stderr": 0.1, "n": 48} for seed in ("20", "42", "mean")]
+
+
+def bottom(layers: int) -> str:
+    return "layers 0" if layers == 1 else f"layers 0-{layers - 1}"
 
 
 def write_difficulty(folder: Path, model: str, tier: str, prefix: list[float], ceiling: float) -> None:
     """`prefix`: DD of layers 0..l-1 for l = 1, 2, ...; under normal_0.02 only the search ran, 0.1 higher."""
-    rows, searches = difficulty_rows(model, tier, "empty", "none", 0, 1.77), {}
+    rows, searches = difficulty_rows(model, tier, "empty", "none", 1.77), {}
     for layers, dd in enumerate(prefix, start=1):
-        rows += difficulty_rows(model, tier, "prefix", f"bottom {layers}", layers, dd)
-    rows += difficulty_rows(model, tier, "all", "all", LAYERS, ceiling)
+        rows += difficulty_rows(model, tier, "prefix", bottom(layers), dd)
+    rows += difficulty_rows(model, tier, "all", "all", ceiling)
     for start, more in (("xavier", 0.0), ("normal_0.02", 0.1)):
         passing = [layers for layers, dd in enumerate(prefix, start=1) if dd + more >= 0.95 * (ceiling + more)]
         l_star = (passing or [len(prefix)])[0]
-        found = {"l_star": l_star, "epsilon": 0.05, "secured": f"bottom {l_star}", "dd": prefix[l_star - 1] + more}
+        found = {"l_star": l_star, "epsilon": 0.05, "secured": bottom(l_star), "dd": prefix[l_star - 1] + more}
         searches[start] = found | {"ceiling": ceiling + more, "evaluations": l_star + 1, "saved": LAYERS - l_star}
     schema.write(rows, schema.DD, folder / model / "dd" / "curve.csv")
     (folder / model / "dd" / "search.json").write_text(json.dumps(searches))
-    rows = [row for n, dd in enumerate(SINGLES) for row in difficulty_rows(model, tier, "single", f"layers {n}", 1, dd)]
+    rows = [row for n, dd in enumerate(SINGLES) for row in difficulty_rows(model, tier, "single", f"layers {n}", dd)]
     schema.write(rows, schema.DD, folder / model / "scan" / "curve.csv")
 
 

@@ -5,7 +5,6 @@ differ in budget and in nothing else. Costs are taken as given, validation queri
 Nothing is interpolated: a cost is that of a point that was run, so it is an upper bound, by one step of the grid.
 """
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +14,8 @@ from solid_utils.core import numbers
 from solid_utils.core.errors import StudyError
 from solid_utils.paper import paper
 
-SET = ["model", "deployment", "secured", "depth"]  # depth: how many decoder layers are secured
+# depth: decoder layers that are wholly secret; prefix: are they the bottom ones, and nothing else is secret?
+SET = ["model", "deployment", "secured", "depth", "prefix"]
 ORDER = ["model", "depth", "deployment", "secured"]  # of tables
 ATTACK = [*SET, "attack", "recipe"]
 CURVE = [*ATTACK, "seed"]
@@ -180,9 +180,3 @@ def cap_sentence(queries: float, censored: bool) -> str:
     if queries < most:
         return f"{spent}; {product}: a cap below {compact(queries)} forbids the larger of these customizations."
     return f"{spent}; {product}: a cap between these and {compact(queries)} stops this attack and leaves them an epoch."
-
-
-def layers_of(secured: str) -> tuple[int, ...]:
-    """Layer numbers of "layers 0" or "layers 0-3"; empty for "all", "none" and anything else."""
-    match = re.fullmatch(r"layers (\d+)(?:-(\d+))?", secured)
-    return tuple(range(int(match[1]), int(match[2] or match[1]) + 1)) if match else ()

@@ -8,7 +8,7 @@ import pandas as pd
 
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import censored, metrics
-from solid_utils.metrics.attack_cost import ATTACK, MEASURES, cheapest, layers_of, middle_seeds
+from solid_utils.metrics.attack_cost import ATTACK, MEASURES, cheapest, middle_seeds
 
 ENDS = ("", "_low", "_high")
 LINE = [name + end for name in ("intercept", "slope", "sigma") for end in ENDS]
@@ -20,9 +20,7 @@ DIFFICULTY_RANKS = ["model", "level", "measure", "score", "sets", "censored", *C
 
 def prefixes(found: pd.DataFrame) -> pd.DataFrame:
     """Rows whose secured set is the bottom `depth` decoder layers and nothing else, as a fit over depth needs."""
-    pairs = zip(found["secured"], found["depth"], strict=True)
-    bottom = [depth > 0 and layers_of(secured) == tuple(range(depth)) for secured, depth in pairs]
-    return found[np.array(bottom, dtype=bool)]
+    return found[found["prefix"].astype(bool)]
 
 
 def depth_fits(found: pd.DataFrame, measures: Sequence[str] = MEASURES) -> pd.DataFrame:

@@ -25,14 +25,14 @@ from solid_utils.report.wording import correlated
 def difficulty_prefix(tables: Tables) -> Drawing | None:
     """DD against the number of secured layers from the bottom, with ceiling, threshold and l*; a panel a start."""
     rows, search = tables["difficulty"], tables["search"].set_index("start")
-    prefixes = rows[rows["kind"] == "prefix"].sort_values("layers")
+    prefixes = rows[rows["kind"] == "prefix"].sort_values("depth")
     if prefixes.empty:
         return None
     starts, top = list(prefixes["start"].unique()), (prefixes["dd"] + prefixes["stderr"]).max()
     figure, panels = canvas(width=max(7.5, 1 + 4.2 * len(starts)), columns=len(starts))
     for axes, start in zip(panels, starts, strict=True):
         curve = prefixes[prefixes["start"] == start]
-        _errors(axes, [0, *curve["layers"]], [curve["victim"].iloc[0], *curve["dd"]], [0, *curve["stderr"]], "DD")
+        _errors(axes, [0, *curve["depth"]], [curve["victim"].iloc[0], *curve["dd"]], [0, *curve["stderr"]], "DD")
         if start in search.index:
             found = search.loc[start]
             axes.axhline(found["ceiling"], color="black", linestyle="--", linewidth=1, label="ceiling: all random")
@@ -62,8 +62,7 @@ def difficulty_single(tables: Tables) -> Drawing | None:
     if singles.empty:
         return None
     singles = singles[singles["start"] == singles["start"].iloc[0]]
-    layer = singles["secured"].str.extract(r"(\d+)", expand=False).astype(int)
-    singles = singles.assign(layer=layer).sort_values("layer")
+    singles = singles.assign(layer=singles["lowest"].astype(int)).sort_values("layer")
     figure, (axes,) = canvas(height=3.6)
     _errors(axes, singles["layer"], singles["dd"], singles["stderr"], f"DD, start {singles['start'].iloc[0]}")
     axes.axhline(singles["victim"].iloc[0], color="black", linestyle="--", linewidth=1, label="victim")

@@ -67,7 +67,7 @@ def load(folder: Path) -> Results:
         customizations=in_order(scores["customizations/*"]),
         items=_items(folder, models, pd.concat(scores.values()), missing),
         curves=gather(["attacks/*/curve.csv", "customizations/*/curve.csv"], schema.CURVE),
-        difficulty=_in_layers(gather(["dd/curve.csv", "scan/curve.csv"], schema.DD).drop(columns="run")),
+        difficulty=gather(["dd/curve.csv", "scan/curve.csv"], schema.DD).drop(columns="run"),
         searches=_searches(folder, models, missing),
         planned=_beside_cells(folder, models, paths.PLAN_FILE, schema.PLAN),
         grid=_grid(folder, models),
@@ -113,7 +113,7 @@ def _searches(folder: Path, models: list[str], missing: list[str]) -> pd.DataFra
             rows += [{"model": model, "start": start} | search for start, search in found.items()]
         else:
             missing.append(f"{model}: no dd/search.json; what it would show is left out")
-    return _in_layers(pd.DataFrame(rows, columns=SEARCH))
+    return pd.DataFrame(rows, columns=SEARCH)
 
 
 def grid_folder(folder: Path) -> Path | None:
@@ -145,14 +145,10 @@ def _grid(folder: Path, models: list[str]) -> pd.DataFrame:
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
-def _in_layers(table: pd.DataFrame) -> pd.DataFrame:
-    """The table with "bottom 2" written as "layers 0-1", as the scores name secured sets."""
-
-    def written(secured: str) -> str:
-        count = int(secured.removeprefix("bottom ")) if secured.startswith("bottom ") else 0
-        return {0: secured, 1: "layers 0"}.get(count, f"layers 0-{count - 1}")
-
-    return table.assign(secured=table["secured"].map(written))
+def prefix(rows: pd.DataFrame) -> pd.Series:
+    """Is the secured set the bottom layers, whole, and nothing else? From the facts of schema.SECURED."""
+    bottom = (rows["lowest"] == 0) & (rows["highest"] == rows["depth"] - 1)
+    return rows["only_layers"].astype(bool) & bottom
 
 
 def in_order(scores: pd.DataFrame) -> pd.DataFrame:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import pandas as pd
 
 from solid_utils.metrics import intervals
-from solid_utils.metrics.attack_cost import layers_of
 from solid_utils.paper import paper
+from solid_utils.report.results import prefix
 from solid_utils.report.wording import correlated, percent, points, told
 
 SUPPORTED = "supported at this scale"
@@ -49,12 +49,11 @@ class Evidence:
         """Attack runs on the very layers that SOLID secures, whatever the deployment is called."""
         if self.search.empty:
             return self.attacks.head(0)
-        solid = tuple(range(self.search["l_star"].iloc[0]))
-        mine = [layers_of(run.secured) == solid and attack in (None, run.attack) for run in self.attacks.itertuples()]
-        return self.attacks[mine]
+        mine = prefix(self.attacks) & (self.attacks["depth"] == self.search["l_star"].iloc[0])
+        return self.attacks[mine & ((self.attacks["attack"] == attack) | (attack is None))]
 
     def dd(self, kind: str) -> pd.DataFrame:
-        return self.difficulty[self.difficulty["kind"] == kind].sort_values("layers", kind="stable")
+        return self.difficulty[self.difficulty["kind"] == kind].sort_values("depth", kind="stable")
 
 
 def of_budget(runs: pd.DataFrame) -> pd.Series:
@@ -99,8 +98,8 @@ def placement(evidence: Evidence) -> Finding:
     in agreements more than three combined standard errors apart. The transition layer and customization at other
     places are not part of the verdict."""
     runs = evidence.attacks.query("attack == 'ft_all'")
-    runs = runs.assign(size=runs["secured"].map(lambda secured: len(layers_of(secured)))).query("size > 0")
-    for _, alike in runs.groupby(["size", "steps"]):
+    runs = runs[runs["only_layers"].astype(bool)]
+    for _, alike in runs.groupby(["depth", "steps"]):
         low, high = alike.loc[alike["agreement"].idxmin()], alike.loc[alike["agreement"].idxmax()]
         if low["secured"] != high["secured"]:
             apart = high["agreement"] - low["agreement"]
@@ -228,7 +227,7 @@ def epsilon(evidence: Evidence) -> Finding:
 def l_star(prefixes: pd.DataFrame, tolerance: float) -> int:
     """Smallest prefix with DD >= (1 - tolerance) x ceiling, else the longest (paper 4.2); prefixes in order."""
     passing = prefixes[prefixes["dd"] >= (1 - tolerance) * prefixes["ceiling"]]
-    return int((passing if len(passing) else prefixes.tail(1))["layers"].iloc[0])
+    return int((passing if len(passing) else prefixes.tail(1))["depth"].iloc[0])
 
 
 def ceiling(evidence: Evidence) -> Finding:

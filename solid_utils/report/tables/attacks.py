@@ -1,13 +1,11 @@
 """What each attack recovers: one row a run, its fidelity on each set of prompts, its training curve."""
 
-import re
 from functools import partial
 
 import pandas as pd
 
-from solid_utils.core import numbers
+from solid_utils.core import numbers, schema
 from solid_utils.metrics import metrics
-from solid_utils.metrics.attack_cost import layers_of
 from solid_utils.metrics.intervals import RULE, Draws, covers
 from solid_utils.report.ratios import (
     EVALUATION,
@@ -49,7 +47,7 @@ def attack_table(context: Context) -> pd.DataFrame:
 
 
 ATTACK_TABLE = [
-    *["model", "run", "deployment", "secured", "share", "attack", "view", "labels", "start", "recipe", "tier", "seeds"],
+    *["model", "run", "deployment", *schema.SECURED, "attack", "view", "labels", "start", "recipe", "tier", "seeds"],
     *["steps", "samples", "queries", "tokens", "flops", "agreement_start", "agreement", "agreement_stderr"],
     *with_ends("recovered_share"),
     *["kl", "cross_entropy", "benchmarks"],
@@ -101,29 +99,11 @@ def _at(values: pd.Series, key: str) -> float:
 
 
 def _run_facts(results: Results, model: str, run: str) -> dict:
-    """What was run and at which cost, from the run's last rows; `samples` counts every sample of every step."""
+    """What was run and at which cost, from the run's last rows."""
     rows = results.attacks[(results.attacks["model"] == model) & (results.attacks["run"] == run)]
     last = rows.loc[rows["steps"].idxmax()]
     facts = {name: last[name] for name in ATTACK_TABLE if name in rows.columns}
-    batch = re.search(r"batch (\d+)", last["recipe"])
-    return facts | {
-        "share": share(results, model, last["secured"]),
-        "seeds": rows["seed"].nunique(),
-        "samples": int(last["steps"]) * int(batch[1]) if batch else NAN,
-    }
-
-
-def share(results: Results, model: str, secured: str) -> float:
-    """Share of the parameters that a secured set holds, from the prefix sets' shares; nan where those are missing.
-
-    Counts decoder layers: SAP's final norm is left out, a few hundred parameters of millions.
-    """
-    if secured in ("all", "none"):
-        return 1.0 if secured == "all" else 0.0
-    prefixes = results.difficulty[(results.difficulty["model"] == model) & (results.difficulty["kind"] == "prefix")]
-    shares = {0: 0.0} | dict(zip(prefixes["layers"].astype(int), prefixes["share"].astype(float), strict=True))
-    layers = layers_of(secured)
-    return shares.get(layers[-1] + 1, NAN) - shares.get(layers[0], NAN) if layers else NAN
+    return facts | {"seeds": rows["seed"].nunique()}
 
 
 ATTACK_COLUMNS: Columns = {

@@ -3,9 +3,9 @@
 import pandas as pd
 
 from solid_utils.metrics import attack_cost, attack_trends
-from solid_utils.metrics.attack_cost import ORDER, at_budgets, best_attacks, by_number, layers_of
+from solid_utils.metrics.attack_cost import ORDER, at_budgets, best_attacks, by_number
 from solid_utils.report.ratios import EVALUATION, states
-from solid_utils.report.results import Results
+from solid_utils.report.results import prefix
 from solid_utils.report.table import Columns, Context, Section, Table
 from solid_utils.report.wording import percent
 
@@ -29,9 +29,7 @@ def point_table(context: Context) -> pd.DataFrame:
     )
     first = rows[rows["steps"] == 0].set_index(["model", "run", "seed"])["agreement"].rename("start_agreement")
     rows = rows.join(first, on=first.index.names)
-    rows["depth"] = [
-        depth(results, model, secured) for model, secured in rows[["model", "secured"]].itertuples(index=False)
-    ]
+    rows["prefix"] = prefix(rows)
     return rows[attack_cost.POINTS].reset_index(drop=True)
 
 
@@ -44,14 +42,6 @@ def budget_table(context: Context) -> pd.DataFrame:
     """The most recovered from each deployment at equal budgets, by whichever attack; attack_cost.best_attacks."""
     points = context.table("attack_points")
     return pd.concat([best_attacks(at_budgets(points, *pair)) for pair in BUDGETS.items()], ignore_index=True)
-
-
-def depth(results: Results, model: str, secured: str) -> int:
-    """How many decoder layers a secured set holds whole."""
-    if secured == "all":
-        prefixes = results.difficulty[(results.difficulty["model"] == model) & (results.difficulty["kind"] == "prefix")]
-        return int(prefixes["layers"].max()) if len(prefixes) else 0
-    return len(layers_of(secured))
 
 
 def rank_table(context: Context) -> pd.DataFrame:

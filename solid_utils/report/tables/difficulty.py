@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from solid_utils.metrics.attack_cost import layers_of
 from solid_utils.report.table import Columns, Context, Section, Table
 
 NAN = float("nan")
@@ -47,11 +46,10 @@ def difficulty_table(context: Context) -> pd.DataFrame:
     table["share_of_ceiling"] = table["dd"].astype(float) / table["ceiling"]
     chosen = set(context.results.searches[["model", "start", "l_star"]].itertuples(index=False, name=None))
     table["is_solid"] = [
-        row.kind == "prefix" and (row.model, row.start, row.layers) in chosen for row in table.itertuples()
+        row.kind == "prefix" and (row.model, row.start, row.depth) in chosen for row in table.itertuples()
     ]
-    table = table.assign(order=table["secured"].map(lambda secured: (layers_of(secured) or (0,))[0]))
-    table = table.sort_values(["model", "start", "kind", "layers", "order"], kind="stable")
-    return table.drop(columns=["seed", "order"]).reset_index(drop=True)
+    table = table.sort_values(["model", "start", "kind", "depth", "lowest"], kind="stable")
+    return table.drop(columns="seed").reset_index(drop=True)
 
 
 DIFFICULTY_COLUMNS: Columns = {

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from solid_utils.metrics import attack_trends, metrics
-from solid_utils.metrics.attack_cost import layers_of
+from solid_utils.report.results import prefix
 from solid_utils.report.table import Columns, Context, Section, Table
 from solid_utils.report.tables.cost import of_one_start
 from solid_utils.report.tables.grid_cells import CELLS, comparable, ended, on_texts
@@ -161,8 +161,7 @@ def placement_table(context: Context) -> pd.DataFrame:
     """
     cells, rows = ended(context.results), []
     difficulty = of_one_start(context.table("difficulty"))
-    layers = cells["secured"].map(layers_of)
-    families = {"layers": layers.map(len) == 1, "depths": layers.map(lambda held: held[:1] == (0,))}
+    families = {"layers": cells["only_layers"].astype(bool) & (cells["depth"] == 1), "depths": prefix(cells)}
     for over, mine in families.items():
         for (model, *key), family in cells[mine.astype(bool)].groupby(
             ["model", "attack", "recipe", "queries"], sort=False

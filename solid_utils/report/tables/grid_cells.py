@@ -46,12 +46,17 @@ def _read_cells(rows: pd.DataFrame) -> str:
     return f"{run} of {planned} planned cells ran{rest}."
 
 
+PLACE = ["depth", "lowest", "highest", "only_layers"]
+
+
 def ended(results: Results) -> pd.DataFrame:
-    """One row a cell that ran: model, cell, secured, attack, recipe (its name), queries (the plan's), seed, start,
-    steps, asked (queries with repeated ones), tokens, flops, agreement and recovered share on the attack's prompts."""
+    """One row a cell that ran: model, cell, secured, attack, recipe (its name), queries (the plan's), seed, PLACE,
+    start, steps, asked (queries with repeated ones), tokens, flops, agreement and recovered share on the attack's
+    prompts."""
     rows, keys = on_texts(results, EVALUATION, "agreement"), ["model", "cell"]
     before = rows[rows["steps"] == 0].set_index(keys)["value"].rename("before")
-    end = rows[rows["steps"] > 0].set_index(keys)[["start", "steps", "queries", "tokens", "flops", "value"]]
+    ended_with = [*PLACE, "start", "steps", "queries", "tokens", "flops", "value"]
+    end = rows[rows["steps"] > 0].set_index(keys)[ended_with]
     scores = end.rename(columns={"value": "agreement", "queries": "asked"}).join(before).reset_index()
     scores["recovered"] = numbers.recovered_share(scores["agreement"], scores["before"])
     return results.planned.drop(columns="group").drop_duplicates(keys).merge(scores, on=keys)

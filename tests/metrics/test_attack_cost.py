@@ -25,6 +25,7 @@ SEEDS = (20, 42, 1234)
 def curve(shares, start=0.2, deployment="layers 0", secured="layers 0", depth=1, attack="sem", seed=42, first=100):
     """Points whose recovered shares are the given ones; queries double from point to point."""
     what = {"model": "toy", "deployment": deployment, "secured": secured, "depth": depth, "attack": attack}
+    what |= {"prefix": secured == prefix(depth)}
     rows = []
     for place, share in enumerate(shares):
         queries = first * 2**place

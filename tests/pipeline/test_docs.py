@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from solid_utils.core import dictionary, schema
+from solid_utils.core import schema
 from solid_utils.core.errors import StudyError
-from solid_utils.core.meanings import MEANING
+from solid_utils.report import dictionary
+from solid_utils.report.meanings import MEANING
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -120,7 +121,7 @@ def test_the_checks_see_what_is_wrong(tmp_path):
 def test_the_dictionary_is_current(monkeypatch):
     monkeypatch.chdir(ROOT)
     assert (ROOT / dictionary.PAGE).read_text(encoding="utf8") == dictionary.page(), (
-        "start `python -m solid_utils.core.dictionary --write`"
+        "start `python -m solid_utils.report.dictionary --write`"
     )
 
 

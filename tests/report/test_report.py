@@ -16,7 +16,6 @@ from solid_utils.paper import paper
 from solid_utils.report import catalogue, ratios, report, results, terminal, verdicts
 from solid_utils.report.catalogue import TABLES
 from solid_utils.report.report import Report
-from solid_utils.report.tables.attacks import share
 from solid_utils.report.verdicts import CONTRADICTED, NOT_TESTED, SUPPORTED
 from tests.synthetic import ATTACKS, BENCHMARKS, COUNTED, CUSTOMIZATIONS, write_study
 
@@ -194,7 +193,6 @@ def test_share_of_a_set_that_is_no_prefix(study):
     assert row(study.tables["attacks"], run="layers0_3-sem")["share"] == pytest.approx(0.4)
     assert row(study.tables["attacks"], run="darknetz-ft_all")["share"] == pytest.approx(0.1)
     assert row(study.tables["attacks"], run="fully_secured-ft_all")["share"] == 1
-    assert share(study.results, "toy", "layers 2-4") == pytest.approx(0.3)
 
 
 def test_seeds_are_averaged_and_their_spread_enters_the_error(study):

@@ -1,7 +1,7 @@
 """The dictionary of result columns: docs/columns.md, from the schemas, the shipped tables and their meanings.
 
-python -m solid_utils.core.dictionary            print the page
-python -m solid_utils.core.dictionary --write    write it to docs/columns.md
+python -m solid_utils.report.dictionary            print the page
+python -m solid_utils.report.dictionary --write    write it to docs/columns.md
 """
 
 import csv
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError, one_line
-from solid_utils.core.meanings import MEANING
+from solid_utils.report.meanings import MEANING
 
 PAGE = Path("docs/columns.md")
 ENDS = ("_low", "_high")  # of an interval
@@ -24,9 +24,9 @@ FILES = {  # name in the page: (columns, where such files lie)
 }
 HEAD = """# Columns
 
-Every column of every result file, with its unit. This page is generated: mend `solid_utils/core/meanings.py`, then
-`python -m solid_utils.core.dictionary --write`. Fractions are between 0 and 1 here; the report prints them in percent.
-No file holds a time or a date: two cold runs on one machine give the same bytes.
+Every column of every result file, with its unit. This page is generated: mend `solid_utils/report/meanings.py`, then
+`python -m solid_utils.report.dictionary --write`. Fractions are between 0 and 1 here; the report prints them in
+percent. No file holds a time or a date: two cold runs on one machine give the same bytes.
 
 `NAME_low` and `NAME_high` are the ends of the 95 % interval of `NAME`; the list marks such columns with a ±.
 Blank means unknown or without sense, never zero.
@@ -62,7 +62,7 @@ def entry(file: str, column: str) -> str:
         for key in (f"{file}.{name}", name):
             if key in MEANING:
                 return key
-    raise StudyError(f"{file}.csv: no meaning for the column '{column}'; add a line to solid_utils/core/meanings.py")
+    raise StudyError(f"{file}.csv: no meaning for the column '{column}'; add a line to solid_utils/report/meanings.py")
 
 
 def page() -> str:

@@ -25,7 +25,7 @@ import torch
 
 from solid_utils.attacks import accounting, part, recorded, stitch
 from solid_utils.attacks.run import AttackRun
-from solid_utils.core import machine, paths, schema
+from solid_utils.core import files, machine, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
 from solid_utils.deployment import view
@@ -250,8 +250,7 @@ class Grid:
         attack.state.discard()
         accelerator.release_memory()
         self.seconds[cell.name] = time.monotonic() - begun
-        self.times.parent.mkdir(parents=True, exist_ok=True)
-        self.times.write_text(json.dumps(self.seconds))
+        files.write_text(json.dumps(self.seconds), self.times)
         print(f"grid: {self.path(cell)}: {self.seconds[cell.name] / 60:.1f} min", flush=True)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from solid_utils.core import machine, paths
+from solid_utils.core import files, machine, paths
 from solid_utils.model import accelerator
 
 SOURCE = Path(__file__).parents[1]
@@ -42,9 +42,7 @@ class State:
         """The JSON value of `compute`, from the folder if it was finished before."""
         path = self.folder / f"{name}.json"
         if not path.exists():
-            partial = path.with_suffix(f".partial-{accelerator.processes().process_index}")
-            partial.write_text(json.dumps(compute()))
-            partial.replace(path)
+            files.write_text(json.dumps(compute()), path)
         return json.loads(path.read_text())
 
     def discard(self) -> None:

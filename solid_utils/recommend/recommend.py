@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from solid_utils.core import files
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.deployment.starts import UNAIDED
 from solid_utils.difficulty.difficulty import Difficulty, Found, Losses, solid_search
@@ -110,10 +111,7 @@ def recommend(args: argparse.Namespace) -> None:
         return
     text = card(args.model, how, folder, skeleton, plan, found, losses)
     path = args.card or CARDS / f"{slug(args.model)}.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf8")
-    partial.replace(path)
+    files.write_text(text, path)
     work.discard()
     print(f"\n{text}\ncard: {path}")
 

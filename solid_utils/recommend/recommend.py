@@ -99,7 +99,7 @@ def recommend(args: argparse.Namespace) -> None:
     print(f"{plan}\n{later(planner, plan, at_once, args.seeds)}", flush=True)
 
     source = load(folder, args.dtype, plan.streamed)
-    work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples))
+    work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples), "recommend")
     score = Difficulty(source, samples, args.start, tokenizer.pad_token_id or 0, plan.room, work.cached)
     found, losses = search(score, len(source.layers), args, at_once)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 
 from solid_utils.attacks.run import AttackRun
-from solid_utils.core import errors
+from solid_utils.core import errors, lock
 from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator
 
@@ -43,7 +43,10 @@ def run(command: list[str], what: str) -> None:
     When this process is killed, the command's next line finds no reader and ends it too.
     """
     complaint = ""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    # The state folder is this process's; it lets the others in, and they keep it locked should it be killed.
+    let_in = {"env": os.environ | {lock.HOLDER: lock.me()}, "pass_fds": lock.descriptors()}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, **pipes, **let_in) as process:
         try:
             for line in process.stdout:
                 print(line, end="", flush=True)

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import PreTrainedModel
 
-from solid_utils.attacks import recorded
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.view import View
-from solid_utils.model import accelerator
+from solid_utils.model import accelerator, tensors
 from solid_utils.model.forward import pad
 from solid_utils.model.layers import DecoderLayers
 
@@ -154,7 +153,7 @@ def flops(tokens: int, width: int, previous: int, below: int) -> int:
 
 def save(weights: Tensor, path: Path) -> None:
     """Keep weights (features, width) in bfloat16. Raises StudyError when the file cannot be written."""
-    recorded.write(path, {"stitch": weights.bfloat16().contiguous().cpu()})
+    tensors.save({"stitch": weights.bfloat16().contiguous().cpu()}, path)
 
 
 def load(path: Path) -> Tensor:

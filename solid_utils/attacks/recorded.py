@@ -8,15 +8,13 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from solid_utils.core import machine
-from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle
-from solid_utils.model import accelerator
+from solid_utils.model import accelerator, tensors
 from solid_utils.model.forward import length_batches
 from solid_utils.training.training import Collator
 
@@ -71,7 +69,7 @@ def record(
         paths.append(folder / f"{first:06}.safetensors")
         if not paths[-1].exists():
             computed = in_batches(samples, batches[first : first + together], compute, pad_id, answers)
-            write(paths[-1], {str(number): part.to(dtype, copy=True) for number, part in computed})
+            tensors.save({str(number): part.to(dtype, copy=True) for number, part in computed}, paths[-1])
     return Recorded(paths)
 
 
@@ -85,17 +83,6 @@ def in_batches(
         keep = padded["keep"] if answers else mask.bool()
         rows = compute(*(tensor.to(accelerator.device()) for tensor in (input_ids, mask, keep))).cpu()
         yield from zip(batch, rows.split(keep.sum(1).tolist()), strict=True)
-
-
-def write(path: Path, tensors: dict[str, Tensor]) -> None:
-    """One file, whole or not at all. Raises StudyError when it cannot be written."""
-    partial = path.with_suffix(".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(tensors, partial)
-        partial.replace(path)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise StudyError(f"{path}: cannot be written ({error}); free some disk space and start again") from None
 
 
 def answered(oracle: Oracle, samples: dict[int, dict], folder: Path, repeats: int = 1) -> Recorded:

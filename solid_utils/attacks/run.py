@@ -27,6 +27,8 @@ from solid_utils.training import lora, training
 class AttackRun:
     """An attack on one deployment of one model, as `attacks.RUN` in params.yaml describes it."""
 
+    room = "attacks"  # whose code makes what its state keeps
+
     def __init__(self, model: str, run: str, study: params.Params | None = None):
         self.study = study or declared.load()
         torch.set_num_threads(self.study.threads)
@@ -49,7 +51,7 @@ class AttackRun:
         self.width, self.vocabulary = config.hidden_size, config.vocab_size
         self.remembered = fidelity.Remembered(lambda: self.victim)
         settings = {"attack": self.attack, "recipe": self.recipe, "budget": self.budget, "secured": self.secured}
-        self.state = State(f"{model}/attacks/{run}", self.scored_with | settings | {"before": self.before})
+        self.state = State(f"{model}/attacks/{run}", self.scored_with | settings | {"before": self.before}, self.room)
 
     @property
     def scored_with(self) -> dict:
@@ -67,18 +69,9 @@ class AttackRun:
     @property
     def account(self) -> accounting.Account:
         """Queries and FLOPs of this run."""
+        what = self.attack, self.recipe, self.replaced, self.seen
         asked = self.samples, self.validation
-        return accounting.Account(
-            self.attack,
-            self.recipe,
-            self.replaced,
-            self.seen,
-            *asked,
-            self.width,
-            self.adapters,
-            self.before,
-            self.labels,
-        )
+        return accounting.Account(*what, *asked, self.width, self.adapters, self.before, self.labels)
 
     def _labels(self) -> str:
         """Whose answers this attack trains on. Raises StudyError where the data set's would not do."""
@@ -182,7 +175,8 @@ class AttackRun:
     def start_scores(self, seed: int) -> Scored:
         """Scores of the start, before any query; runs that share secured set, start and seed share them too."""
         name = f"{described(self.secured)}-{self.start_name}{self.attack.architecture}-{seed}"
-        work = State(f"{self.model}/starts/{name}", self.scored_with | {"names": self.replaced.names})
+        settings = self.scored_with | {"names": self.replaced.names}
+        work = State(f"{self.model}/starts/{name}", settings, self.room, shared=True)
         return Scored(**work.cached("scores", lambda: asdict(self.scores(self.start(seed)))))
 
     def end_scores(self, seed: int) -> Scored:

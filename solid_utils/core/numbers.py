@@ -26,5 +26,5 @@ def recovered_share(agreement: Metric, start: Metric) -> Metric:
 
 
 def standard_error(values: np.ndarray) -> float:
-    """Standard error of the mean; 0 for a single value, whose spread is unknown."""
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    """Standard error of the mean of (values,); nan for a single value, whose spread is unknown."""
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else math.nan

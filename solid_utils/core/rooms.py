@@ -4,6 +4,7 @@ A stage of dvc.yaml and the state of half-done work depend on whole rooms: `clos
 """
 
 import ast
+import functools
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -15,7 +16,8 @@ ROOMS = (
 )
 
 
-def imported(source: str) -> set[str]:
+@functools.cache  # the same sources are asked for at every State
+def imported(source: str) -> frozenset[str]:
     """Rooms that a piece of code imports, wherever the import stands."""
     modules = set()
     for node in ast.walk(ast.parse(source)):
@@ -24,7 +26,7 @@ def imported(source: str) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
             modules |= {f"{node.module}.{alias.name}" for alias in node.names}
     parts = [name.split(".") for name in modules]
-    return {part[1] for part in parts if part[0] == PACKAGE.name and part[1:] and part[1] in ROOMS}
+    return frozenset(part[1] for part in parts if part[0] == PACKAGE.name and part[1:] and part[1] in ROOMS)
 
 
 def closure(rooms: Iterable[str]) -> list[str]:

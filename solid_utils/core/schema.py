@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from solid_utils.core import files
 from solid_utils.core.errors import StudyError
 
 # A secured set in facts: its name in words; scalars, and their share of the model's; decoder layers that are wholly
@@ -50,10 +51,8 @@ def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd
     if set(table.columns) != set(columns):
         wrong = sorted(set(table.columns) ^ set(columns))
         raise StudyError(f"{path}: columns {wrong} do not fit core/schema.py; mend that or the writer")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    table[columns].to_csv(partial, index=False, float_format="%.10g")
-    partial.replace(path)
+    with files.whole(path) as partial:
+        table[columns].to_csv(partial, index=False, float_format="%.10g")
     return table[columns]
 
 

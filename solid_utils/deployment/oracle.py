@@ -12,7 +12,7 @@ import torch
 from tqdm import tqdm
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel
 
-from solid_utils.core import errors, paths
+from solid_utils.core import errors, files, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View, view
@@ -177,7 +177,7 @@ def label(model_name: str) -> None:
             {"id": sample["id"], "answer_ids": answer, "answer": tokenizer.decode(answer, skip_special_tokens=True)}
             for sample, answer in zip(chosen, answers, strict=True)
         ]
-        sampling.write_lines(rows, paths.LABELS / model_name / f"{name}.jsonl")
+        files.write_lines(rows, paths.LABELS / model_name / f"{name}.jsonl")
 
 
 if __name__ == "__main__":

@@ -114,9 +114,12 @@ def summary(losses: dict[int, np.ndarray]) -> list[dict]:
 
 
 def spread(losses: dict[int, np.ndarray]) -> float:
-    """Standard error of the mean over samples and seeds: both parts, added in quadrature."""
+    """Standard error of the mean over samples and seeds: both parts, added in quadrature.
+
+    With one seed the samples' part alone: how far seeds lie apart is not known then, and not counted.
+    """
     values = list(losses.values())
-    between = standard_error(np.array([one.mean() for one in values]))
+    between = standard_error(np.array([one.mean() for one in values])) if len(values) > 1 else 0.0
     return float(np.hypot(standard_error(np.mean(values, axis=0)), between))
 
 

@@ -10,10 +10,19 @@ from tqdm import tqdm
 from transformers import PreTrainedModel
 
 from solid_utils.core.errors import StudyError
+from solid_utils.core.numbers import standard_error
 from solid_utils.core.scored import Scored, libraries
 from solid_utils.model import accelerator
 from solid_utils.model.answers import most_likely
-from solid_utils.model.forward import BATCH_COST, TOKEN_BUDGET, answer_logits, length_batches, measuring, pad
+from solid_utils.model.forward import (
+    BATCH_COST,
+    TOKEN_BUDGET,
+    answer_logits,
+    answer_positions,
+    length_batches,
+    measuring,
+    pad,
+)
 from solid_utils.model.generation import generate
 from solid_utils.settings import params
 
@@ -146,9 +155,7 @@ def fidelity(replica, victim, tokenizer, samples: list[dict], benchmark: str = "
 def _compare(replica, remembered: Remembered | None, tokenizer, samples: list[dict]) -> Tensor:
     """Per sample (samples, 4): answer tokens, agreeing ones, sum of KL, sum of the replica's cross-entropy."""
     input_ids, mask = pad([sample["input_ids"] for sample in samples], tokenizer.eos_token_id)  # (samples, tokens)
-    starts = torch.tensor([sample["answer_start"] for sample in samples])[:, None]
-    positions = torch.arange(input_ids.shape[1])
-    keep = (positions >= starts - 1) & (positions < mask.sum(1, keepdim=True) - 1)  # they predict the answer tokens
+    keep = answer_positions(samples, mask)
     labels = input_ids[keep.roll(1, dims=1)].to(replica.device)  # (answer tokens,)
     sample_of = keep.nonzero()[:, 0]  # (answer tokens,)
     logits = _logits(replica, input_ids, mask, keep)  # (answer tokens, vocab)
@@ -172,7 +179,7 @@ def _logits(model, *tensors: Tensor) -> Tensor:
 
 def _mean(values: Tensor) -> tuple[float, float]:
     """Mean and its standard error (nan for a single value) over (samples,)."""
-    return values.mean().item(), (values.std() / math.sqrt(len(values))).item() if len(values) > 1 else NAN
+    return values.mean().item(), standard_error(values.numpy())
 
 
 def _pooled(counts: Tensor, tokens: Tensor) -> tuple[float, float]:

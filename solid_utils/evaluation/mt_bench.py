@@ -15,6 +15,7 @@ import numpy as np
 from lm_eval.api.instance import Instance
 
 from solid_utils.core.errors import StudyError
+from solid_utils.core.numbers import standard_error
 from solid_utils.core.scored import Scored, libraries
 from solid_utils.evaluation.lean import LeanLM
 from solid_utils.model import hub
@@ -89,7 +90,7 @@ def judged(talks: list[dict], command: str) -> list[float]:
 
 
 def _row(ratings: np.ndarray) -> dict:
-    stderr = float(ratings.std(ddof=1) / math.sqrt(len(ratings))) if len(ratings) > 1 else math.nan
-    score = {"metric": "rating", "value": float(ratings.mean()), "stderr": stderr, "n": len(ratings)}
+    value, stderr = float(ratings.mean()), standard_error(ratings)
+    score = {"metric": "rating", "value": value, "stderr": stderr, "n": len(ratings)}
     how = {"chance": math.nan, "floor": math.nan, "task_version": VERSION, "forward_tokens": TOKEN_BUDGET}
     return {"domain": "Alignment", "shots": 0} | score | how | {"libraries": libraries()}

@@ -14,7 +14,6 @@ checkpoint.
 
 import argparse
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -25,7 +24,7 @@ import torch
 
 from solid_utils.attacks import declared, part, recorded
 from solid_utils.attacks.run import AttackRun
-from solid_utils.core import machine, paths, schema
+from solid_utils.core import files, machine, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
 from solid_utils.deployment import view
@@ -35,7 +34,7 @@ from solid_utils.deployment.view import View
 from solid_utils.evaluation import fidelity
 from solid_utils.grid import cells, leaks
 from solid_utils.grid.cells import Cell
-from solid_utils.model import accelerator, models, sampling
+from solid_utils.model import accelerator, models, sampling, state
 from solid_utils.model.state import State
 from solid_utils.settings import params
 
@@ -60,13 +59,16 @@ class CellRun(AttackRun):
     Nothing is chosen by validation, so no query goes into it.
     """
 
+    room = "grid"
+
     def __init__(self, model: str, cell: Cell, study: params.Params, remembered: fidelity.Remembered):
         super().__init__(model, cell.name, cell.study(study))
         self.validation, self.remembered, self.asked_for = [], remembered, asked_for(study, model, cell, self.seen)
         settings = self.scored_with | {"secured": self.secured, "labels": self.budget.labels}
         place = cell.secured.replace(" ", "_")
-        self.recordings = State(f"{model}/grid/asked-{place}", settings)
-        self.starts = State(f"{model}/grid/{place}-{self.start_name}{self.attack.architecture}", settings)
+        self.recordings = State(f"{model}/grid/asked-{place}", settings, self.room)
+        name = f"{model}/grid/{place}-{self.start_name}{self.attack.architecture}"
+        self.starts = State(name, settings, self.room)
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Nothing: a cell ends with its schedule."""
@@ -202,8 +204,8 @@ class Grid:
         foreseen = {cell: self.minutes(cell) for cell in open_cells}
         limit, lines = self.study.grid.minutes, []
         for cell in self.cells:
-            state = f"{foreseen[cell]:.1f} min" if cell in foreseen else "there"
-            lines.append(f"{cell.name}  {state}{', over the limit' * (foreseen.get(cell, 0) > limit)}")
+            standing = f"{foreseen[cell]:.1f} min" if cell in foreseen else "there"
+            lines.append(f"{cell.name}  {standing}{', over the limit' * (foreseen.get(cell, 0) > limit)}")
         left = [minutes for minutes in foreseen.values() if minutes <= limit]
         there = f"{len(self.cells) - len(open_cells)} of {len(self.cells)} cells are there"
         return "\n".join([*lines, f"{self.model}: {there}, {len(left)} to run in {sum(left):.0f} min"])
@@ -237,7 +239,7 @@ class Grid:
                 continue
             print(told, flush=True)
             self.run_cell(cell)
-        shutil.rmtree(paths.STATE / self.model / "grid", ignore_errors=True)
+        state.discard_all(f"{self.model}/grid")
 
     def run_cell(self, cell: Cell) -> None:
         """One cell, from its start to its file."""
@@ -247,8 +249,7 @@ class Grid:
         attack.state.discard()
         accelerator.release_memory()
         self.seconds[cell.name] = time.monotonic() - begun
-        self.times.parent.mkdir(parents=True, exist_ok=True)
-        self.times.write_text(json.dumps(self.seconds))
+        files.write_text(json.dumps(self.seconds), self.times)
         print(f"grid: {self.path(cell)}: {self.seconds[cell.name] / 60:.1f} min", flush=True)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from solid_utils.model.forward import answer_logits, length_batches, pad
+from solid_utils.model.forward import answer_logits, answer_positions, length_batches, pad
 
 TOKENS = 2048  # padded tokens a forward
 LOGIT_ROWS = 1024  # answer positions whose float32 logits are held at once
@@ -17,9 +17,7 @@ class Batch:
         self.indices = indices
         chosen = [samples[index] for index in indices]
         input_ids, attention_mask = pad([sample["input_ids"] for sample in chosen], pad_id)
-        keep = torch.zeros_like(input_ids, dtype=torch.bool)
-        for row, sample in enumerate(chosen):
-            keep[row, sample["answer_start"] - 1 : len(sample["input_ids"]) - 1] = True
+        keep = answer_positions(chosen, attention_mask)
         self.targets = torch.roll(input_ids, -1, dims=1)[keep].to(device)  # (answer tokens,)
         self.rows = keep.nonzero()[:, 0].numpy()  # the sample of each answer token
         self.input_ids, self.attention_mask = input_ids.to(device), attention_mask.to(device)

@@ -77,6 +77,16 @@ def pad(sequences: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor
     return input_ids, attention_mask
 
 
+def answer_positions(samples: Sequence[dict], attention_mask: Tensor) -> Tensor:
+    """Bool (samples, tokens): where right-padded {"input_ids", "answer_start"} samples predict their answer tokens.
+
+    These are the positions one before each answer token; none in a text without an answer.
+    """
+    starts = torch.tensor([sample["answer_start"] for sample in samples])[:, None]
+    positions, ends = torch.arange(attention_mask.shape[1]), attention_mask.sum(1, keepdim=True)
+    return (positions >= starts - 1) & (positions < ends - 1)
+
+
 @contextmanager
 def measuring(model) -> Iterator[None]:
     """Dropout off and no gradients inside; the model's training mode is restored afterwards."""

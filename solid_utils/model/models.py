@@ -15,9 +15,9 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
-from solid_utils.core import errors, machine, paths
+from solid_utils.core import errors, files, machine, paths
 from solid_utils.core.errors import StudyError
-from solid_utils.model import accelerator, sampling
+from solid_utils.model import accelerator, sampling, tensors
 from solid_utils.settings import params
 
 transformers_logging.disable_progress_bar()
@@ -46,7 +46,7 @@ def materialise(folder: Path, spec: params.Model) -> None:
         model, tokenizer, revision = from_customized(folder / "base", Path(spec.path))
     else:
         model, tokenizer, revision = random_llama(spec.shape)
-    (folder / "source.json").write_text(json.dumps({"source": spec.source, "revision": revision}) + "\n")
+    files.write_json({"source": spec.source, "revision": revision}, folder / "source.json")
     if spec.source != "hub":  # hub weights stay in the hub's own cache
         machine.check_disk(2 * model.num_parameters(), folder, f"the model {spec.path or ''}")
         model.to(torch.bfloat16).save_pretrained(folder)
@@ -215,14 +215,7 @@ def save_delta(
     if not accelerator.processes().is_main_process:
         return len(delta)
     machine.check_disk(sum(2 * tensor.numel() for tensor in delta.values()), path.parent, "the replica")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    try:
-        safetensors.torch.save_file(delta, partial, metadata={"format": "pt"})
-    except (OSError, safetensors.SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise StudyError(f"{path}: cannot be written ({error}); free some disk space and start again") from None
-    partial.replace(path)
+    tensors.save(delta, path, {"format": "pt"})
     return len(delta)
 
 

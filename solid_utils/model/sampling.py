@@ -1,31 +1,18 @@
-"""Sets as files, and items as token samples that fit a length."""
+"""Sets read from their files, and items as token samples that fit a length."""
 
-import json
 import random
 from pathlib import Path
 
-from solid_utils.core import paths
+from solid_utils.core import files, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.settings import params
 
 APART = ("c4", "code")  # texts of another kind than the attack's prompts, see items.apart_items
 
 
-def write_lines(items: list[dict], path: Path) -> None:
-    """JSON lines, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), encoding="utf8")
-    partial.replace(path)
-
-
 def read_set(name: str, folder: Path = paths.SETS) -> list[dict]:
     """The items of one set. Raises StudyError when the file is missing."""
-    path = folder / f"{name}.jsonl"
-    if not path.exists():
-        raise StudyError(f"{path}: missing; run `dvc repro sets`")
-    with path.open(encoding="utf8") as lines:  # str.splitlines would also cut at Unicode's line separators
-        return [json.loads(line) for line in lines]
+    return files.read_lines(folder / f"{name}.jsonl", "run `dvc repro sets`")
 
 
 def encode(items: list[dict], tokenizer, length: int) -> list[dict]:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from solid_utils.core import schema
 from solid_utils.core.errors import StudyError
+from solid_utils.core.numbers import recovered_share
 from solid_utils.deployment.cost import cost
 from solid_utils.deployment.secured import SecuredSet, note
 from solid_utils.difficulty.difficulty import Found, Losses, summary
@@ -137,9 +138,10 @@ def achieved(table: pd.DataFrame) -> list[str]:
     lines = []
     for (model, attack, seed), run in agreement.groupby(["model", "attack", "seed"], sort=False):
         before, after = run["value"].iloc[0], run["value"].iloc[-1]
-        recovered = (after - before) / (1 - before) if before < 1 else 0.0
+        share = recovered_share(after, before)
+        so = "the start lacked nothing" if math.isnan(share) else f"{share:.1%} of what the start lacked was recovered"
         lines.append(
             f"{attack} on {model} (seed {seed}): {run['queries'].iloc[-1]:,} queries, agreement with the victim "
-            f"{before:.1%} -> {after:.1%}, so {recovered:.1%} of what the start lacked was recovered"
+            f"{before:.1%} -> {after:.1%}, so {so}"
         )
     return lines

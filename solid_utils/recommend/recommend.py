@@ -22,6 +22,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from solid_utils.core import files
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.deployment.starts import UNAIDED
 from solid_utils.difficulty.difficulty import Difficulty, Found, Losses, solid_search
@@ -98,7 +99,7 @@ def recommend(args: argparse.Namespace) -> None:
     print(f"{plan}\n{later(planner, plan, at_once, args.seeds)}", flush=True)
 
     source = load(folder, args.dtype, plan.streamed)
-    work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples))
+    work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples), "recommend")
     score = Difficulty(source, samples, args.start, tokenizer.pad_token_id or 0, plan.room, work.cached)
     found, losses = search(score, len(source.layers), args, at_once)
 
@@ -110,10 +111,7 @@ def recommend(args: argparse.Namespace) -> None:
         return
     text = card(args.model, how, folder, skeleton, plan, found, losses)
     path = args.card or CARDS / f"{slug(args.model)}.md"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    partial.write_text(text, encoding="utf8")
-    partial.replace(path)
+    files.write_text(text, path)
     work.discard()
     print(f"\n{text}\ncard: {path}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from solid_utils.core import errors, machine, paths
+from solid_utils.core import errors, files, machine, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.report import ratios, results, terminal
 from solid_utils.settings import params
@@ -114,7 +114,7 @@ def ship() -> Path:
             copy = partial / path.relative_to(paths.RESULTS)
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
-    (partial / "machine.json").write_text(json.dumps(here, indent=2) + "\n")
+    files.write_json(here, partial / "machine.json", indent=2)
     for kept in filter(Path.exists, (target / name for name in BESIDE)):
         shutil.copytree(kept, partial / kept.name)
     shutil.rmtree(target, ignore_errors=True)

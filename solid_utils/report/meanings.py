@@ -34,7 +34,7 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "prefix": ("yes or no", "are the bottom `depth` layers secret, whole, and nothing else?"),
     "numbers": (
         "count",
-        "scalars a token that the attack is shown and trains on: of states, or of logits; 1 for answers",
+        "scalars a token that the attack is shown and trains on: states, or logits; 1 for answers",
     ),
     "seeds": ("count", "random seeds behind the row"),
     # what came out
@@ -125,8 +125,8 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "of_legitimate": ("fraction", "cost over one epoch's queries of the smallest legitimate customization (Table 8)"),
     "budget": ("of the measure", "what the attacker may spend"),
     "claims.budget": ("text", "what was spent on the evidence"),
-    "lowest": ("fraction", "the least that a seed recovered"),
-    "highest": ("fraction", "the most that a seed recovered"),
+    "attack_budgets.lowest": ("fraction", "the least that a seed recovered"),
+    "attack_budgets.highest": ("fraction", "the most that a seed recovered"),
     "beyond": ("yes or no", "the budget pays for more than was run: the share is a lower bound"),
     "score": ("name", "what orders the sets: `dd` or `calibrated`"),
     "sets": ("count", "secured sets compared"),

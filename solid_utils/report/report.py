@@ -14,7 +14,7 @@ from string import Template
 
 import pandas as pd
 
-from solid_utils.core import machine, paths
+from solid_utils.core import files, machine, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import intervals
 from solid_utils.report import catalogue, ratios, results, verdicts
@@ -183,13 +183,15 @@ class Report:
             for old in (out / folder).glob(f"*.{ending}"):
                 old.unlink()
         for name, table in self.tables.items():
-            table.to_csv(out / "tables" / f"{name}.csv", index=False, float_format="%.10g")
+            with files.whole(out / "tables" / f"{name}.csv") as partial:
+                table.to_csv(partial, index=False, float_format="%.10g")
         drawn = {name: self.drawn(name) for name in figures.FIGURES}
         for one in (one for group in drawn.values() for one in group):
-            (out / "figures" / one.file).write_bytes(one.png)
-        (out / "metrics.json").write_text(json.dumps(self.metrics(), indent=2) + "\n")
+            with files.whole(out / "figures" / one.file) as partial:
+                partial.write_bytes(one.png)
+        files.write_json(self.metrics(), out / "metrics.json", indent=2)
         page = out / "report.html"
-        page.write_text(self.page(drawn), encoding="utf8")
+        files.write_text(self.page(drawn), page)
         return page
 
     def page(self, drawn: dict[str, list]) -> str:

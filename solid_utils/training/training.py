@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallb
 
 from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator
-from solid_utils.model.forward import answer_logits, length_batches, pad
+from solid_utils.model.forward import answer_logits, answer_positions, length_batches, pad
 from solid_utils.settings.params import Recipe
 from solid_utils.training import memory, parallel
 
@@ -51,9 +51,7 @@ class Collator:
 
     def __call__(self, samples: list[dict]) -> dict[str, torch.Tensor]:
         input_ids, attention_mask = pad([sample["input_ids"] for sample in samples], self.pad_id)
-        keep = torch.zeros_like(input_ids, dtype=torch.bool)
-        for row, sample in enumerate(samples):
-            keep[row, sample["answer_start"] - 1 : len(sample["input_ids"]) - 1] = True
+        keep = answer_positions(samples, attention_mask)
         number = torch.tensor([sample.get("number", row) for row, sample in enumerate(samples)])
         return {"input_ids": input_ids, "attention_mask": attention_mask, "keep": keep, "number": number}
 

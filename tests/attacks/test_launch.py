@@ -11,9 +11,9 @@ import yaml
 
 from solid_utils.attacks import launch
 from solid_utils.attacks.run import AttackRun
-from solid_utils.core import paths
+from solid_utils.core import files, paths
 from solid_utils.core.errors import StudyError
-from solid_utils.model import models, sampling
+from solid_utils.model import models
 from solid_utils.settings import params, reading
 from tests.conftest import byte_llama
 
@@ -39,7 +39,7 @@ def prepared(tmp_path, monkeypatch, tokenizer):
             prompts = [f"{name} {number}: " + "what is next? " * (1 + number % 2) for number in range(count)]
             same = {"source": "alpaca", "answer": "nothing"}
             items = [same | {"id": prompt, "prompt": prompt, "text": prompt} for prompt in prompts]
-            sampling.write_lines(items, paths.SETS / f"{name}.jsonl")
+            files.write_lines(items, paths.SETS / f"{name}.jsonl")
         raw = reading.read(ROOT / "params.yaml") | {"tier": "paper", "threads": 1}
         raw["models"]["mine"] = MINE | {"parallel": {"sem": parallel}}
         raw["data"]["source"] = "hub"

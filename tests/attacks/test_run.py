@@ -9,12 +9,12 @@ import yaml
 
 from solid_utils.attacks import linear_map
 from solid_utils.attacks.run import AttackRun
-from solid_utils.core import paths
+from solid_utils.core import files, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
 from solid_utils.deployment import oracle, starts
 from solid_utils.evaluation import published_tasks
-from solid_utils.model import models, sampling
+from solid_utils.model import models
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.settings import params, reading
 from solid_utils.training import lora
@@ -75,7 +75,7 @@ def place(tmp_path_factory):
                 {"id": f"{name}-{n}", "source": "alpaca", "prompt": words(n), "answer": words(3 * n), "text": words(n)}
                 for n in range(count)
             ]
-            sampling.write_lines(rows, paths.SETS / f"{name}.jsonl")
+            files.write_lines(rows, paths.SETS / f"{name}.jsonl")
         study = params.load()
         models.materialise(models.victim_folder(MODEL), study.model(MODEL))
         models.materialise(models.base_folder(MODEL), study.model("other"))

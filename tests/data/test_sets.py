@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from solid_utils.core import paths
+from solid_utils.core import files, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.data import hub_sets, items, prompts, sets
 from solid_utils.model import sampling
@@ -189,7 +189,7 @@ def test_every_second_pair_of_texts_begins_somewhere_inside(tmp_path, monkeypatc
     monkeypatch.setattr(paths, "SETS", tmp_path)
     monkeypatch.setattr(sampling.read_set, "__defaults__", (tmp_path,))
     text = "".join(chr(97 + number % 26) for number in range(60))
-    sampling.write_lines(
+    files.write_lines(
         [{"id": str(n), "source": "alpaca", "prompt": text, "answer": ""} for n in range(40)], tmp_path / "attack.jsonl"
     )
     rows = sampling.texts("attack", Letters(), 10, 40)
@@ -210,7 +210,7 @@ def test_texts_apart_are_no_items_of_another_set(tmp_path, monkeypatch):
     assert left and [item["text"] for item in found["apart_code"]] == left
     monkeypatch.setattr(sampling.read_set, "__defaults__", (tmp_path,))
     for name, rows in found.items():
-        sampling.write_lines(rows, tmp_path / f"{name}.jsonl")
+        files.write_lines(rows, tmp_path / f"{name}.jsonl")
     samples = sampling.apart(Letters(), 11, 3)
     assert list(samples) == ["c4", "code"]
     heads = [bytes(sample["input_ids"]).decode() for sample in samples["c4"]]

@@ -165,6 +165,11 @@ def test_summary_averages_samples_then_seeds():
     assert rows[-1]["stderr"] == pytest.approx(np.sqrt(2))
 
 
+def test_one_seed_has_no_spread_between_seeds_and_one_sample_an_unknown_error():
+    assert difficulty.spread({20: np.array([1.0, 3.0])}) == 1.0
+    assert np.isnan(difficulty.spread({20: np.array([1.0]), 42: np.array([3.0])}))
+
+
 def scores(values, noise=0.0):
     """A stand-in for the measurement: fixed values, the same noise on every set's samples."""
     asked = []

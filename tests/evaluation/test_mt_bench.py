@@ -1,14 +1,16 @@
 """MT-Bench with a judge of our own: a command that counts."""
 
 import json
+import math
 import sys
 
+import numpy as np
 import pytest
 
 from solid_utils.core import schema
 from solid_utils.core.errors import StudyError
 from solid_utils.evaluation import lean
-from solid_utils.evaluation.mt_bench import mt_bench
+from solid_utils.evaluation.mt_bench import _row, mt_bench
 from solid_utils.settings import data_params
 from tests import mirrors
 from tests.conftest import byte_llama
@@ -92,3 +94,8 @@ def test_a_bad_judge_gets_one_line(settings, asked, tokenizer, judge, message):
 def test_missing_questions_get_one_line(tmp_path, tokenizer):
     with pytest.raises(StudyError, match=r"mt_bench_prompts: not to be had .*published.mirror"):
         mt_bench(byte_llama(0), tokenizer, published(tmp_path, "judge"))
+
+
+def test_the_error_of_a_single_rating_is_unknown():
+    row = _row(np.array([7.0]))
+    assert (row["value"], row["n"]) == (7.0, 1) and math.isnan(row["stderr"])

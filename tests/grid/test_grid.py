@@ -13,7 +13,7 @@ import yaml
 
 from solid_utils.attacks import declared, recorded
 from solid_utils.attacks.run import AttackRun
-from solid_utils.core import paths, schema
+from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.grid import cells as cells_module
 from solid_utils.grid import grid
@@ -57,7 +57,7 @@ def folder(tmp_path_factory) -> Path:
             {"id": f"{name}-{n}", "source": "alpaca", "prompt": text, "answer": text[:30], "text": text}
             for n, text in enumerate(texts)
         ]
-        sampling.write_lines(items, folder / "build/sets" / f"{name}.jsonl")
+        files.write_lines(items, folder / "build/sets" / f"{name}.jsonl")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         models.materialise(models.victim_folder("tiny"), params.load().model("tiny"))
@@ -360,7 +360,7 @@ def options(**recipes: dict) -> params.Params:
 def test_a_cell_may_be_any_attack(checkout, attack, recipe, column, said):
     items = sampling.read_set("attack") + sampling.read_set("validation")
     labels = [{"id": item["id"], "answer_ids": [5, 6, 7]} for item in items]
-    sampling.write_lines(labels, checkout / "build/labels/tiny/clean.jsonl")
+    files.write_lines(labels, checkout / "build/labels/tiny/clean.jsonl")
     study = options(odd=recipe if attack == "stitch" else recipe | {"epochs": 1})
     cell = cells_module.Cell("layers 0-1", attack, "odd", 8, 42)
     here = grid.Grid("tiny", study)

@@ -13,6 +13,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.model.forward import (
     LastLogits,
     answer_logits,
+    answer_positions,
     length_batches,
     measuring,
     pad,
@@ -24,6 +25,18 @@ from tests.conftest import VOCABULARY, build
 
 def close(first: torch.Tensor, second: torch.Tensor) -> bool:
     return torch.allclose(first, second, atol=1e-5, rtol=1e-5)
+
+
+def test_answer_positions_stand_one_before_the_answer_tokens():
+    whole = {"input_ids": [5, 6, 7, 8], "answer_start": 1}
+    prompted, text = {"input_ids": [5, 6, 7], "answer_start": 2}, {"input_ids": [5, 6], "answer_start": 2}
+    samples = [whole, prompted, text]
+    _, mask = pad([sample["input_ids"] for sample in samples], 0)
+    assert answer_positions(samples, mask).tolist() == [
+        [True, True, True, False],
+        [False, True, False, False],
+        [False] * 4,
+    ]
 
 
 @pytest.fixture

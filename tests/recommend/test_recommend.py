@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -160,6 +161,12 @@ def test_an_attack_on_the_same_set_is_reported(folder, capsys):
     other = ("darknetz", "layers 3" if layers < 4 else "layers 2", "ft_all", 8, 30, 0.02, 0.51, 0.05)
     write_attack(Path("results/runs"), "toy", "darknetz-ft_all", "small", other)  # another set: reference still speaks
     assert "240 queries" in section(run(), "Measured attacker's cost")
+
+
+def test_an_attack_on_a_start_that_lacked_nothing():
+    run = {"model": "toy", "attack": "sem", "seed": 42, "benchmark": "evaluation", "metric": "agreement", "value": 1.0}
+    (line,) = card.achieved(pd.DataFrame([run | {"steps": steps, "queries": 8 * steps} for steps in (0, 1)]))
+    assert line.endswith("8 queries, agreement with the victim 100.0% -> 100.0%, so the start lacked nothing")
 
 
 def test_a_victim_of_the_study_is_known_by_name(tmp_path):

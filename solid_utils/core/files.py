@@ -1,0 +1,63 @@
+"""Files whole or not at all, and JSON lines read back: the one writer and the one reader of the study."""
+
+import contextlib
+import gzip
+import json
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from solid_utils.core.errors import StudyError
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A partial file beside `path` to write into: it takes the place of `path` at the end, or is gone after an error.
+
+    Missing folders are made. Raises StudyError where an OSError says that it cannot be written.
+    """
+    # A name for each process: two that write the same file never see each other's half.
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise StudyError(f"{path}: cannot be written ({error}); free some disk space and start again") from None
+    finally:
+        with contextlib.suppress(OSError):  # where the folder is none, there is nothing to remove either
+            partial.unlink(missing_ok=True)
+
+
+def write_text(text: str, path: Path) -> None:
+    """A text file in UTF-8, see `whole`."""
+    with whole(path) as partial:
+        partial.write_text(text, encoding="utf8")
+
+
+def write_json(value: object, path: Path, indent: int | None = None) -> None:
+    """One JSON value and a newline, see `whole`."""
+    write_text(json.dumps(value, indent=indent) + "\n", path)
+
+
+def write_lines(items: Iterable[dict], path: Path) -> None:
+    """JSON lines in UTF-8, one an item, see `whole`."""
+    write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), path)
+
+
+def read_lines(path: Path, fix: str) -> list[dict]:
+    """The items of a JSON-lines file, gzipped if its name ends in .gz.
+
+    Raises StudyError with `fix`, such as "run `dvc repro sets`", when it is missing or a line is no JSON.
+    """
+    if not path.exists():
+        raise StudyError(f"{path}: missing; {fix}")
+    reader, items = gzip.open if path.suffix == ".gz" else open, []
+    with reader(path, "rt", encoding="utf8") as lines:  # str.splitlines would also cut at Unicode's line separators
+        for number, line in enumerate(lines, start=1):
+            try:
+                items.append(json.loads(line))
+            except ValueError:
+                raise StudyError(f"{path}: line {number} is no JSON; {fix}") from None
+    return items

@@ -1,0 +1,20 @@
+"""Result files are written whole and in their schema."""
+
+import pandas as pd
+import pytest
+
+from solid_utils.core import schema
+from solid_utils.core.errors import StudyError
+
+
+def test_tables_are_written_whole_and_in_their_schema(tmp_path):
+    row = dict.fromkeys(schema.ANSWERS, "x")
+    schema.write([row], schema.ANSWERS, tmp_path / "a.csv")
+    assert list(tmp_path.glob("*")) == [tmp_path / "a.csv"]
+    assert schema.read(tmp_path / "a.csv", schema.ANSWERS).to_dict("records") == [row]
+    with pytest.raises(StudyError, match="columns .'time'. do not fit core/schema.py"):
+        schema.write(pd.DataFrame([row | {"time": 1}]), schema.ANSWERS, tmp_path / "b.csv")
+    with pytest.raises(StudyError, match="missing; run `dvc repro`"):
+        schema.read(tmp_path / "b.csv", schema.ANSWERS)
+    with pytest.raises(StudyError, match="columns do not fit"):
+        schema.read(tmp_path / "a.csv", schema.SCORES)

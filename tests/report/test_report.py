@@ -483,15 +483,25 @@ def test_no_results_is_one_line(tmp_path):
     assert "\n" not in str(error.value)
 
 
-def test_the_notebook_calls_only_what_exists():
+def test_the_notebook_shows_every_section_once_and_calls_only_what_exists():
+    """By section, so that a new table or figure needs no cell."""
     notebook = nbformat.read("notebooks/05_tables.ipynb", as_version=4)
     code = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "code")
-    shown = set(re.findall(r'study\.table\("(\w+)"\)', code))
-    assert shown | {"difficulty"} == set(catalogue.SHOWN)
+    assert re.findall(r'study\.section\("(\w+)"\)', code) == list(catalogue.SECTIONS)
+    assert set(re.findall(r'study\.table\("(\w+)"\)', code)) <= set(catalogue.SHOWN)
     from solid_utils.report import figures
 
-    assert set(re.findall(r'study\.figure\("(\w+)"\)', code)) == set(figures.FIGURES)
+    assert set(re.findall(r'study\.figure\("(\w+)"\)', code)) <= set(figures.FIGURES)
     assert all(name in verdicts.RULES for name in [claim.key for claim in paper.CLAIMS])
+
+
+def test_a_section_shows_its_tables_and_figures_in_order(study):
+    found = study.section("cost")
+    names = ["attack_cost", "attack_budgets", "recovered_by_queries", "cost_by_depth", "difficulty_ranks"]
+    assert re.findall(r"<h4>(\w+)</h4>", found.markup) == names
+    assert [part.split("\n")[0] for part in repr(found).split("\n\n")] == names
+    assert found.markup.count("<table") == 3 - study.tables["difficulty_ranks"].empty
+    assert "toy-recovered_by_queries.png: Half of what was missing" in repr(found)
 
 
 STITCH = ("layers 0", "layers 0", "stitch", 16, 94, 0.02, 0.70, 0.60)

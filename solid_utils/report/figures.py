@@ -15,7 +15,14 @@ import pandas as pd
 import seaborn as sns
 from markupsafe import Markup
 
-from solid_utils.report.drawing import (
+from solid_utils.report.figures_attacks import cost_by_depth, recovered_by_queries
+from solid_utils.report.figures_difficulty import (
+    difficulty_choices,
+    difficulty_prefix,
+    difficulty_recovered,
+    difficulty_single,
+)
+from solid_utils.report.plotting import (
     ATTACKS,
     BLUE,
     GREY,
@@ -23,20 +30,13 @@ from solid_utils.report.drawing import (
     ORANGE,
     PALETTE,
     STYLE,
-    Drawing,
+    Plot,
     Tables,
     attack_runs,
     canvas,
     in_percent,
     legend_below,
     reach,
-)
-from solid_utils.report.figures_attacks import cost_by_depth, recovered_by_queries
-from solid_utils.report.figures_difficulty import (
-    difficulty_choices,
-    difficulty_prefix,
-    difficulty_recovered,
-    difficulty_single,
 )
 from solid_utils.report.wording import interval_note, percent
 
@@ -52,7 +52,7 @@ class Figure:
 
     name: str
     title: str
-    plot: Callable[[Tables], Drawing | None]
+    plot: Callable[[Tables], Plot | None]
     below: str
 
 
@@ -83,14 +83,14 @@ def picture(name: str, made: Tables, model: str) -> Picture | None:
     mine = {key: table[table["model"] == model] for key, table in made.items()}
     looks = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.85) | STYLE
     with matplotlib.rc_context(looks):
-        if (drawing := figure.plot(mine)) is None:
+        if (plot := figure.plot(mine)) is None:
             return None
-        canvas, sentence = drawing
-        canvas.suptitle(f"{figure.title} ({model})", fontsize=11, fontweight="bold")
-        for axes in canvas.axes:
+        whole, sentence = plot
+        whole.suptitle(f"{figure.title} ({model})", fontsize=11, fontweight="bold")
+        for axes in whole.axes:
             sns.despine(ax=axes)
         png = io.BytesIO()
-        canvas.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+        whole.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return Picture(model, name, png.getvalue(), sentence)
 
 
@@ -99,7 +99,7 @@ def below(table: str) -> list[Figure]:
     return [figure for figure in FIGURES.values() if figure.below == table]
 
 
-def agreement(tables: Tables) -> Drawing | None:
+def agreement(tables: Tables) -> Plot | None:
     """Agreement with the victim before any query and after the attack, a line a run."""
     runs = attack_runs(tables)
     if runs.empty:
@@ -126,7 +126,7 @@ def agreement(tables: Tables) -> Drawing | None:
     )
 
 
-def training(tables: Tables) -> Drawing | None:
+def training(tables: Tables) -> Plot | None:
     """Validation agreement against optimizer steps, a panel an attack; mean and range of the seeds."""
     curves = tables["training"].query("split == 'validation' and metric == 'agreement' and attack != 'none'")
     curves = curves.astype({"value": float}).sort_values("steps", kind="stable")
@@ -171,7 +171,7 @@ RATIOS = {
 }
 
 
-def ratios(tables: Tables) -> Drawing | None:
+def ratios(tables: Tables) -> Plot | None:
     """The paper's ADR, in both its definitions, beside the chance-corrected ratio, run by run."""
     runs = attack_runs(tables).dropna(subset=list(RATIOS))
     if runs.empty:
@@ -201,7 +201,7 @@ def ratios(tables: Tables) -> Drawing | None:
     )
 
 
-def customization(tables: Tables) -> Drawing | None:
+def customization(tables: Tables) -> Plot | None:
     """Domain scores before and after customization, by deployment; a panel for each kind of problem."""
     if (rows := tables["customization"]).empty:
         return None

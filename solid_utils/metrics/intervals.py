@@ -1,7 +1,7 @@
 """95 % intervals: a paired bootstrap over items and seeds for scores, Fisher's z for correlations (not in the paper).
 
 Items are drawn with replacement within each benchmark, seeds with replacement across a run; the interval holds the
-middle 95 % of a metric over DRAWS such resamples (Efron and Tibshirani 1993, chapters 10 and 13). Paired: victim, start
+middle 95 % of a metric over TIMES such resamples (Efron and Tibshirani 1993, chapters 10 and 13). Paired: victim, start
 and every replica of a model meet the same resamples, so what makes an item hard for all cancels in their ratio or
 difference. The draws come from SEED, the benchmark's name and its number of items, never from the order of rows.
 
@@ -32,9 +32,9 @@ from solid_utils.core.errors import StudyError
 from solid_utils.metrics import metrics
 
 LEVEL = 0.95
-DRAWS = 2000
+TIMES = 2000
 RULE = (
-    f"Brackets hold 95 % intervals: {DRAWS:,} paired bootstrap draws of items, the same for victim, start and replica, "
+    f"Brackets hold 95 % intervals: {TIMES:,} paired bootstrap draws of items, the same for victim, start and replica, "
     'and of attack seeds where there are several. With one seed they cover "items only": what other items would have '
     "changed, not what another seed would. Scores without items of their own (items.csv) have none."
 )
@@ -54,10 +54,10 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Draws:
+class Resamples:
     """Scores of one run in one state, seeds averaged.
 
-    scores: (benchmarks, 1 + draws); column 0 is the sample itself, the others are resamples. items: how many items a
+    scores: (benchmarks, 1 + times); column 0 is the sample itself, the others are resamples. items: how many items a
     benchmark has. seeds: how many seeds were averaged.
     """
 
@@ -65,42 +65,42 @@ class Draws:
     items: pd.Series
     seeds: int
 
-    def of(self, benchmarks: pd.Index) -> "Draws":
+    def of(self, benchmarks: pd.Index) -> "Resamples":
         """These benchmarks only. Raises StudyError when one has no items."""
         lacking = sorted(map(str, benchmarks.difference(self.scores.index)))
         if lacking:
             raise StudyError(f"intervals: no items of {', '.join(lacking)}; score them item by item, or drop them")
-        return Draws(self.scores.loc[benchmarks], self.items[benchmarks], self.seeds)
+        return Resamples(self.scores.loc[benchmarks], self.items[benchmarks], self.seeds)
 
 
-def resample(items: pd.DataFrame, draws: int = DRAWS) -> dict[tuple[str, str], Draws]:
-    """The items of one model's runs -> {(run, state): Draws}, all on the same resamples.
+def resample(items: pd.DataFrame, times: int = TIMES) -> dict[tuple[str, str], Resamples]:
+    """The items of one model's runs -> {(run, state): Resamples}, all on the same resamples.
 
     items: an item a row, with run, state, seed, benchmark, item, value and weight. A score is sum of values / sum of
     weights over items (for agreement: agreeing tokens / tokens, so tokens are pooled and samples are the clusters).
     """
     if items.empty:
         raise StudyError("intervals: there are no items to draw from; show no interval")
-    means = {name: _means(name, rows, draws) for name, rows in items.groupby("benchmark")}
+    means = {name: _means(name, rows, times) for name, rows in items.groupby("benchmark")}
     made = {}
     for key, rows in items.groupby(["run", "state"], sort=False):
         counts = rows.groupby("benchmark")["item"].nunique()
         scores = pd.DataFrame({name: means[name][key] for name in counts.index}).T
-        made[key] = Draws(scores, counts, rows["seed"].nunique())
+        made[key] = Resamples(scores, counts, rows["seed"].nunique())
     return made
 
 
-def interval(metric: Callable[..., pd.Series], *draws: Draws) -> Interval:
-    """A metric of `metrics` with its interval; `metric` takes the scores (benchmarks, resamples) of each of `draws`."""
-    values = metric(*[one.scores for one in draws]).to_numpy(float)
-    unknown = any((one.items < 2).any() for one in draws)
+def interval(metric: Callable[..., pd.Series], *sides: Resamples) -> Interval:
+    """A metric of `metrics` with its interval; `metric` takes the scores (benchmarks, resamples) of each of `sides`."""
+    values = metric(*[one.scores for one in sides]).to_numpy(float)
+    unknown = any((one.items < 2).any() for one in sides)
     low, high = (NAN, NAN) if unknown or math.isnan(values[0]) else _middle(values[1:])
-    return Interval(float(values[0]), low, high, covers(*draws))
+    return Interval(float(values[0]), low, high, covers(*sides))
 
 
-def covers(*draws: Draws) -> str:
+def covers(*sides: Resamples) -> str:
     """What was drawn, and so what an interval allows for: "items only" with one seed, else "items and N seeds"."""
-    seeds = max(one.seeds for one in draws)
+    seeds = max(one.seeds for one in sides)
     return "items only" if seeds == 1 else f"items and {seeds} seeds"
 
 
@@ -132,7 +132,7 @@ def _by_fisher(correlation: float, n: int, spread: float) -> Interval:
 
 
 def _middle(values: np.ndarray) -> tuple[float, float]:
-    """The ends of the middle LEVEL of (draws,) values; an undefined one lies beyond either end."""
+    """The ends of the middle LEVEL of (times,) values; an undefined one lies beyond either end."""
     tail = (1 - LEVEL) / 2
     with np.errstate(invalid="ignore"):
         low = np.quantile(np.nan_to_num(values, nan=-np.inf, posinf=np.inf, neginf=-np.inf), tail)
@@ -140,8 +140,8 @@ def _middle(values: np.ndarray) -> tuple[float, float]:
     return (float(low), float(high)) if np.isfinite([low, high]).all() else (NAN, NAN)
 
 
-def _means(benchmark: str, rows: pd.DataFrame, draws: int) -> dict[tuple[str, str], np.ndarray]:
-    """{(run, state): (1 + draws,) scores on one benchmark, seeds averaged}."""
+def _means(benchmark: str, rows: pd.DataFrame, times: int) -> dict[tuple[str, str], np.ndarray]:
+    """{(run, state): (1 + times,) scores on one benchmark, seeds averaged}."""
     if rows.duplicated(["run", "state", "seed", "item"]).any() or not (rows["weight"] > 0).all():
         raise StudyError(f"intervals: {benchmark}: an item twice, or without a weight above 0; mend its items.csv")
     wide = rows.pivot(index="item", columns=["run", "state", "seed"], values=["value", "weight"])
@@ -150,25 +150,25 @@ def _means(benchmark: str, rows: pd.DataFrame, draws: int) -> dict[tuple[str, st
         runs = ", ".join(sorted(set(wide.columns[wide.isna().any()].get_level_values("run"))))
         raise StudyError(f"intervals: {benchmark}: {runs} lacks items that other runs have; score all on the same ones")
     values, weights = wide["value"].to_numpy(float), wide["weight"].to_numpy(float)  # (items, runs x states x seeds)
-    scores = [(counts @ values) / (counts @ weights) for counts in _counts(benchmark, len(wide), draws)]
+    scores = [(counts @ values) / (counts @ weights) for counts in _counts(benchmark, len(wide), times)]
     scores = pd.DataFrame(np.concatenate(scores), columns=wide["value"].columns)
     return {key: _over_seeds(part.to_numpy()) for key, part in scores.T.groupby(level=["run", "state"])}
 
 
-def _counts(name: str, n: int, draws: int) -> Iterator[np.ndarray]:
+def _counts(name: str, n: int, times: int) -> Iterator[np.ndarray]:
     """How often each of n things stands in the sample (1, n), all once, and in the resamples (rows, n)."""
     generator = np.random.default_rng([SEED, zlib.crc32(name.encode())])
     yield np.ones((1, n))
-    for first in range(0, draws, block := max(1, ROOM // n)):
-        rows = min(block, draws - first)
-        drawn = (
+    for first in range(0, times, block := max(1, ROOM // n)):
+        rows = min(block, times - first)
+        places = (
             generator.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
         )  # six times faster than multinomial
-        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
+        yield np.bincount(places.ravel(), minlength=rows * n).reshape(rows, n).astype(float)
 
 
 def _over_seeds(scores: np.ndarray) -> np.ndarray:
-    """(seeds, 1 + draws) scores -> (1 + draws,): their mean, the seeds drawn too."""
+    """(seeds, 1 + times) scores -> (1 + times,): their mean, the seeds drawn too."""
     seeds, columns = scores.shape
-    counts = np.concatenate(list(_counts("seeds", seeds, columns - 1)))  # (1 + draws, seeds)
+    counts = np.concatenate(list(_counts("seeds", seeds, columns - 1)))  # (1 + times, seeds)
     return (counts.T * scores).sum(axis=0) / seeds

@@ -26,19 +26,19 @@ KEY = ["model", "run", "figure"]
 BESIDE = ("grid", "beyond")  # of a machine, but not of its shipped run: attack cells; runs beyond the study
 
 
-def headline(found: results.Results) -> pd.DataFrame:
+def headline(loaded: results.Results) -> pd.DataFrame:
     """Every figure that is compared: KEY, its value and standard error, and the budget that it belongs to."""
-    runs = pd.concat([found.victims, found.attacks, found.customizations], ignore_index=True)
+    runs = pd.concat([loaded.victims, loaded.attacks, loaded.customizations], ignore_index=True)
     budgets = runs.sort_values("steps").groupby(["model", "run"]).last()
     budgets = (budgets["tier"] + ", " + budgets["recipe"] + ", steps " + budgets["steps"].astype(str)).rename("budget")
     scores = ratios.outcomes(runs).query("state == 'end' and metric != 'perplexity'")
     scores = scores.join(budgets, on=["model", "run"])
     plain = (scores["domain"] == "fidelity") & (scores["benchmark"] == ratios.EVALUATION)
     scores["figure"] = scores["metric"].where(plain, scores["benchmark"] + ", " + scores["metric"])
-    difficulty = found.difficulty[found.difficulty["seed"] == "mean"].rename(columns={"kind": "run", "dd": "value"})
+    difficulty = loaded.difficulty[loaded.difficulty["seed"] == "mean"].rename(columns={"kind": "run", "dd": "value"})
     difficulty["figure"] = "DD, " + difficulty["secured"] + ", " + difficulty["start"]
     difficulty["budget"] = difficulty["tier"] + ", samples " + difficulty["n"].astype(str)
-    searches = found.searches.rename(columns={"l_star": "value"}).assign(run="search", budget="", stderr=math.nan)
+    searches = loaded.searches.rename(columns={"l_star": "value"}).assign(run="search", budget="", stderr=math.nan)
     searches["figure"] = "l*, " + searches["start"]
     columns = [*KEY, "value", "stderr", "budget"]
     together = [part[columns] for part in (scores, difficulty, searches) if len(part)]

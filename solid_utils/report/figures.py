@@ -5,7 +5,6 @@ palette, and no figure tells things apart by colour alone.
 """
 
 import base64
-import html
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,23 +13,8 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from markupsafe import Markup
 
-from solid_utils.report.drawing import (
-    ATTACKS,
-    BLUE,
-    GREY,
-    INTERVALS,
-    ORANGE,
-    PALETTE,
-    STYLE,
-    Drawing,
-    Tables,
-    attack_runs,
-    canvas,
-    in_percent,
-    legend_below,
-    reach,
-)
 from solid_utils.report.figures_attacks import cost_by_depth, recovered_by_queries
 from solid_utils.report.figures_difficulty import (
     difficulty_choices,
@@ -38,14 +22,43 @@ from solid_utils.report.figures_difficulty import (
     difficulty_recovered,
     difficulty_single,
 )
+from solid_utils.report.plotting import (
+    ATTACKS,
+    BLUE,
+    GREY,
+    INTERVALS,
+    ORANGE,
+    PALETTE,
+    STYLE,
+    Plot,
+    Tables,
+    attack_runs,
+    canvas,
+    in_percent,
+    legend_below,
+    reach,
+)
 from solid_utils.report.wording import interval_note, percent
 
 DPI = 120
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure as PNG, and the sentence beside it."""
+class Figure:
+    """A figure of the study. plot: one model's tables -> the plot and its sentence, None where numbers are missing.
+
+    below: the table that it stands under, and so its section.
+    """
+
+    name: str
+    title: str
+    plot: Callable[[Tables], Plot | None]
+    below: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of one model as PNG, and the sentence beside it."""
 
     model: str
     name: str
@@ -57,32 +70,36 @@ class Drawn:
         return f"{self.model}-{self.name}.png"
 
     @property
-    def markup(self) -> str:
+    def markup(self) -> Markup:
         """As HTML that needs no other file."""
-        text, picture = html.escape(self.sentence), base64.b64encode(self.png).decode()
-        image = f'<img alt="{text}" style="max-width: 100%" src="data:image/png;base64,{picture}">'
-        return f"<figure>{image}<figcaption>{text}</figcaption></figure>"
+        image = '<img alt="{text}" style="max-width: 100%" src="data:image/png;base64,{png}">'
+        whole = Markup(f"<figure>{image}<figcaption>{{text}}</figcaption></figure>")
+        return whole.format(text=self.sentence, png=base64.b64encode(self.png).decode())
 
 
-def draw(name: str, made: Tables, model: str) -> Drawn | None:
+def picture(name: str, made: Tables, model: str) -> Picture | None:
     """One figure of one model from the tables that `catalogue.make` returns; None where its numbers are missing."""
+    figure = FIGURES[name]
     mine = {key: table[table["model"] == model] for key, table in made.items()}
     looks = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.85) | STYLE
     with matplotlib.rc_context(looks):
-        title, function = FIGURES[name]
-        drawing = function(mine)
-        if drawing is None:
+        if (plot := figure.plot(mine)) is None:
             return None
-        figure, sentence = drawing
-        figure.suptitle(f"{title} ({model})", fontsize=11, fontweight="bold")
-        for axes in figure.axes:
+        whole, sentence = plot
+        whole.suptitle(f"{figure.title} ({model})", fontsize=11, fontweight="bold")
+        for axes in whole.axes:
             sns.despine(ax=axes)
         png = io.BytesIO()
-        figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-    return Drawn(model, name, png.getvalue(), sentence)
+        whole.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+    return Picture(model, name, png.getvalue(), sentence)
 
 
-def agreement(tables: Tables) -> Drawing | None:
+def below(table: str) -> list[Figure]:
+    """The figures that stand under a table, in order."""
+    return [figure for figure in FIGURES.values() if figure.below == table]
+
+
+def agreement(tables: Tables) -> Plot | None:
     """Agreement with the victim before any query and after the attack, a line a run."""
     runs = attack_runs(tables)
     if runs.empty:
@@ -109,7 +126,7 @@ def agreement(tables: Tables) -> Drawing | None:
     )
 
 
-def training(tables: Tables) -> Drawing | None:
+def training(tables: Tables) -> Plot | None:
     """Validation agreement against optimizer steps, a panel an attack; mean and range of the seeds."""
     curves = tables["training"].query("split == 'validation' and metric == 'agreement' and attack != 'none'")
     curves = curves.astype({"value": float}).sort_values("steps", kind="stable")
@@ -154,7 +171,7 @@ RATIOS = {
 }
 
 
-def ratios(tables: Tables) -> Drawing | None:
+def ratios(tables: Tables) -> Plot | None:
     """The paper's ADR, in both its definitions, beside the chance-corrected ratio, run by run."""
     runs = attack_runs(tables).dropna(subset=list(RATIOS))
     if runs.empty:
@@ -184,7 +201,7 @@ def ratios(tables: Tables) -> Drawing | None:
     )
 
 
-def customization(tables: Tables) -> Drawing | None:
+def customization(tables: Tables) -> Plot | None:
     """Domain scores before and after customization, by deployment; a panel for each kind of problem."""
     if (rows := tables["customization"]).empty:
         return None
@@ -206,15 +223,23 @@ def customization(tables: Tables) -> Drawing | None:
     return figure, f"What securing layers costs the customer is the gap between the filled bars: {', '.join(parts)}."
 
 
-FIGURES: dict[str, tuple[str, Callable[[Tables], Drawing | None]]] = {
-    "difficulty_prefix": ("Distillation difficulty by prefix", difficulty_prefix),
-    "difficulty_single": ("Distillation difficulty of single layers", difficulty_single),
-    "difficulty_choices": ("Distillation difficulty by size and by start", difficulty_choices),
-    "agreement": ("What each attack recovers", agreement),
-    "training": ("Agreement while training", training),
-    "recovered_by_queries": ("What queries buy", recovered_by_queries),
-    "cost_by_depth": ("What depth costs the attacker", cost_by_depth),
-    "ratios": ("The paper's ratio and the ratio above chance", ratios),
-    "customization": ("Customization", customization),
-    "difficulty_recovered": ("Does difficulty foretell what an attack gets?", difficulty_recovered),
+FIGURES = {
+    figure.name: figure
+    for figure in (
+        Figure("agreement", "What each attack recovers", agreement, "fidelity"),
+        Figure("training", "Agreement while training", training, "fidelity"),
+        Figure("ratios", "The paper's ratio and the ratio above chance", ratios, "fidelity"),
+        Figure("recovered_by_queries", "What queries buy", recovered_by_queries, "attack_budgets"),
+        Figure("cost_by_depth", "What depth costs the attacker", cost_by_depth, "attack_budgets"),
+        Figure("difficulty_prefix", "Distillation difficulty by prefix", difficulty_prefix, "search"),
+        Figure("difficulty_single", "Distillation difficulty of single layers", difficulty_single, "search"),
+        Figure("difficulty_choices", "Distillation difficulty by size and by start", difficulty_choices, "search"),
+        Figure(
+            "difficulty_recovered",
+            "Does difficulty foretell what an attack gets?",
+            difficulty_recovered,
+            below="search",
+        ),
+        Figure("customization", "Customization", customization, "customization"),
+    )
 }

@@ -21,7 +21,7 @@ from solid_utils.metrics.attack_cost import (
     legitimate_queries,
 )
 from solid_utils.metrics.attack_trends import depth_fits, prefixes
-from solid_utils.report.drawing import ATTACKS, PALETTE, Drawing, Tables, canvas, in_percent
+from solid_utils.report.plotting import ATTACKS, PALETTE, Plot, Tables, canvas, in_percent
 
 COLUMNS = 4  # panels in a row
 OTHERS = [(marker, PALETTE[place]) for marker, place in (("D", 4), ("v", 3), ("P", 5), ("X", 9), ("*", 8), ("h", 6))]
@@ -32,7 +32,7 @@ NOT_ATTACKS = (FIT, LEGITIMATE)
 BAND = {"color": PALETTE[2], "alpha": 0.2, "linewidth": 0, "zorder": 0, "label": LEGITIMATE}
 
 
-def recovered_by_queries(tables: Tables) -> Drawing | None:
+def recovered_by_queries(tables: Tables) -> Plot | None:
     """Recovered share against queries, a panel a deployment, a line an attack and recipe (mean and range of seeds).
 
     Reads `attack_points` (attack_cost.POINTS). At the left edge no query was made; the green band is what a legitimate
@@ -60,33 +60,33 @@ def recovered_by_queries(tables: Tables) -> Drawing | None:
     return figure, _recovered_sentence(points)
 
 
-def cost_by_depth(tables: Tables, measure: str = "queries") -> Drawing | None:
+def cost_by_depth(tables: Tables, measure: str = "queries") -> Plot | None:
     """Cost of each level against secured layers from the bottom, a panel a level; one mark an attack and seed.
 
     Reads `attack_points`. Hollow with an arrow: not reached with that much. The line is the censored fit of the best
     attacker (attack_trends.depth_fits); the green band, for queries, a legitimate customization (paper Table 8).
     """
-    found = prefixes(costs(tables["attack_points"]))
-    if (found := found[found[measure] > 0]).empty:
+    spent = prefixes(costs(tables["attack_points"]))
+    if (spent := spent[spent[measure] > 0]).empty:
         return None
-    fits = depth_fits(found, [measure]).set_index(["level", "measure"])
-    levels = sorted(found["level"].unique())
+    fits = depth_fits(spent, [measure]).set_index(["level", "measure"])
+    levels = sorted(spent["level"].unique())
     figure, panels = _panels(len(levels), width=3.0, height=3.4)
-    styles = _styles(found["attack"])
+    styles = _styles(spent["attack"])
     for axes, level in zip(panels, levels, strict=True):
-        for attack, mine in found[found["level"] == level].groupby("attack"):
+        for attack, mine in spent[spent["level"] == level].groupby("attack"):
             _marks(axes, mine, measure, attack, styles)
-        _line(axes, fits.loc[(level, measure)], found["depth"])
+        _line(axes, fits.loc[(level, measure)], spent["depth"])
         if measure == "queries":
             axes.axhspan(*_legitimate(), **BAND)
         axes.set_title(f"{whole_percent(level)} recovered", fontsize=10)
-    panels[0].set(xscale="log", yscale="log", ylim=_height(found[measure], measure))
-    panels[0].xaxis.set(major_locator=FixedLocator(sorted(found["depth"].unique())), minor_locator=NullLocator())
+    panels[0].set(xscale="log", yscale="log", ylim=_height(spent[measure], measure))
+    panels[0].xaxis.set(major_locator=FixedLocator(sorted(spent["depth"].unique())), minor_locator=NullLocator())
     panels[0].xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.0f}"))
     panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
     _label(panels, "secured decoder layers", AXIS[measure])
     _legend(figure, panels)
-    return figure, _depth_sentence(found, fits, measure)
+    return figure, _depth_sentence(spent, fits, measure)
 
 
 def _panels(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
@@ -175,8 +175,8 @@ def _line(axes: Axes, line: pd.Series, depths: pd.Series) -> None:
 
 def _legend(figure: Figure, panels: list[Axes]) -> None:
     """Every label once, whichever panels have it: attacks by name, then the rest."""
-    found = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
-    entries = {label: handle for handle, label in sorted(found, key=lambda pair: (pair[1] in NOT_ATTACKS, pair[1]))}
+    pairs = [pair for axes in panels for pair in zip(*axes.get_legend_handles_labels(), strict=True)]
+    entries = {label: handle for handle, label in sorted(pairs, key=lambda pair: (pair[1] in NOT_ATTACKS, pair[1]))}
     figure.legend(entries.values(), entries, loc="outside lower center", ncols=4, fontsize=8.5, frameon=False)
 
 
@@ -193,9 +193,9 @@ def _recovered_sentence(points: pd.DataFrame) -> str:
     )
 
 
-def _depth_sentence(found: pd.DataFrame, fits: pd.DataFrame, measure: str) -> str:
+def _depth_sentence(spent: pd.DataFrame, fits: pd.DataFrame, measure: str) -> str:
     """How often no attack reached the lowest level, and what each further layer costs."""
-    level = min(found["level"])
+    level = min(spent["level"])
     line = fits.loc[(level, measure)]
     short = f"At {line['censored']} of {line['points']} depths and seeds no attack reached {whole_percent(level)}"
     if math.isnan(line["slope_low"]):

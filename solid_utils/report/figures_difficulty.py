@@ -5,14 +5,14 @@ from matplotlib.ticker import MaxNLocator
 
 from solid_utils.metrics import intervals
 from solid_utils.report import verdicts
-from solid_utils.report.drawing import (
+from solid_utils.report.plotting import (
     ATTACKS,
     BLUE,
     GREY,
     INTERVALS,
     ORANGE,
     POINTS,
-    Drawing,
+    Plot,
     Tables,
     attack_runs,
     canvas,
@@ -22,7 +22,7 @@ from solid_utils.report.drawing import (
 from solid_utils.report.wording import correlated
 
 
-def difficulty_prefix(tables: Tables) -> Drawing | None:
+def difficulty_prefix(tables: Tables) -> Plot | None:
     """DD against the number of secured layers from the bottom, with ceiling, threshold and l*; a panel a start."""
     rows, search = tables["difficulty"], tables["search"].set_index("start")
     prefixes = rows[rows["kind"] == "prefix"].sort_values("depth")
@@ -34,20 +34,20 @@ def difficulty_prefix(tables: Tables) -> Drawing | None:
         curve = prefixes[prefixes["start"] == start]
         _errors(axes, [0, *curve["depth"]], [curve["victim"].iloc[0], *curve["dd"]], [0, *curve["stderr"]], "DD")
         if start in search.index:
-            found = search.loc[start]
-            axes.axhline(found["ceiling"], color="black", linestyle="--", linewidth=1, label="ceiling: all random")
-            level = (1 - found["epsilon"]) * found["ceiling"]
+            end = search.loc[start]
+            axes.axhline(end["ceiling"], color="black", linestyle="--", linewidth=1, label="ceiling: all random")
+            level = (1 - end["epsilon"]) * end["ceiling"]
             axes.axhline(level, color=ORANGE, linestyle=":", linewidth=1.8, label="(1 - epsilon) x ceiling")
             star = {"marker": "*", "markersize": 15, "color": ORANGE, "markeredgecolor": "black", "linestyle": "none"}
-            axes.plot(found["l_star"], found["dd"], label="l*", zorder=5, **star)
+            axes.plot(end["l_star"], end["dd"], label="l*", zorder=5, **star)
         axes.set(title=f"start: {start}", xlabel="secured layers, from the bottom", ylim=(0, 1.05 * top))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("DD, nats")
     legend_below(figure, panels[0])
-    found = [f"{row['l_star']} (start {start})" for start, row in search.iterrows()]
+    stops = [f"{row['l_star']} (start {start})" for start, row in search.iterrows()]
     return figure, (
         f"At 0 layers stands the victim's loss, {prefixes['victim'].iloc[0]:.2f}; the first point on or above the "
-        f"dotted line is where SOLID stops: l* = {' and '.join(found) or 'not searched'}."
+        f"dotted line is where SOLID stops: l* = {' and '.join(stops) or 'not searched'}."
     )
 
 
@@ -55,7 +55,7 @@ def _errors(axes: Axes, x, y, error, label: str) -> None:
     axes.errorbar(x, y, yerr=error, color=BLUE, label=label, **POINTS)
 
 
-def difficulty_single(tables: Tables) -> Drawing | None:
+def difficulty_single(tables: Tables) -> Plot | None:
     """DD of each decoder layer alone; one start, that of the scan."""
     rows = tables["difficulty"]
     singles = rows[rows["kind"].isin(["single", "window"])]  # windows where SOLID secures more than one layer
@@ -76,7 +76,7 @@ def difficulty_single(tables: Tables) -> Drawing | None:
     )
 
 
-def difficulty_choices(tables: Tables) -> Drawing | None:
+def difficulty_choices(tables: Tables) -> Plot | None:
     """DD by share of the parameters that is secured, from the bottom, and of SOLID's set by the attacker's start."""
     rows = tables["difficulty"]
     sizes, begun = rows[rows["kind"] == "size"].sort_values("share"), rows[rows["kind"] == "start"].sort_values("dd")
@@ -98,7 +98,7 @@ def difficulty_choices(tables: Tables) -> Drawing | None:
     )
 
 
-def difficulty_recovered(tables: Tables) -> Drawing | None:
+def difficulty_recovered(tables: Tables) -> Plot | None:
     """DD of a secured set against agreement after the attack, for the runs whose set has a DD."""
     if (points := verdicts.with_difficulty(attack_runs(tables), tables["difficulty"]).sort_values("agreement")).empty:
         return None
@@ -118,11 +118,11 @@ def difficulty_recovered(tables: Tables) -> Drawing | None:
     in_percent(axes.yaxis)
     legend_below(figure, axes)
     full = points[points["attack"] == "ft_all"].drop_duplicates("secured").set_index("run")
-    found = "too few to correlate"
+    how = "too few to correlate"
     if len(full) > 2:
-        found = f"Pearson {correlated(intervals.pearson(full['dd'].astype(float), full['agreement'].astype(float)))}"
+        how = f"Pearson {correlated(intervals.pearson(full['dd'].astype(float), full['agreement'].astype(float)))}"
     return figure, (
         f"n is tiny: {len(points)} runs on {points['secured'].nunique()} secured sets, {len(full)} by FT-all "
-        f"({found}); where two attacks meet the same DD, the height between them is what DD does not see. Bars: "
+        f"({how}); where two attacks meet the same DD, the height between them is what DD does not see. Bars: "
         "one standard error."
     )

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from solid_utils.metrics import intervals, metrics
-from solid_utils.metrics.intervals import Draws
+from solid_utils.metrics.intervals import Resamples
 from solid_utils.report.results import Results
 
 NOT_BENCHMARKS = ("fidelity", "customization")  # domains whose rows are other measures
@@ -17,7 +17,7 @@ SIGNAL_RULE = "A benchmark counts where the victim's score exceeds chance by mor
 OVER_BENCHMARKS = ("adr_mean_of_ratios", "adr_ratio_of_means", "chance_corrected_ratio")
 OVER_DOMAINS = ("adr_domains_mean_of_ratios", "adr_domains_ratio_of_means")  # definitions C and D
 NAN = float("nan")
-Resampled = dict[tuple[str, str, str], Draws]  # by model, run and state
+Resampled = dict[tuple[str, str, str], Resamples]  # by model, run and state
 
 
 @dataclass(frozen=True)
@@ -29,27 +29,29 @@ class Yardstick:
 
     model: str
     counted: pd.DataFrame
-    victim: Draws | None
+    victim: Resamples | None
 
     def of(self, benchmarks: list[str]) -> "Yardstick":
         """The same for some of the benchmarks."""
         return replace(self, counted=self.counted.loc[benchmarks])
 
-    def ratios(self, replica: pd.Series, own: Draws | None = None, names: tuple[str, ...] = ()) -> dict[str, float]:
+    def ratios(self, replica: pd.Series, own: Resamples | None = None, names: tuple[str, ...] = ()) -> dict[str, float]:
         """The ratios `names` (by default all) of scores indexed by benchmark, each with NAME_low and NAME_high.
 
         nan without a benchmark that counts; the interval also without the items (`own`) of every one. Raises
         StudyError when a benchmark that counts was not scored: an average must not shrink silently.
         """
-        found, known = {}, not (self.counted.empty or replica.empty)
+        values, known = {}, not (self.counted.empty or replica.empty)
         replica = replica[replica.index.isin(self.counted.index)]
         for name in names or OVER_BENCHMARKS + OVER_DOMAINS:
             metric = self._metric(name)
-            found[name] = metric(replica, self.counted["victim"]) if known else NAN
-            found |= ends(name, metric, self.counted.index, own, self.victim)
-        return found
+            values[name] = metric(replica, self.counted["victim"]) if known else NAN
+            values |= ends(name, metric, self.counted.index, own, self.victim)
+        return values
 
-    def delta_adr(self, replica: pd.Series, secured: pd.Series, own: Draws | None, theirs: Draws | None) -> dict:
+    def delta_adr(
+        self, replica: pd.Series, secured: pd.Series, own: Resamples | None, theirs: Resamples | None
+    ) -> dict:
         """Delta ADR by definition A against the fully secured deployment's scores, with its interval."""
         names = self.counted.index
         known = not (self.counted.empty or replica.empty or secured.empty)
@@ -66,12 +68,12 @@ class Yardstick:
         return adr
 
 
-def ends(name: str, metric: Callable, benchmarks: pd.Index, *draws: Draws | None) -> dict[str, float]:
+def ends(name: str, metric: Callable, benchmarks: pd.Index, *sides: Resamples | None) -> dict[str, float]:
     """{NAME_low, NAME_high} of a metric over resampled scores; nan where one side lacks the items of a benchmark."""
     low = high = NAN
-    if len(benchmarks) and all(one is not None and benchmarks.isin(one.scores.index).all() for one in draws):
-        found = intervals.interval(metric, *[one.of(benchmarks) for one in draws])
-        low, high = found.low, found.high
+    if len(benchmarks) and all(one is not None and benchmarks.isin(one.scores.index).all() for one in sides):
+        interval = intervals.interval(metric, *[one.of(benchmarks) for one in sides])
+        low, high = interval.low, interval.high
     return {f"{name}_low": low, f"{name}_high": high}
 
 
@@ -81,10 +83,10 @@ def with_ends(*names: str) -> list[str]:
 
 
 def resampled(results: Results) -> Resampled:
-    """{(model, run, state): Draws} of every run that has items; all runs of a model on the same resamples."""
+    """{(model, run, state): Resamples} of every run that has items; all runs of a model on the same resamples."""
     made = {}
     for model, items in states(results.items).groupby("model"):
-        made |= {(model, *key): draws for key, draws in intervals.resample(items).items()}
+        made |= {(model, *key): one for key, one in intervals.resample(items).items()}
     return made
 
 
@@ -140,10 +142,10 @@ def benchmark_rule(results: Results) -> pd.DataFrame:
     return table.drop(columns=["run", "state", "seeds"])
 
 
-def yardstick(model: str, rule: pd.DataFrame, draws: Resampled) -> Yardstick:
+def yardstick(model: str, rule: pd.DataFrame, resamples: Resampled) -> Yardstick:
     """One model's part of benchmark_rule and of resampled."""
     counted = rule[(rule["model"] == model) & rule["counts"]].set_index("benchmark")
-    return Yardstick(model, counted, draws.get((model, "victim", "end")))
+    return Yardstick(model, counted, resamples.get((model, "victim", "end")))
 
 
 def _reason(row) -> str:

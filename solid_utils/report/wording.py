@@ -34,11 +34,13 @@ def told(run: pd.Series) -> str:
     )
 
 
-def correlated(found: Interval) -> str:
+def correlated(correlation: Interval) -> str:
     """A correlation with its interval, where there is one: "-0.80 [-0.95, -0.35]"."""
-    if math.isnan(found.estimate):
+    if math.isnan(correlation.estimate):
         return "undefined"
-    return f"{found.estimate:.2f}" + ("" if math.isnan(found.low) else f" [{found.low:.2f}, {found.high:.2f}]")
+    return f"{correlation.estimate:.2f}" + (
+        "" if math.isnan(correlation.low) else f" [{correlation.low:.2f}, {correlation.high:.2f}]"
+    )
 
 
 def interval_note(rows: pd.DataFrame, what: str = "In brackets:") -> str:

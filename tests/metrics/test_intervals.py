@@ -13,11 +13,11 @@ from scipy import stats
 from solid_utils.core import numbers
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import intervals, metrics
-from solid_utils.metrics.intervals import Draws, interval, resample
+from solid_utils.metrics.intervals import Resamples, interval, resample
 
 examples = settings(deadline=None, max_examples=8)
 A, B = metrics.adr_mean_of_ratios, metrics.adr_ratio_of_means
-FEW = 200  # draws, where only a property is looked at
+FEW = 200  # resamples, where only a property is looked at
 
 
 def rows(run: str, values, benchmark: str = "hellaswag", state: str = "end", seed: str = "42", weights=None):
@@ -27,8 +27,8 @@ def rows(run: str, values, benchmark: str = "hellaswag", state: str = "end", see
     return table.assign(run=run, state=state, seed=seed, benchmark=benchmark)
 
 
-def drawn(*tables: pd.DataFrame, draws: int = FEW) -> dict[tuple[str, str], Draws]:
-    return resample(pd.concat(tables, ignore_index=True), draws)
+def resamples(*tables: pd.DataFrame, times: int = FEW) -> dict[tuple[str, str], Resamples]:
+    return resample(pd.concat(tables, ignore_index=True), times)
 
 
 def study(seed: int = 0, items: int = 60, kept: float = 0.6, seeds: int = 1) -> pd.DataFrame:
@@ -106,10 +106,10 @@ def test_more_items_make_it_narrower(seed):
 def test_pairing_is_what_makes_it_narrow():
     """A replica right on half of the victim's items: the ratio knows it well, although both scores vary."""
     victim = np.arange(200) % 2
-    made = drawn(rows("victim", victim), rows("paired", victim * (np.arange(200) % 20 < 19)), draws=2000)
+    made = resamples(rows("victim", victim), rows("paired", victim * (np.arange(200) % 20 < 19)), times=2000)
     paired = interval(A, made["paired", "end"], made["victim", "end"])
     elsewhere = rows("paired", np.roll(victim * (np.arange(200) % 20 < 19), 1))  # right where the victim is wrong
-    made = drawn(rows("victim", victim), elsewhere, draws=2000)
+    made = resamples(rows("victim", victim), elsewhere, times=2000)
     crossed = interval(A, made["paired", "end"], made["victim", "end"])
     assert paired.estimate == crossed.estimate
     assert paired.high - paired.low < 0.3 * (crossed.high - crossed.low)
@@ -126,7 +126,7 @@ def test_ratio_and_difference_as_scipy_bootstraps_them():
     random = np.random.default_rng(1)
     victim = (random.random(150) < 0.6).astype(float)
     replica = victim * (random.random(150) < 0.6)
-    made = drawn(rows("victim", victim), rows("replica", replica), draws=4000)
+    made = resamples(rows("victim", victim), rows("replica", replica), times=4000)
     found = interval(A, made["replica", "end"], made["victim", "end"])
     assert (found.low, found.high) == pytest.approx(scipys(lambda r, v: r.mean() / v.mean(), replica, victim), abs=0.01)
     gap = partial(metrics.gap_to_fully_open, n=pd.Series({"hellaswag": 150}))
@@ -141,7 +141,7 @@ def test_recovered_share_pools_tokens_and_draws_whole_samples_as_scipy_does():
     parts = [
         rows("r", values, "evaluation", state, weights=tokens) for state, values in (("start", start), ("end", end))
     ]
-    made = drawn(*parts, draws=4000)
+    made = resamples(*parts, times=4000)
 
     def recovered(first, last):
         return numbers.recovered_share(last.loc["evaluation"], first.loc["evaluation"])
@@ -164,9 +164,9 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
         seeds, items = random.normal(0, 0.1, 8), random.normal(0, 0.2, 40)
         noise = random.normal(0, 0.2, (8, 40))
         parts = [rows("r", truth + a + items + noise[n], seed=f"{n}") for n, a in enumerate(seeds)]
-        found = interval(lambda scores: scores.loc["hellaswag"], drawn(*parts)["r", "end"])
+        found = interval(lambda scores: scores.loc["hellaswag"], resamples(*parts)["r", "end"])
         hits += found.low <= truth <= found.high
-        found = interval(lambda scores: scores.loc["hellaswag"], drawn(parts[0])["r", "end"])
+        found = interval(lambda scores: scores.loc["hellaswag"], resamples(parts[0])["r", "end"])
         without += found.low <= truth <= found.high
     assert 0.88 <= hits / 100 <= 0.99
     assert without / 100 < 0.75
@@ -177,14 +177,14 @@ def test_seeds_that_differ_widen_the_interval():
     apart = [rows("r", np.arange(50) % 2 * share, seed=f"{n}") for n, share in enumerate((0.5, 1.0, 1.5))]
     widths = []
     for parts in (alike, apart):
-        found = interval(lambda scores: scores.loc["hellaswag"], drawn(*parts, draws=2000)["r", "end"])
+        found = interval(lambda scores: scores.loc["hellaswag"], resamples(*parts, times=2000)["r", "end"])
         assert found.estimate == pytest.approx(0.5)
         widths.append(found.high - found.low)
     assert widths[1] > 1.5 * widths[0]
 
 
 def test_one_item_leaves_the_spread_unknown():
-    made = drawn(rows("victim", [1]), rows("replica", [1]))
+    made = resamples(rows("victim", [1]), rows("replica", [1]))
     found = interval(A, made["replica", "end"], made["victim", "end"])
     assert found.estimate == 1 and math.isnan(found.low) and math.isnan(found.high)
 
@@ -193,7 +193,7 @@ def test_a_victim_at_chance_has_no_interval_and_one_near_it_neither():
     chance = partial(metrics.chance_corrected_ratio, chance=pd.Series({"hellaswag": 0.25}))
 
     def ends(right: int, items: int = 100) -> intervals.Interval:
-        made = drawn(rows("v", np.arange(items) < right), rows("r", np.arange(items) < 26), draws=2000)
+        made = resamples(rows("v", np.arange(items) < right), rows("r", np.arange(items) < 26), times=2000)
         return interval(chance, made["r", "end"], made["v", "end"])
 
     at, near, above = ends(25), ends(30), ends(60)
@@ -203,13 +203,13 @@ def test_a_victim_at_chance_has_no_interval_and_one_near_it_neither():
 
 
 def test_a_victim_that_solves_nothing_is_undefined():
-    made = drawn(rows("v", np.zeros(30)), rows("r", np.ones(30)))
+    made = resamples(rows("v", np.zeros(30)), rows("r", np.ones(30)))
     found = interval(A, made["r", "end"], made["v", "end"])
     assert math.isnan(found.estimate) and math.isnan(found.low) and math.isnan(found.high)
 
 
 def test_equal_scores_have_no_width():
-    made = drawn(rows("v", np.ones(30)), rows("r", np.zeros(30)))
+    made = resamples(rows("v", np.ones(30)), rows("r", np.zeros(30)))
     found = interval(A, made["r", "end"], made["v", "end"])
     assert (found.estimate, found.low, found.high) == (0, 0, 0)
 
@@ -225,9 +225,9 @@ def test_undefined_draws_lie_beyond_both_ends():
 
 def test_large_benchmarks_are_drawn_in_blocks_of_the_same_draws(monkeypatch):
     tables = rows("r", np.arange(40) % 3 == 0)
-    whole = drawn(tables)["r", "end"].scores
+    whole = resamples(tables)["r", "end"].scores
     monkeypatch.setattr(intervals, "ROOM", 400)
-    pd.testing.assert_frame_equal(drawn(tables)["r", "end"].scores, whole, check_exact=True)
+    pd.testing.assert_frame_equal(resamples(tables)["r", "end"].scores, whole, check_exact=True)
 
 
 @pytest.mark.parametrize(
@@ -241,13 +241,13 @@ def test_large_benchmarks_are_drawn_in_blocks_of_the_same_draws(monkeypatch):
 )
 def test_items_that_cannot_be_paired_are_one_line(tables, message):
     with pytest.raises(StudyError, match=message) as error:
-        drawn(*tables)
+        resamples(*tables)
     assert "\n" not in str(error.value)
 
 
 def test_benchmarks_without_items_are_one_line():
     with pytest.raises(StudyError, match="no items of sums"):
-        drawn(rows("v", [1, 0]))["v", "end"].of(pd.Index(["hellaswag", "sums"]))
+        resamples(rows("v", [1, 0]))["v", "end"].of(pd.Index(["hellaswag", "sums"]))
 
 
 def test_pearson_as_scipy_has_it():

@@ -6,7 +6,7 @@ import pandas as pd
 
 from solid_utils.core import numbers, schema
 from solid_utils.metrics import metrics
-from solid_utils.metrics.intervals import RULE, Draws, covers
+from solid_utils.metrics.intervals import RULE, Resamples, covers
 from solid_utils.report.ratios import (
     EVALUATION,
     Resampled,
@@ -162,7 +162,7 @@ FIDELITY_TABLE = [
 ]
 
 
-def _fidelity_on(scores: pd.DataFrame, sets: pd.Index, own: list[Draws | None]) -> dict[str, float]:
+def _fidelity_on(scores: pd.DataFrame, sets: pd.Index, own: list[Resamples | None]) -> dict[str, float]:
     """Fidelity pooled over some sets of prompts; nan for a metric that was not taken on all of them."""
 
     def pooled(metric: str, state: str = "end") -> float:

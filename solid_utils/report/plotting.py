@@ -19,7 +19,7 @@ POINTS = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.4}  # of 
 INTERVALS = {"fmt": "none", "ecolor": "black", "elinewidth": 1, "capsize": 2}  # of bars and points
 STYLE = {"font.family": "DejaVu Sans", "hatch.linewidth": 0.6, "grid.linewidth": 0.6, "grid.color": "#e3e3e3"}
 Tables = dict[str, pd.DataFrame]  # by name, of one model
-Drawing = tuple[Figure, str]  # with the sentence
+Plot = tuple[Figure, str]  # a figure as matplotlib has it, with its sentence
 
 
 def canvas(width: float = 7.5, height: float = 4.0, columns: int = 1) -> tuple[Figure, list[Axes]]:

@@ -25,6 +25,13 @@ LORA = {"method": "lora", "rank": 2, "alpha": 4}
 RUNS = {
     "sem": {"secured": "layers 0", "attack": "sem"},
     "stitch": {"secured": "layers 0", "attack": "stitch", "previous": 1},
+    "linear": {"secured": "layers 0", "attack": "sem_linear", "previous": 1},
+    "linear-untrained": {
+        "secured": "layers 0",
+        "attack": "sem_linear",
+        "previous": 1,
+        "recipe": {"tiny": {"steps": 0}},
+    },
     "stitch-embeddings": {"secured": "bottom 1 + embeddings", "attack": "stitch"},
     "base": {"secured": "layers 0", "attack": "sem", "start": "public_base"},
     "options-whole": {

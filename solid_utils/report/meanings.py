@@ -125,6 +125,8 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "of_legitimate": ("fraction", "cost over one epoch's queries of the smallest legitimate customization (Table 8)"),
     "budget": ("of the measure", "what the attacker may spend"),
     "claims.budget": ("text", "what was spent on the evidence"),
+    "brought": ("count", "numbers that the queries brought: tokens x numbers"),
+    "runs": ("count", "runs and cells, of which each seed and secured set is one"),
     "attack_budgets.lowest": ("fraction", "the least that a seed recovered"),
     "attack_budgets.highest": ("fraction", "the most that a seed recovered"),
     "beyond": ("yes or no", "the budget pays for more than was run: the share is a lower bound"),

@@ -256,6 +256,14 @@ def test_a_gap_is_taken_against_the_fully_open_run_of_the_same_problems(tmp_path
     assert row(table, run="solid-math", benchmark="all")["gap_to_fully_open"] == pytest.approx(-0.02)
 
 
+def test_queries_are_told_in_sequences_tokens_and_numbers(study):
+    asked = row(study.tables["queries"], attack="sem", queries=6400)  # 400 steps of 16, 100 tokens each
+    assert (asked["tokens"], asked["numbers"], asked["brought"], asked["runs"]) == (640_000, 576, 640_000 * 576, 1)
+    assert set(study.tables["queries"]["queries"]) == {240, 3200, 6400}, "what asked nothing is left out"
+    said = catalogue.TABLES["queries"].sentence(study.tables["queries"])
+    assert said == "toy: 240 queries of ft_all are 24,000 tokens of 1 numbers each, 24k in all."
+
+
 def test_every_claim_has_a_rule_and_the_budget_is_named(study):
     claims = study.tables["claims"]
     assert list(claims["key"]) == [claim.key for claim in paper.CLAIMS] == list(claims["key"].unique())
@@ -496,10 +504,10 @@ def test_the_notebook_shows_every_section_once_and_calls_only_what_exists():
 
 def test_a_section_shows_its_tables_and_figures_in_order(study):
     found = study.section("cost")
-    names = ["attack_cost", "attack_budgets", "recovered_by_queries", "cost_by_depth", "difficulty_ranks"]
+    names = ["attack_cost", "attack_budgets", "recovered_by_queries", "cost_by_depth", "queries", "difficulty_ranks"]
     assert re.findall(r"<h4>(\w+)</h4>", found.markup) == names
     assert [part.split("\n")[0] for part in repr(found).split("\n\n")] == names
-    assert found.markup.count("<table") == 3 - study.tables["difficulty_ranks"].empty
+    assert found.markup.count("<table") == 4 - study.tables["difficulty_ranks"].empty
     assert "toy-recovered_by_queries.png: Half of what was missing" in repr(found)
 
 

@@ -44,6 +44,44 @@ def budget_table(context: Context) -> pd.DataFrame:
     return pd.concat([best_attacks(at_budgets(points, *pair)) for pair in BUDGETS.items()], ignore_index=True)
 
 
+def query_table(context: Context) -> pd.DataFrame:
+    """What attackers asked: sequences, their tokens, and the numbers that each token brought; columns QUERY_TABLE.
+
+    One row an attack, view and count of queries, at the ends of runs and cells: on which layers it was makes no
+    difference to what is asked. `tokens` is the mean over `runs`, of which each seed and secured set is one. `brought`
+    is an upper bound for logits, which fine-tuning takes at answer tokens only.
+    """
+    results = context.results
+    ends = pd.concat([part for part in (results.attacks, results.grid) if len(part)] or [results.grid])
+    ends = ends[ends["queries"] > 0].drop_duplicates(["model", "run", "seed", "queries"])
+    keys = ["model", "attack", "view", "numbers", "queries"]
+    rows = ends.groupby(keys, as_index=False).agg(tokens=("tokens", "mean"), runs=("seed", "size"))
+    rows["brought"] = rows["tokens"] * rows["numbers"]
+    return rows[QUERY_TABLE]
+
+
+QUERY_TABLE = ["model", "attack", "view", "queries", "tokens", "numbers", "brought", "runs"]
+QUERY_COLUMNS: Columns = {
+    "attack": ("attack", "text"),
+    "view": ("trains on", "text"),
+    "queries": ("sequences", "count"),
+    "tokens": ("tokens", "count"),
+    "numbers": ("numbers a token", "count"),
+    "brought": ("numbers in all", "figures"),
+    "runs": ("runs", "count"),
+}
+
+
+def _read_queries(rows: pd.DataFrame) -> str:
+    """The fewest sequences that an attack asked, and what they brought; of several attacks the one that did so most."""
+    least = rows[rows["queries"] == rows["queries"].min()]
+    least = least.loc[least["runs"].idxmax()]
+    return (
+        f"{least['queries']:.0f} queries of {least['attack']} are {least['tokens']:,.0f} tokens of "
+        f"{least['numbers']:,.0f} numbers each, {attack_cost.compact(least['brought'])} in all."
+    )
+
+
 def rank_table(context: Context) -> pd.DataFrame:
     """attack_trends.difficulty_ranks, under the first start that was scored for most sets."""
     return attack_trends.difficulty_ranks(context.table("attack_cost"), of_one_start(context.table("difficulty")))
@@ -148,6 +186,7 @@ SECTION = Section(
             show=_budgets_by_set,
             introduction="The same attacks at equal budgets: what was recovered in percent, and by which.",
         ),
+        Table("queries", query_table, QUERY_COLUMNS, _read_queries, folded="What was asked, in tokens and numbers"),
         Table(
             "difficulty_ranks",
             rank_table,

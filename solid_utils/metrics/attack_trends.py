@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from solid_utils.core.errors import StudyError
-from solid_utils.metrics import censored, metrics
+from solid_utils.metrics import censored, intervals
 from solid_utils.metrics.attack_cost import ATTACK, MEASURES, cheapest, middle_seeds
 
 ENDS = ("", "_low", "_high")
@@ -48,7 +48,7 @@ def difficulty_ranks(table: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataFr
     `table` is attack_cost.cost_table; `difficulty` has model, secured, dd and calibrated, one row a secured set (one
     start of tables.difficulty_table). Deployments that secure the same set count once, with the cheapest attack.
     One row a model, level, measure and score, columns DIFFICULTY_RANKS: correlations with log10(cost), above 0 where
-    more difficulty goes with more cost, with 95 % intervals over sets (`interval`).
+    more difficulty goes with more cost, with 95 % intervals over sets (intervals.spearman).
     Censored costs tie at the top, as no order among them is known: for Spearman they share the highest rank, for
     Pearson they take the largest cost of the group, reached or spent. A set that was given up at less than others cost
     has no place among them and is left out, as are sets without the score; nan as in `metrics`, and where fewer than
@@ -72,20 +72,5 @@ def _correlations(sets: pd.DataFrame, score: str) -> list[float]:
         return [math.nan] * len(CORRELATIONS)
     ranks = sets["cost"].mask(sets["censored"], math.inf).rank()
     logs = np.log10(sets["cost"].mask(sets["censored"], sets["cost"].max()))
-    spearman, pearson = metrics.spearman(sets[score], ranks), metrics.pearson(sets[score], logs)
-    return [
-        *(spearman, *interval(spearman, len(sets), 1 + spearman**2 / 2)),
-        *(pearson, *interval(pearson, len(sets), 1.0)),
-    ]
-
-
-def interval(correlation: float, count: int, variance: float) -> tuple[float, float]:
-    """95 % interval of a correlation over `count` sets, by Fisher's z = atanh r with variance / (count - 3).
-
-    `variance` is 1 for Pearson (Fisher 1915), 1 + r^2 / 2 for Spearman (Bonett and Wright 2000). nan for fewer than
-    four sets, and at -1 and 1, where it would have no width.
-    """
-    if count < 4 or not abs(correlation) < 1 - 1e-12:
-        return math.nan, math.nan
-    half = 1.959964 * math.sqrt(variance / (count - 3))
-    return math.tanh(math.atanh(correlation) - half), math.tanh(math.atanh(correlation) + half)
+    spearman, pearson = intervals.spearman(sets[score], ranks), intervals.pearson(sets[score], logs)
+    return [spearman.estimate, spearman.low, spearman.high, pearson.estimate, pearson.low, pearson.high]

@@ -360,14 +360,6 @@ def test_censored_costs_tie_at_the_top():
     assert math.isnan(found.loc["calibrated", "spearman_low"])  # three sets have no interval
 
 
-@examples
-@given(correlation=st.floats(-0.99, 0.99), count=st.integers(4, 40))
-def test_spearmans_interval_is_wider_and_holds_its_value(correlation, count):
-    low, high = attack_trends.interval(correlation, count, 1 + correlation**2 / 2)
-    narrow = attack_trends.interval(correlation, count, 1.0)
-    assert -1 <= low <= narrow[0] <= correlation <= narrow[1] <= high <= 1
-
-
 def test_nothing_to_rank_is_nan_and_two_difficulties_are_refused():
     sets = {"a": (10, True), "b": (100, True), "c": (50, True), "d": (50, True)}
     found = ranks(sets, [1.0, 2, 3, 4], [math.nan] * 4).loc["dd"]

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from solid_utils.metrics import attack_trends, metrics
+from solid_utils.metrics import intervals
 from solid_utils.report.results import prefix
 from solid_utils.report.table import Columns, Context, Section, Table
 from solid_utils.report.tables.cost import of_one_start
@@ -175,8 +175,8 @@ def placement_table(context: Context) -> pd.DataFrame:
 
 
 def _spearman(sets: pd.DataFrame) -> tuple[float, float, float]:
-    rho = metrics.spearman(sets["dd"].astype(float), sets["recovered"])
-    return rho, *attack_trends.interval(rho, len(sets), 1 + rho**2 / 2)
+    rho = intervals.spearman(sets["dd"].astype(float), sets["recovered"])
+    return rho.estimate, rho.low, rho.high
 
 
 def _ends(sets: pd.DataFrame) -> list:

@@ -1,6 +1,5 @@
 """One attack run: load, train, score. What is particular to it is the attack class's; notebook 03 loops over seeds."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import cached_property
@@ -11,7 +10,7 @@ import torch
 from transformers import PreTrainedModel
 
 from solid_utils.attacks import accounting, curriculum, declared, part, recorded
-from solid_utils.core import paths, schema
+from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
 from solid_utils.deployment import oracle, starts, view
@@ -242,9 +241,8 @@ class AttackRun:
         schema.write(curve, schema.CURVE, folder / "curve.csv")
         schema.write(answers, schema.ANSWERS, folder / "answers.csv")
         target = paths.CHECKPOINTS / self.model / "attacks" / self.run
-        target.mkdir(parents=True, exist_ok=True)
         for seed in self.budget.attack.seeds:
-            shutil.copy(self.kept(seed), target)
+            files.copy(self.kept(seed), target / self.kept(seed).name)
         self.state.discard()
 
     def words(self, seed: int) -> str:

@@ -15,7 +15,7 @@ import nbformat
 import papermill
 from nbconvert import HTMLExporter
 
-from solid_utils.core import errors
+from solid_utils.core import errors, files
 from solid_utils.core.errors import StudyError
 
 STRIPPED = Path("build/notebooks")
@@ -60,7 +60,7 @@ def run(name: str, values: dict[str, str]) -> None:
     finally:
         note(copy.stem, time.monotonic() - begun)
     html, _ = HTMLExporter(embed_images=True).from_notebook_node(nbformat.read(copy, as_version=4))
-    copy.with_suffix(".html").write_text(html, encoding="utf8")
+    files.write_text(html, copy.with_suffix(".html"))
 
 
 def note(name: str, seconds: float) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import json
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -28,6 +29,12 @@ def whole(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):  # where the folder is none, there is nothing to remove either
             partial.unlink(missing_ok=True)
+
+
+def copy(source: Path, target: Path) -> None:
+    """A copy of a file, see `whole`."""
+    with whole(target) as partial:
+        shutil.copyfile(source, partial)
 
 
 def write_text(text: str, path: Path) -> None:

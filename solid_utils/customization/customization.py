@@ -1,6 +1,5 @@
 """The customer's side: fine-tune the open part of a deployment on private data (paper B.6)."""
 
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -8,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from solid_utils.core import paths, schema
+from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.numbers import standard_error
 from solid_utils.core.scored import Scored, libraries
@@ -206,8 +205,7 @@ class CustomizationRun:
         scores.write(folder)
         schema.write(curve, schema.CURVE, folder / "curve.csv")
         target = paths.CHECKPOINTS / self.model / "customizations" / self.run
-        target.mkdir(parents=True, exist_ok=True)
-        shutil.copy(self.state.folder / "customized.safetensors", target)
+        files.copy(self.state.folder / "customized.safetensors", target / "customized.safetensors")
         self.state.discard()
 
     def row(self, steps: int) -> dict:

@@ -3,12 +3,17 @@
 import re
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from solid_utils.core import schema
 from solid_utils.core.errors import StudyError
+from solid_utils.deployment.secured import secured_set
+from solid_utils.deployment.view import view
+from solid_utils.model.structure import layer_parameters
 from solid_utils.report import dictionary
 from solid_utils.report.meanings import MEANING
 
@@ -141,3 +146,18 @@ def test_a_column_without_a_meaning_is_one_line():
         dictionary.entry("scores", "colour")
     assert dictionary.entry("attacks", "recovered_share_low") == "recovered_share"
     assert dictionary.entry("grid_cells", "run") == "grid_cells.run" and dictionary.entry("attacks", "run") == "run"
+
+
+def test_the_attack_of_contributing_works(llama, samples):
+    """The example is code: it is declared, and trains the secured layer and the one above, and nothing else."""
+    text = (ROOT / "docs/CONTRIBUTING.md").read_text(encoding="utf8")
+    made: dict = {}
+    exec(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1], made)
+    declared = yaml.safe_load(re.search(r"```yaml\n(.*?)```", text, re.DOTALL)[1])["layer0-ft_top"]
+    attack = made["FtTop"].model_validate(declared)
+    secured = secured_set(llama, declared["secured"])
+    run = SimpleNamespace(secured=secured, seen=view(llama, secured), samples=samples)
+    names = attack.plan(llama, run, None).trainable
+    assert names == {name for layer in layer_parameters(llama)[:3] for name in layer}
+    with pytest.raises(ValidationError):
+        made["FtTop"].model_validate(declared | {"layer": 2})

@@ -1,6 +1,8 @@
 """Tiny random models of several architectures, and samples for them."""
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -22,6 +24,8 @@ from transformers import (
     Qwen2Config,
     Qwen3Config,
 )
+
+from solid_utils.model.layers import DecoderLayers, hidden
 
 torch.set_num_threads(1)  # these models are too small for two, and other programs may hold the second core
 VOCABULARY = 97
@@ -119,3 +123,19 @@ def byte_llama(seed: int, positions: int = 1024) -> LlamaForCausalLM:
     heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "initializer_range": 0.3}
     ends = {"bos_token_id": None, "eos_token_id": 0, "pad_token_id": 0}
     return LlamaForCausalLM(LlamaConfig(**shape, **heads, **ends, max_position_embeddings=positions)).eval()
+
+
+@contextmanager
+def watched(layers: DecoderLayers, indices: list[int]) -> Iterator[dict[int, torch.Tensor]]:
+    """For the duration, collect the hidden state that leaves each of these layers of the plain model."""
+    states: dict[int, torch.Tensor] = {}
+
+    def store(index: int):
+        return lambda _module, _inputs, output: states.__setitem__(index, hidden(output))
+
+    hooks = [layers.layers[index].register_forward_hook(store(index)) for index in indices]
+    try:
+        yield states
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -7,7 +7,6 @@ anew for every query averages out; noise that the query fixes does not.
 
 import bisect
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -47,14 +46,6 @@ def outside(head: Tensor, basis: Tensor) -> float:
     """Share of a head (vocab, width), by squares, that lies outside a span (vocab, width): 0 when it is given away."""
     inside = (basis.T @ head.to(basis)).square().sum() / head.to(basis).square().sum()
     return 1 - inside.item()
-
-
-def averaged_logits(ask: Callable[[], Tensor], repeats: int) -> Tensor:
-    """Mean logits (positions, vocab) of `repeats` answers to the same query; `ask` queries the oracle once."""
-    total = ask().double()
-    for _ in range(repeats - 1):
-        total += ask()
-    return total / repeats
 
 
 def expected_agreement(logits: Tensor, scale: float, repeats: int) -> float:

@@ -39,11 +39,6 @@ class SecuredSet:
     def is_whole_model(self) -> bool:
         return self.parameters == self.total
 
-    @property
-    def is_bottom(self) -> bool:
-        """Only whole layers, from layer 0 upwards without a gap: the open part can compute all that comes after."""
-        return bool(self.layers) and self.only_layers and self.layers == tuple(range(len(self.layers)))
-
 
 def secured_set(model: nn.Module, declaration: str, l_star: int | None = None) -> SecuredSet:
     """Parse a declaration: a deployment's name, "all", "none", or terms joined by "+". `l_star` is SOLID's result.

@@ -4,7 +4,7 @@ The model's own forward always runs; only the `forward` of chosen decoder layers
 another layer's, by a given hidden state, or by nothing at all. Masks, positions, caches and scalings stay the model's.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import torch
@@ -108,21 +108,6 @@ class DecoderLayers:
         finally:
             for index in forwards:
                 del self.layers[index].forward
-
-    @contextmanager
-    def watched(self, indices: Iterable[int]) -> Iterator[dict[int, torch.Tensor]]:
-        """For the duration, collect the hidden state, (batch, tokens, width), that leaves each of these layers."""
-        states: dict[int, torch.Tensor] = {}
-
-        def store(index: int) -> Callable:
-            return lambda _module, _inputs, output: states.__setitem__(index, hidden(output))
-
-        hooks = [self.layers[index].register_forward_hook(store(index)) for index in indices]
-        try:
-            yield states
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def boundary(self, input_ids: torch.Tensor, last: int) -> torch.Tensor:
         """The hidden state, (batch, tokens, width), that leaves layer `last`; the forward stops there.

@@ -73,10 +73,6 @@ class Plan:
     rates: Rates | None = None
 
     @property
-    def passes_per_set_and_seed(self) -> int:
-        return self.asked
-
-    @property
     def peak(self) -> int:
         return self.weights + self.states
 

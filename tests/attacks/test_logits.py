@@ -43,6 +43,11 @@ def clean():
     return torch.randn(3000, 40, generator=torch.Generator().manual_seed(9))
 
 
+def averaged(ask, repeats):
+    """Mean logits of so many answers to the same query."""
+    return sum(ask().double() for _ in range(repeats)) / repeats
+
+
 def agreement(noisy, clean):
     return (noisy.argmax(1) == clean.argmax(1)).double().mean().item()
 
@@ -50,14 +55,14 @@ def agreement(noisy, clean):
 @pytest.mark.parametrize("repeats", [1, 4, 32])
 def test_averaging_fresh_noise_recovers_the_argmax(clean, repeats):
     noise = LaplaceNoise([[number] for number in range(len(clean))], 0.5)  # one stream, so fresh at every call
-    measured = agreement(leaks.averaged_logits(lambda: noise(None, clean), repeats), clean)
+    measured = agreement(averaged(lambda: noise(None, clean), repeats), clean)
     tolerance = 0.03 if repeats > 1 else 0.06  # three standard errors; one Laplace draw is not normal
     assert leaks.expected_agreement(clean, 0.5, repeats) == pytest.approx(measured, abs=tolerance)
 
 
 def test_noise_that_the_query_fixes_does_not_average_out(clean):
     prompts = [[number] for number in range(len(clean))]
-    one, many = (leaks.averaged_logits(lambda: LaplaceNoise(prompts, 0.5)(None, clean), n) for n in (1, 16))
+    one, many = (averaged(lambda: LaplaceNoise(prompts, 0.5)(None, clean), n) for n in (1, 16))
     assert torch.allclose(one, many) and agreement(many, clean) == agreement(one, clean) < 0.7
 
 

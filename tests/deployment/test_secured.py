@@ -38,7 +38,6 @@ def test_fully_secured_is_every_parameter(model):
 def test_declarations(llama, declaration, layers):
     chosen = secured_set(llama, declaration)
     assert chosen.layers == layers and chosen.only_layers
-    assert chosen.is_bottom == (layers == tuple(range(len(layers))))
 
 
 def test_solid_needs_the_search(llama):
@@ -104,7 +103,7 @@ def test_mistakes_get_one_line(llama, declaration, complaint):
 def test_matrices_by_role(llama, declaration, names):
     chosen = secured_set(llama, declaration)
     assert chosen.names == tuple(f"model.layers.{name}.weight" for name in names)
-    assert chosen.layers == () and not chosen.only_layers and not chosen.is_bottom
+    assert chosen.layers == () and not chosen.only_layers
 
 
 def test_a_role_is_a_matrix_with_its_bias_or_gets_one_line(model):
@@ -161,9 +160,9 @@ def test_refused_roles_of_other_layouts():
 def test_the_size_of_the_bottom_layers_gives_them(model, depth):
     bottom = secured_set(model, f"bottom {depth}")
     chosen = secured_set(model, f"first {bottom.parameters}")
-    assert (chosen.names, chosen.layers, chosen.is_bottom) == (bottom.names, bottom.layers, True)
+    assert (chosen.names, chosen.layers, chosen.only_layers) == (bottom.names, bottom.layers, True)
     less = secured_set(model, f"first {bottom.parameters - 1}")
-    assert set(less.names) < set(bottom.names) and less.layers == tuple(range(depth - 1)) and not less.is_bottom
+    assert set(less.names) < set(bottom.names) and less.layers == tuple(range(depth - 1)) and not less.only_layers
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from solid_utils.deployment import starts
 from solid_utils.deployment.secured import secured_set
 from solid_utils.model.forward import pad
 from solid_utils.model.layers import DecoderLayers
-from tests.conftest import ENDS, SMALL, build
+from tests.conftest import ENDS, SMALL, build, watched
 
 UNAIDED = [start for start in starts.STARTS if start != "public_base"]
 UP = "model.layers.{}.mlp.up_proj.weight"
@@ -181,7 +181,7 @@ def test_a_skipped_layer_hands_its_input_on(model, samples):
     secret = secured_set(model, "layers 1-2").names
     starts.apply(model, starts.draw(model, secret, "skip", 20))
     ids, mask = pad([sample["input_ids"] for sample in samples], 0)
-    with torch.no_grad(), DecoderLayers(model).watched([0, 2]) as states:
+    with torch.no_grad(), watched(DecoderLayers(model), [0, 2]) as states:
         model(input_ids=ids, attention_mask=mask, use_cache=False)
     pre_norm = getattr(model.config, "do_layer_norm_before", True)
     assert torch.equal(states[0], states[2]) == pre_norm

@@ -2,6 +2,7 @@ import torch
 
 from solid_utils.model.forward import pad
 from solid_utils.model.layers import DecoderLayers
+from tests.conftest import watched
 
 
 def test_boundary_states_are_those_of_the_plain_model(model, samples):
@@ -10,7 +11,7 @@ def test_boundary_states_are_those_of_the_plain_model(model, samples):
     layers = DecoderLayers(model)
     with torch.no_grad():
         for last in range(len(layers)):
-            with layers.watched([last]) as states:
+            with watched(layers, [last]) as states:
                 model(input_ids=ids, attention_mask=mask, use_cache=False)
             captured[last] = states[last]
         for last, expected in captured.items():

@@ -22,8 +22,6 @@ from solid_utils.settings import params
 from solid_utils.settings.recipe_text import recipe_text
 from solid_utils.training import lora, training
 
-PACKAGED = ("math",)  # domains with training data (sets.math_items)
-
 
 def adapted(model: nn.Module, secured: SecuredSet, budget: params.CustomizationBudget) -> tuple[nn.Module, set[str]]:
     """The model to fine-tune and the names of what is trained: LoRA on the open layers, or the open part itself."""
@@ -88,10 +86,10 @@ class CustomizationRun:
         self.recipe = self.budget.customization
         self.customization = params.pick(self.study.customizations, run, "customizations")
         domain = self.customization.domain
-        if domain not in PACKAGED:
+        if domain not in params.DOMAINS:
             raise StudyError(
                 f"customizations.{run}: domain {domain}: its training data come from the hub and are not run here; "
-                f"choose {', '.join(PACKAGED)}"
+                f"choose {', '.join(params.DOMAINS)}"
             )
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.secured = deployment_set(self.victim, model, self.customization.secured)
@@ -106,6 +104,7 @@ class CustomizationRun:
             shell, names = adapted(type(self.victim)(self.victim.config), self.secured, self.recipe)
         self.trained = sum(parameter.numel() for name, parameter in shell.named_parameters() if name in names)
         settings = {"model": self.spec, "run": self.customization, "budget": self.budget, "revision": self.revision}
+        settings |= {"published": self.study.published, "allow_code": self.study.allow_code}
         self.state = State(f"{model}/customizations/{run}", settings | {"secured": self.secured}, "customization")
 
     def validate(self, model: nn.Module) -> dict[str, float]:

@@ -87,5 +87,5 @@ def interval(correlation: float, count: int, variance: float) -> tuple[float, fl
     """
     if count < 4 or not abs(correlation) < 1 - 1e-12:
         return math.nan, math.nan
-    half = 1.959964 * math.sqrt(variance / (count - 3))
+    half = 1.959964 * math.sqrt(variance / (count - 3))  # the normal's 97.5 % point
     return math.tanh(math.atanh(correlation) - half), math.tanh(math.atanh(correlation) + half)

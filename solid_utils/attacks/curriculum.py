@@ -27,4 +27,5 @@ def ended(model: str, run: str, seed: int, tier: str) -> dict:
     if rows.empty:
         raise StudyError(f"{path}: no rows of tier {tier} and seed {seed}; run `dvc repro attack@{model}-{run}` first")
     last = rows.loc[rows["steps"].idxmax(), schema.RUN + schema.COST].to_dict()
+    # The digest is part of the next run's state: a replica trained anew begins that run anew.
     return last | {name: int(last[name]) for name in schema.COST} | {"sha256": digest}

@@ -85,6 +85,7 @@ def check(study: params.Params) -> None:
             pick(KINDS, kind, f"models.{name}.parallel")
     for run in study.attacks:
         check_order(study, run)
+        # Every tier: what fits `small` need not fit `paper`, and would be found out only when its stage runs.
         for tier in study.tiers:
             recipe(study.model_copy(update={"tier": tier}), study.study.models[0], run)
     for name, group in study.grid.groups.items():
@@ -117,6 +118,7 @@ def check_group(study: params.Params, name: str, kind: type[Attack]) -> None:
     group = study.grid.groups[name]
     for chosen in group.recipes:
         said, where = study.grid.recipes[chosen], f"grid.recipes.{chosen}"
+        # A cell's queries vary, so its steps must follow from them.
         if not kind.fitted and "epochs" not in said:
             raise StudyError(f"params.yaml: {where}: needs epochs, which with the queries give the steps")
         options = {key: value for key, value in said.items() if key not in Recipe.model_fields}

@@ -44,6 +44,7 @@ class Equations:
     """Normal equations of a least-squares problem, summed over batches in float64."""
 
     def __init__(self, inputs: int, outputs: int, device: torch.device):
+        # float64, because X'X squares the condition of X.
         self.gram = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)  # X'X
         self.cross = torch.zeros(inputs, outputs, dtype=torch.float64, device=device)  # X'Y
         self.power, self.rows = 0.0, 0
@@ -70,6 +71,7 @@ class Equations:
     def error(self, weights: Tensor) -> float:
         """Mean over these rows of the squared error of `weights` (size, outputs)."""
         size = len(weights)
+        # |Y - XW|^2 = |Y|^2 - W . (2 X'Y - X'X W): the rows themselves need not be kept.
         explained = weights * (2 * self.cross[:size] - self.gram[:size, :size] @ weights)
         return (self.power - explained.sum().item()) / self.rows
 
@@ -177,7 +179,7 @@ def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: i
     total, held_out = (equations(model, oracle, part, previous) for part in parts)
     choices = itertools.product(RIDGES, sizes(total.cross.shape[1], previous))
     ridge, size = min(choices, key=lambda choice: held_out.error(total.solve(*choice)))
-    total += held_out
+    total += held_out  # which was only kept apart to choose
     return total.solve(ridge, size).float()
 
 

@@ -58,7 +58,7 @@ def expected_agreement(logits: Tensor, scale: float, repeats: int) -> float:
     top = logits.double().topk(min(NEAR, logits.shape[1])).values  # (positions, near)
     margins = (top[:, :1] - top[:, 1:]) / (scale * math.sqrt(2 / repeats))
     noise = torch.linspace(-6, 6, 41, dtype=torch.float64, device=logits.device)
-    density = torch.softmax(-noise.square() / 2, 0)  # (41,)
+    density = torch.softmax(-noise.square() / 2, 0)  # (41,)  # the normal density, scaled to sum to one
     kept = sum(
         share * torch.special.log_ndtr(margins + z).sum(1).exp() for z, share in zip(noise, density, strict=True)
     )

@@ -138,7 +138,7 @@ class AttackRun:
     def answers(self) -> recorded.Recorded:
         """What the oracle says of every sample that a seed trains on, each asked once for all seeds."""
         with models.precision(self.spec), accelerator.processes().main_process_first():
-            return self.asked(self._trained_on(), self.state.folder / "answers")
+            return self.asked(self._trained_on(), self.state.folder / "answers")  # the first asks
 
     def asked(self, samples: dict[int, dict], folder: Path) -> recorded.Recorded | None:
         """What the attack asks of the oracle of these samples; None where it asks for nothing."""
@@ -174,7 +174,7 @@ class AttackRun:
     def start_scores(self, seed: int) -> Scored:
         """Scores of the start, before any query; runs that share secured set, start and seed share them too."""
         name = f"{described(self.secured)}-{self.start_name}{self.attack.architecture}-{seed}"
-        settings = self.scored_with | {"names": self.replaced.names}
+        settings = self.scored_with | {"names": self.replaced.names}  # a smaller replacement is another start
         work = State(f"{self.model}/starts/{name}", settings, self.room, shared=True)
         return Scored(**work.cached("scores", lambda: asdict(self.scores(self.start(seed)))))
 
@@ -206,8 +206,9 @@ class AttackRun:
         attacker = self.begun(seed)  # from here on nothing reads the victim but validation, which only measures
         plan = self.attack.plan(attacker, self, answers)
         if self.recipe.method == "lora":
-            torch.manual_seed(seed)
+            torch.manual_seed(seed)  # LoRA's first matrices come from torch's own stream
             attacker, adapters = lora.wrapped(attacker, self.secured, self.recipe)
+            # The replacement is fresh, so adapters would leave it random: it is trained wholly.
             plan = replace(plan, trainable=adapters | {lora.PREFIX + name for name in self.secured.names})
 
         def loss(model, batch):
@@ -243,7 +244,7 @@ class AttackRun:
         target = paths.CHECKPOINTS / self.model / "attacks" / self.run
         for seed in self.budget.attack.seeds:
             files.copy(self.kept(seed), target / self.kept(seed).name)
-        self.state.discard()
+        self.state.discard()  # last: a kill before it loses nothing
 
     def words(self, seed: int) -> str:
         """The column `recipe`: the attack's own words, and those of the runs before."""

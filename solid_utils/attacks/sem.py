@@ -44,6 +44,7 @@ class Sem(Asking):
     def flaw(self, recipe: Recipe, processes: int = 1) -> str:
         if recipe.method == "lora":
             return "method: lora is ft_all's, which trains the open part; leave it out"
+        # training.pieces and parallel know how many tokens a part counts, not that the first of each row counts more.
         if recipe.first_weight != 1 and (recipe.device_tokens or processes > 1):
             return (
                 "first_weight: parts of a batch are weighed by their tokens, all alike; no device_tokens, one process"
@@ -77,7 +78,7 @@ class Sem(Asking):
         part, distance = run.part(attacker), distances.LOSSES[run.recipe.loss]
 
         def state_loss(_: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-            errors = distance(part.leaving(batch).float(), answers.of(batch["number"]).float())
+            errors = distance(part.leaving(batch).float(), answers.of(batch["number"]).float())  # kept in bfloat16
             return distances.mean(errors, batch["attention_mask"], run.recipe.first_weight)
 
         return Plan(frozenset(run.replaced.names), run.samples, state_loss, part.seen.worked(run.replaced))

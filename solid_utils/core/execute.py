@@ -44,7 +44,7 @@ def run(name: str, values: dict[str, str]) -> None:
     source = STRIPPED / f"{name}.ipynb"
     if not source.exists():
         raise StudyError(f"{source}: missing; run `dvc repro notebooks`")
-    known = papermill.inspect_notebook(source)
+    known = papermill.inspect_notebook(source)  # papermill itself only warns at an unknown parameter
     if wrong := sorted(set(values) - set(known)):
         raise StudyError(f"{name}: no parameter '{wrong[0]}'; its `parameters` cell has {', '.join(known) or 'none'}")
     EXECUTED.mkdir(parents=True, exist_ok=True)
@@ -65,7 +65,7 @@ def run(name: str, values: dict[str, str]) -> None:
 
 def note(name: str, seconds: float) -> None:
     """Append time and peak memory of the kernel; never part of the results, which are byte-identical between runs."""
-    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 / 1e9  # the kernel is a child process
     TIMINGS.parent.mkdir(parents=True, exist_ok=True)
     with TIMINGS.open("a") as file:
         file.write(f"{name},{seconds:.0f} s,{peak:.2f} GB\n")

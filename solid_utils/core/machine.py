@@ -18,7 +18,7 @@ def cpu_facts() -> dict[str, str]:
     """CPU model name and flags from /proc/cpuinfo, or what the platform module knows."""
     facts = {"model name": platform.processor() or platform.machine(), "flags": ""}
     if Path("/proc/cpuinfo").exists():
-        for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines():
+        for line in Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines():  # one core of many alike
             key, _, value = line.partition(":")
             facts[key.strip()] = value.strip()
     return facts

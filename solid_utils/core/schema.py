@@ -52,6 +52,7 @@ def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd
         wrong = sorted(set(table.columns) ^ set(columns))
         raise StudyError(f"{path}: columns {wrong} do not fit core/schema.py; mend that or the writer")
     with files.whole(path) as partial:
+        # Ten digits: one formula by two libraries differed by at most 3e-15 of the value, which no file then shows.
         table[columns].to_csv(partial, index=False, float_format="%.10g")
     return table[columns]
 
@@ -60,6 +61,7 @@ def read(path: Path, columns: list[str]) -> pd.DataFrame:
     """Read a result file. Raises StudyError when it is missing or its columns are not these."""
     if not path.exists():
         raise StudyError(f"{path}: missing; run `dvc repro` first")
+    # Only a blank is missing; pandas would take words such as None and NA for it as well.
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     if list(table.columns) != columns:
         lacking = [name for name in columns if name not in table] or [name for name in table if name not in columns]

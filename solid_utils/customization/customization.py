@@ -186,6 +186,7 @@ class CustomizationRun:
             model, trainable = adapted(models.clone(self.victim), self.secured, self.recipe)
             arguments = trainable, self.sets["train"], loss, self.validate, self.recipe, self.recipe.seed
             rows = training.train(model, *arguments, self.tokenizer.pad_token_id, self.state.folder / "trainer")
+            # Adapters go into their matrices: a checkpoint holds tensors under the victim's names.
             merged = model.merge_and_unload() if self.recipe.method == "lora" else model
             models.save_delta(merged, self.victim, kept)
             return rows
@@ -205,10 +206,11 @@ class CustomizationRun:
         schema.write(curve, schema.CURVE, folder / "curve.csv")
         target = paths.CHECKPOINTS / self.model / "customizations" / self.run
         files.copy(self.state.folder / "customized.safetensors", target / "customized.safetensors")
-        self.state.discard()
+        self.state.discard()  # last: a kill before it loses nothing
 
     def row(self, steps: int) -> dict:
         """The columns that say what was run; `queries` counts forward calls of a customer, not an attacker's."""
+        # As many as were met, not the very ones: batches come shuffled, so `tokens` is near, not exact.
         used = self.sets["train"][: steps * self.recipe.batch]
         return {
             "model": self.model,

@@ -112,7 +112,7 @@ def _attack(alpaca: list[dict], mmlu: list[dict], count: int, generator: random.
 
 def _again(rows: list[dict], generator: random.Random) -> Iterator[dict]:
     """All questions with their choices in a second order, then in a third, ..."""
-    orders = list(permutations("ABCD"))[1:]
+    orders = list(permutations("ABCD"))[1:]  # the first is the order they have
     generator.shuffle(orders)
     return (mmlu_item(reordered(row, order), with_choices=True) for order in orders for row in rows)
 

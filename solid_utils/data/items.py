@@ -59,7 +59,7 @@ def write_benchmarks(
         "gsm8k_cot": [gsm8k_item(row) for row in read_lines(data / "gsm8k.jsonl")],
     }
     for task, rows in suite.items():
-        rows = rows.copy()
+        rows = rows.copy()  # some stand under two names, and each is shuffled from the same order
         random.Random(ORDER_SEED).shuffle(rows)
         write_items(rows, folder / f"{task}.jsonl")
 
@@ -201,7 +201,7 @@ def capital_items(examples: list[dict]) -> list[dict]:
 
 def element_items(examples: list[dict]) -> list[dict]:
     """The lightest chemical elements, by name and symbol."""
-    elements = [element for element in periodictable.elements if element.number > 0]
+    elements = [element for element in periodictable.elements if element.number > 0]  # number 0 is the neutron
     items = [{"element": element.name, "symbol": element.symbol} for element in elements]
     return [item for item in items if item not in examples][:ELEMENTS]
 

@@ -129,7 +129,7 @@ def math_items(settings: data_params.CustomizationSets, seed: int) -> dict[str, 
     }
     halves = []
     for kind, shape in kinds.items():
-        source = reasoning_gym.create_dataset(kind, seed=seed, size=2 * total, **shape)
+        source = reasoning_gym.create_dataset(kind, seed=seed, size=2 * total, **shape)  # twice: questions repeat
         rows = {row["question"]: row["answer"] for row in source}  # a question once
         halves.append(
             [

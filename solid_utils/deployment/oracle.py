@@ -31,6 +31,8 @@ class LaplaceNoise(LogitsProcessor):
 
     def __init__(self, prompts: list[list[int]], scale: float, askings: list[int] | None = None):
         self.scale = scale
+        # sha256, not hash(), which Python salts anew in every process. The key holds how often a prompt was asked, so
+        # that fresh noise is the same in every run too.
         keys = [f"{prompt}{asked or ''}" for prompt, asked in zip(prompts, askings or [0] * len(prompts), strict=True)]
         digests = [hashlib.sha256(key.encode()).digest() for key in keys]
         self.streams = [torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1) for digest in digests]
@@ -54,8 +56,12 @@ class Oracle:
     """
 
     def __init__(self, victim: PreTrainedModel, secured: SecuredSet, pad_id: int, noise: str = "fixed"):
-        self._victim, self._layers, self._asked = victim, DecoderLayers(victim), Counter()
-        self.secured, self.pad_id, self.noise = secured, pad_id, noise
+        self._victim = victim
+        self._layers = DecoderLayers(victim)
+        self._asked = Counter()
+        self.secured = secured
+        self.pad_id = pad_id
+        self.noise = noise
         self.sequences = self.tokens = 0
 
     @cached_property
@@ -102,6 +108,7 @@ class Oracle:
         keep = real if keep is None else keep
         logits = answer_logits(self._victim, input_ids, attention_mask, keep).float()
         for noise in self._noise(prompts):
+            # For all positions, so that a position's noise does not depend on which others are asked for.
             drawn = noise.draw([(len(prompt), logits.shape[1]) for prompt in prompts])
             logits += torch.cat(drawn)[keep[real].cpu()].to(logits)
         self._count(prompts)
@@ -170,6 +177,7 @@ def label(model_name: str) -> None:
     chosen += sampling.samples("validation", tokenizer, budget.length, budget.attack.validation)
     prompts = [sample["input_ids"][: sample["answer_start"]] for sample in chosen]
     for name, deployment in (("clean", "none"), ("noisy", "sap_dp")):
+        # Of the deployment only its noise shows in an answer, so a set without names will do.
         oracle = Oracle(victim, SecuredSet(deployment, (), (), False, 0, 1), tokenizer.pad_token_id)
         with models.precision(spec):
             answers = oracle.answers(prompts, budget.labels.new_tokens, budget.labels.batch)

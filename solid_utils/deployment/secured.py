@@ -130,7 +130,7 @@ def first(model: nn.Module, number: str, unit: str, key: str) -> set[str]:
     """
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     total, names = sum(sizes.values()), set()
-    budget = Fraction(number) * (Fraction(total, 100) if unit == "%" else UNITS[unit])
+    budget = Fraction(number) * (Fraction(total, 100) if unit == "%" else UNITS[unit])  # exact, so "first 100%" is all
     if budget >= total:
         return set(sizes)
     for together in bottom_up(model):

@@ -79,6 +79,7 @@ def view(model: nn.Module, secured: SecuredSet) -> View:
     """The view of a secured set of `model`. Values of parameters are not looked at."""
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     inside, after, secret = layer_parameters(model), parameters_after_layers(model), set(secured.names)
+    # What is neither after the layers nor inside one is used before them: the embeddings, a tied head with them.
     stages = [-1] if secret - after - {name for names in inside for name in names} else []
     stages += [number for number, names in enumerate([*inside, after]) if secret.intersection(names)]
     first, end = (max(0, stages[0]), stages[-1] + 1) if stages else (0, 0)

@@ -93,7 +93,7 @@ def lowest(scales: np.ndarray, losses: np.ndarray) -> tuple[float, float]:
     """Minimum (value, place) of a convex function known at `scales`: the parabola through its lowest three points."""
     middle = int(np.clip(np.argmin(losses), 1, len(scales) - 2))
     near = slice(middle - 1, middle + 2)
-    a, b, c = np.polyfit(scales[near], losses[near], 2)
+    a, b, c = np.polyfit(scales[near], losses[near], 2)  # a x^2 + b x + c
     place = float(np.clip(-b / (2 * a), scales[near][0], scales[near][-1])) if a > 0 else float(scales[middle])
     value = float(np.polyval((a, b, c), place))
     best = int(np.argmin(losses))
@@ -160,7 +160,7 @@ def solid_search(ask: Callable[[list[str]], Losses], depth: int, epsilon: float,
         ceiling = losses.get("all", ceiling)
         for layers in wanted:
             found = losses[f"bottom {layers}"]
-            above = {seed: found[seed] - (1 - epsilon) * ceiling[seed] for seed in found}
+            above = {seed: found[seed] - (1 - epsilon) * ceiling[seed] for seed in found}  # sample by sample
             margins[layers] = (float(np.mean(list(above.values()))), spread(above))
             values[layers] = float(np.mean(list(found.values())))
         if any(margin >= 0 for margin, _ in margins.values()):

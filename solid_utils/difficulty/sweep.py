@@ -53,7 +53,7 @@ class Sweep:
     def __init__(self, source: InMemory, start: str):
         self.source, self.start = source, start
         self.depth, self.draws = len(source.layers), {}
-        with source.layers.idle():
+        with source.layers.idle():  # it takes a real forward, and a streamed model's layers have no values
             self.after = parameters_after_layers(source.model)
 
     def candidate(self, secured: SecuredSet, seed: int) -> Candidate:

@@ -67,6 +67,7 @@ def score(model, tokenizer, suite: Sequence[Benchmark], limit: int | None = None
     caller's dtype; under autocast, parameters that require gradients are cast once, frozen ones again in every batch.
     """
     tasks = {name: task for benchmark in suite for name, task in benchmark.tasks.items()}
+    # lm-eval's own question about generated code says yes: whether any runs was decided by `without_code`.
     outcome = lm_eval.evaluate(LeanLM(model, tokenizer), {"tasks": tasks}, limit=limit, confirm_run_unsafe_code=True)
     rows = [_row(benchmark, outcome["results"], limit) for benchmark in suite]
     items = [item for benchmark in suite for item in _items(benchmark, outcome["samples"])]
@@ -146,7 +147,7 @@ def _floor(benchmark: Benchmark, limit: int | None) -> float:
     if not choices and not few:
         return NAN
     if benchmark.metric == "f1":
-        (task,) = tasks
+        (task,) = tasks  # an F1 is no mean over tasks
         return _best_constant(answers[0], task.aggregation()["f1"])
     if choices and benchmark.weighed:
         return constant_answer_floor(sum(answers, []))
@@ -241,6 +242,7 @@ def _suite(items: Path, names: tuple[str, ...], stamps: tuple[int, ...]) -> list
 
 def _benchmark(task: BuiltOnce) -> Benchmark:
     """A task of TASKS by itself: each has one metric, and the first of its filters counts."""
+    # A metric that is a function in the YAML is HumanEval's, whose score lm-eval calls pass@1.
     metric, filters = task.config.metric_list[0]["metric"], task.config.filter_list or [{"name": "none"}]
     name = metric if isinstance(metric, str) else "pass@1"
     return Benchmark(task.task_name, task.config.metadata["domain"], name, {task.task_name: task}, filters[0]["name"])

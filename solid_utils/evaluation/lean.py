@@ -134,8 +134,9 @@ class LeanLM(TemplateLM):
     def _loglikelihood_tokens(self, requests: list, disable_tqdm: bool = False, **kwargs) -> list[tuple[float, bool]]:
         asked = defaultdict(list)  # model input -> numbers of the requests it answers
         for number, (_, context, continuation) in enumerate(requests):
+            # Without the last token, which predicts nothing asked for; too long ones are cut on the left, as in HFLM.
             asked[tuple((context + continuation)[-(self.max_length + 1) : -1])].append(number)
-        rows = sorted(asked)
+        rows = sorted(asked)  # so that kin stand side by side, see shared_prefixes
         kept = [max(len(requests[number][2]) for number in asked[row]) for row in rows]
         answers = [(NAN, False)] * len(requests)
         with measuring(self.model), tqdm(total=len(rows), desc="benchmarks", unit="input", leave=False) as progress:

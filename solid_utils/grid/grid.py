@@ -39,6 +39,7 @@ from solid_utils.model.state import State
 from solid_utils.settings import params
 
 BLOCK = 400  # queries recorded together; a longer run begins with a shorter one's blocks
+# Enough for 10,208 answer tokens of a vocabulary of 49,152 (1 GB in bfloat16), not of one of 151,936 (3.1 GB).
 ROOM = 2e9  # bytes of the victim's logits on the held-out samples, kept over all cells
 EFFICIENCY = 0.5  # of the fastest matrix product, for a machine on which no cell has run yet
 TIMES = Path("build/grid")  # seconds of cells that ran; never part of the results
@@ -130,6 +131,7 @@ class Grid:
         self.seconds: dict[str, float] = json.loads(self.times.read_text()) if self.times.exists() else {}
         chosen = dict.fromkeys(cell for found in cells.cells(study.grid, only).values() for cell in found)
         self.work = {cell: self.flops(cell) for cell in chosen}
+        # Seeds outermost: a grid that is stopped early has all questions once, not the cheapest three times.
         self.cells = sorted(chosen, key=lambda cell: (study.grid.seeds.index(cell.seed), self.work[cell]))
 
     def place(self, declaration: str) -> tuple[SecuredSet, View]:
@@ -149,7 +151,7 @@ class Grid:
         held_out = (
             evaluation.samples * budget.length + len(sampling.APART) * evaluation.apart.texts * evaluation.apart.length
         )
-        return work + 2 * 2 * secured.total * held_out
+        return work + 2 * 2 * secured.total * held_out  # a forward each for start and end
 
     @cached_property
     def answer_tokens(self) -> dict[str, int]:
@@ -223,6 +225,7 @@ class Grid:
 
     def run(self, minutes: float) -> None:
         """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
+        # The whole plan, whatever --only says: tables count what was not reached as unknown, not as a failed attack.
         planned = cells.plan_table(cells.cells(self.study.grid))
         schema.write(planned, schema.PLAN, self.folder / paths.PLAN_FILE)
         self.leaks()
@@ -239,7 +242,7 @@ class Grid:
                 continue
             print(told, flush=True)
             self.run_cell(cell)
-        state.discard_all(f"{self.model}/grid")
+        state.discard_all(f"{self.model}/grid")  # recordings and starts serve many cells, so they go last
 
     def run_cell(self, cell: Cell) -> None:
         """One cell, from its start to its file."""

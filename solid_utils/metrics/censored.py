@@ -87,7 +87,7 @@ def fit(x: ArrayLike, y: ArrayLike, censored: ArrayLike) -> Line:
     above = points.y - intercept - slope * points.x
     if (np.where(seen, np.abs(above), above) <= EXACT * np.abs(points.y).max()).all():
         return Line(Estimate(intercept), Estimate(slope), Estimate(0.0), "no intervals: no scatter about the line")
-    start = np.array([intercept, slope, math.log(np.sqrt(np.mean(above**2)))])
+    start = np.array([intercept, slope, math.log(np.sqrt(np.mean(above**2)))])  # log sigma needs no bound above 0
     best, loss = points.best(start)
     if count < 3:
         known = (Estimate(best[0]), Estimate(best[1]), Estimate(math.exp(best[2])))

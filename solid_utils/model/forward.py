@@ -62,6 +62,7 @@ def length_batches(lengths: list[int], token_budget: int, fixed: int = BATCH_COS
         costs = np.where(fits, work[:end] + counts * sizes[:end] + fixed, np.inf)
         begins[end] = begin = int(costs.argmin())
         work[end] = costs[begin]
+    # Back from the end: each best last batch says where the one before it ends.
     batches, end = [], len(order)
     while end:
         batches.append(order[begins[end] : end])
@@ -108,7 +109,11 @@ class LastLogits:
     """
 
     def __init__(self, model, rows: list[tuple[int, ...]], kept: list[int], pad_id: int, token_budget: int) -> None:
-        self.model, self.rows, self.kept, self.pad_id, self.token_budget = model, rows, kept, pad_id, token_budget
+        self.model = model
+        self.rows = rows
+        self.kept = kept
+        self.pad_id = pad_id
+        self.token_budget = token_budget
 
     def __iter__(self) -> Iterator[tuple[int, Tensor]]:
         families = [(0, list(range(len(self.rows))))]
@@ -179,7 +184,8 @@ def shared_prefixes(rows: list[tuple[int, ...]], kept: list[int]) -> list[tuple[
     A row's last `kept` positions must be computed anew, so they are never part of a prefix. Rows without kin come
     last, together, as one family with prefix length 0.
     """
-    families, members, prefix, longest = [], [], 0, 0
+    families, members = [], []
+    prefix = longest = 0
     for index, row in enumerate(rows):
         free = len(row) - kept[index]
         shared = min(prefix, free, _common(rows[index - 1], row)) if members else free

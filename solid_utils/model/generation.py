@@ -44,7 +44,7 @@ def generate(
         stopping_criteria=stopping,
         **known,
     )
-    ends = model.generation_config.eos_token_id
+    ends = model.generation_config.eos_token_id  # one id or several
     ends = set(ends if isinstance(ends, list) else [ends])
     return [until_end(row, ends) for row in output[:, longest:].tolist()]
 

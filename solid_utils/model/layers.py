@@ -30,7 +30,7 @@ class DecoderLayers:
         """`first` stands in for layer 0 where the model's own has no values yet."""
         self.model = model
         self.path, self.layers = decoder_layers(model)
-        ids = torch.tensor([[0, 1, 2]], device=self.device)
+        ids = torch.tensor([[0, 1, 2]], device=self.device)  # any tokens: only the form of what comes out matters
         with torch.no_grad(), self.replaced({0: first.forward} if first else {}):
             output = self._output(ids, 0)  # stopped there, the other layers need no weights yet
         self.extra = len(output) - 1 if isinstance(output, tuple) else None
@@ -107,7 +107,7 @@ class DecoderLayers:
             yield
         finally:
             for index in forwards:
-                del self.layers[index].forward
+                del self.layers[index].forward  # the class's own shows again
 
     def boundary(self, input_ids: torch.Tensor, last: int) -> torch.Tensor:
         """The hidden state, (batch, tokens, width), that leaves layer `last`; the forward stops there.

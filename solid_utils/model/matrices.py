@@ -55,6 +55,7 @@ def role_names(layer: nn.Module, role: str, key: str, instead: str) -> list[str]
     shapes = {name: parameter.shape for name, parameter in layer.named_parameters()}
     found = [name for name in shapes if role_of(name) == role]
     fused = [name for name in shapes if role in FUSED.get(projection(name).rpartition(".")[2], ())]
+    # Stacks first: the experts' gate and up are often fused as well, and then the stack is what is in the way.
     stacks = [name for name in fused + found if is_stack(shapes[name])]
     maps = sorted({projection(name) for name in found})
     if stacks:

@@ -43,7 +43,7 @@ def materialise(folder: Path, spec: params.Model) -> None:
     elif spec.source == "packaged":
         model, tokenizer, revision = from_gguf(Path(spec.path))
     elif spec.source == "customized":
-        model, tokenizer, revision = from_customized(folder / "base", Path(spec.path))
+        model, tokenizer, revision = from_customized(folder / "base", Path(spec.path))  # made before, see below
     else:
         model, tokenizer, revision = random_llama(spec.shape)
     files.write_json({"source": spec.source, "revision": revision}, folder / "source.json")
@@ -56,6 +56,7 @@ def materialise(folder: Path, spec: params.Model) -> None:
 def from_hub(spec: params.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
     """A hub model at its pinned revision. Raises StudyError without hub access."""
     try:
+        # No pickles and no code of the repository's own: either could run anything here.
         model = AutoModelForCausalLM.from_pretrained(
             spec.path, revision=spec.revision, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
         )
@@ -127,7 +128,7 @@ def random_llama(shape: params.Shape) -> tuple[PreTrainedModel, PreTrainedTokeni
     trainer = trainers.BpeTrainer(
         vocab_size=shape.vocabulary,
         special_tokens=["<end>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # every byte, so that any text has tokens
         show_progress=False,
     )
     tokenizer.train_from_iterator(
@@ -142,7 +143,7 @@ def random_llama(shape: params.Shape) -> tuple[PreTrainedModel, PreTrainedTokeni
         num_attention_heads=shape.heads,
         eos_token_id=fast.eos_token_id,
         pad_token_id=fast.pad_token_id,
-        bos_token_id=None,
+        bos_token_id=None,  # the tokenizer has none
     )
     torch.manual_seed(0)
     return AutoModelForCausalLM.from_config(config), fast, "random-0"
@@ -164,10 +165,12 @@ def load(folder: Path, spec: params.Model, victim: str) -> tuple[PreTrainedModel
         raise StudyError(f"{folder}: no model there; run `dvc repro victim@{victim}`")
     source = json.loads((folder / "source.json").read_text())
     if source["source"] == "hub":
+        # The commit that was found when the stage ran, not where a branch such as main points now.
         model, tokenizer, _ = from_hub(spec.model_copy(update={"revision": source["revision"]}))
         model = model.to(getattr(torch, spec.weights))
     else:
         size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        # On the disk it is bfloat16.
         accelerator.check_memory(size * (2 if spec.weights == "float32" else 1), f"the model in {folder}")
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, spec.weights), use_safetensors=True)
         tokenizer = AutoTokenizer.from_pretrained(folder)
@@ -194,7 +197,7 @@ def open_part(victim: PreTrainedModel, secret: Iterable[str]) -> PreTrainedModel
     copied, secret = clone(victim), set(secret)
     for name, parameter in copied.named_parameters():
         if name in secret:
-            parameter.fill_(math.nan)
+            parameter.fill_(math.nan)  # so that whatever reads one by mistake ends as nan, and is seen
     return copied
 
 
@@ -209,9 +212,10 @@ def save_delta(
     delta = {}
     for name, tensor in replica.named_parameters():
         half = accelerator.whole(tensor.detach()).to(torch.bfloat16)
-        if not torch.equal(half, base[name].detach().to(torch.bfloat16)):
+        if not torch.equal(half, base[name].detach().to(torch.bfloat16)):  # as kept: what rounds away is no change
             delta[name] = half.contiguous().cpu()
     delta |= {name: tensor.to(torch.bfloat16).contiguous().cpu() for name, tensor in (beside or {}).items()}
+    # Only here: gathering a sharded tensor, above, takes all processes.
     if not accelerator.processes().is_main_process:
         return len(delta)
     machine.check_disk(sum(2 * tensor.numel() for tensor in delta.values()), path.parent, "the replica")
@@ -239,6 +243,6 @@ if __name__ == "__main__":
         study = params.load()
         torch.set_num_threads(study.threads)
         name = sys.argv[1]
-        if base := study.model(name).base:
+        if base := study.model(name).base:  # first: a customized victim is laid over it
             materialise(base_folder(name), study.model(base))
         materialise(victim_folder(name), study.model(name))

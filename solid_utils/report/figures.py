@@ -90,6 +90,7 @@ def picture(name: str, made: Tables, model: str) -> Picture | None:
         for axes in whole.axes:
             sns.despine(ax=axes)
         png = io.BytesIO()
+        # Without it matplotlib writes its version into the file.
         whole.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
     return Picture(model, name, png.getvalue(), sentence)
 
@@ -107,7 +108,7 @@ def agreement(tables: Tables) -> Plot | None:
     figure, (axes,) = canvas(height=1.5 + 0.4 * len(runs))
     start, end, places = runs["agreement_start"], runs["agreement"], runs.index
     axes.hlines(places, start, end, color=GREY, linewidth=2.5, zorder=1)
-    hollow = {"color": "white", "edgecolor": ORANGE, "s": 55, "linewidth": 1.8}
+    hollow = {"color": "white", "edgecolor": ORANGE, "s": 55, "linewidth": 1.8}  # told apart without colour, too
     axes.scatter(start, places, label="before any query", zorder=2, **hollow)
     error = {"xerr": runs["agreement_stderr"], "fmt": "o", "color": BLUE, "markersize": 7, "capsize": 2}
     axes.errorbar(end, places, label="after the attack", zorder=3, **error)
@@ -128,6 +129,7 @@ def agreement(tables: Tables) -> Plot | None:
 
 def training(tables: Tables) -> Plot | None:
     """Validation agreement against optimizer steps, a panel an attack; mean and range of the seeds."""
+    # Customizations have curves, too, whose attack is none.
     curves = tables["training"].query("split == 'validation' and metric == 'agreement' and attack != 'none'")
     curves = curves.astype({"value": float}).sort_values("steps", kind="stable")
     if curves.empty:
@@ -136,7 +138,7 @@ def training(tables: Tables) -> Plot | None:
     figure, panels = canvas(width=1.2 + 3.2 * len(attacks), height=4.2, columns=len(attacks))
     for axes, attack in zip(panels, attacks, strict=True):
         mine = curves[curves["attack"] == attack]
-        order = [run for run in tables["attacks"]["run"] if run in set(mine["run"])]
+        order = [run for run in tables["attacks"]["run"] if run in set(mine["run"])]  # as the table has them
         looks = {
             "markers": True,
             "dashes": False,
@@ -185,7 +187,7 @@ def ratios(tables: Tables) -> Plot | None:
         axes.errorbar(runs[name], places, xerr=reach(runs, name), **INTERVALS)
         for bar, place, value, high in zip(group, places, runs[name], runs[f"{name}_high"], strict=True):
             bar.set_hatch(hatch)
-            right = np.nanmax([value, high, 0])
+            right = np.nanmax([value, high, 0])  # nan without an interval; a bar below 0 ends at the axis
             axes.annotate(f"{100 * value:z.0f}", (right, place), (4, -3), textcoords="offset points", fontsize=7.5)
     guess = float(tables["attacks"].set_index("run").loc["guessing", "adr_mean_of_ratios"])
     axes.axvline(guess, color="black", linestyle=":", linewidth=1.4, label="ADR (A) of guessing")

@@ -18,7 +18,7 @@ def needs(model: PreTrainedModel, trainable: set[str], tokens: int, worked: floa
     return {
         "float32 weights": grown if parts == 1 else 4 * count // parts,  # made before the whole goes
         "gradients": 4 * count // parts,
-        "moments": 8 * count // parts,
+        "moments": 8 * count // parts,  # AdamW's two, float32 as the gradients
         "activations of one piece": int(34 * config.hidden_size * config.num_hidden_layers * worked * tokens),
     }
 

@@ -98,4 +98,5 @@ def load_state(model: nn.Module, optimizer: AcceleratedOptimizer, scheduler: LRS
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:
     """Lay whole tensors over those of a sharded model, by name."""
+    # Not strict: a checkpoint holds what is trained, not what stays as the victim has it.
     set_model_state_dict(model, weights, options=StateDictOptions(full_state_dict=True, strict=False))

@@ -268,18 +268,18 @@ def trainer_arguments(recipe: Recipe, steps: int, rows: int, seed: int, state: P
         warmup_steps=recipe.warmup_steps or math.ceil(recipe.warmup * steps),
         optim="adamw_torch_fused",
         seed=seed,
-        train_sampling_strategy="sequential",
+        train_sampling_strategy="sequential",  # `order` has shuffled
         eval_strategy="steps",
         eval_steps=recipe.validate_every,
-        eval_on_start=True,
+        eval_on_start=True,  # a curve begins with its start
         logging_steps=recipe.validate_every,
-        logging_nan_inf_filter=False,
+        logging_nan_inf_filter=False,  # a nan is Progress's to see, no mean in its place
         save_steps=recipe.validate_every,
         save_total_limit=1,
         use_cpu=accelerator.device().type == "cpu",
-        remove_unused_columns=False,
+        remove_unused_columns=False,  # `keep` and `number` are the loss's, no model's
         dataloader_pin_memory=accelerator.device().type == "cuda",
-        disable_tqdm=True,
+        disable_tqdm=True,  # Progress speaks
         report_to="none",
     )
 

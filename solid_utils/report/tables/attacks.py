@@ -35,7 +35,7 @@ def attack_table(context: Context) -> pd.DataFrame:
         if not own.empty:
             rows.append({"model": model, "run": "victim"} | _fidelity(own) | measure.ratios(benchmark_scores(own)))
             rows.append({"model": model, "run": "guessing"} | measure.ratios(measure.counted["chance"]))
-            if not measure.counted["floor"].equals(measure.counted["chance"]):
+            if not measure.counted["floor"].equals(measure.counted["chance"]):  # else it is the row before
                 rows.append({"model": model, "run": "floor"} | measure.ratios(measure.counted["floor"]))
         for run in of_model["run"].unique():
             row = _run_facts(results, model, run) | {"benchmarks": len(measure.counted)}
@@ -62,10 +62,11 @@ ATTACK_TABLE = [
 def _attack_row(scores: pd.DataFrame, run: str, measure: Yardstick, resamples: Resampled) -> dict:
     """What one attack got: fidelity and ratios at its end, and what they were at its start."""
     start, end = _state(scores, run, "start"), _state(scores, run, "end")
-    own = [resamples.get((measure.model, run, state)) for state in ("start", "end")]
+    own = [resamples.get((measure.model, run, state)) for state in ("start", "end")]  # as `_recovered` takes them
     first, last = _fidelity(start), _fidelity(end)
     row = last | measure.ratios(benchmark_scores(end), own[1])
     row["agreement_start"] = first["agreement"]
+    # What the open part does by itself was never protected, so the end is read beside the start.
     row["chance_corrected_start"] = measure.ratios(benchmark_scores(start))["chance_corrected_ratio"]
     row["recovered_share"] = numbers.recovered_share(last["agreement"], first["agreement"])
     row |= ends("recovered_share", _recovered, pd.Index([EVALUATION]), *own)
@@ -115,7 +116,7 @@ ATTACK_COLUMNS: Columns = {
     "recovered_share": ("recov. %", "percent"),
     "adr_mean_of_ratios": ("ADR A %", "percent"),
     "chance_corrected_ratio": ("corr. %", "percent"),
-    "|": None,
+    "|": None,  # what follows does not fit the 120 columns of a terminal
     "adr_ratio_of_means": ("ADR B %", "percent"),
     "adr_domains_mean_of_ratios": ("ADR C %", "percent"),
     "adr_domains_ratio_of_means": ("ADR D %", "percent"),
@@ -148,6 +149,7 @@ def fidelity_table(context: Context) -> pd.DataFrame:
     for (model, run), of_run in scores.groupby(["model", "run"], sort=False):
         own = [context.resamples.get((model, run, state)) for state in ("start", "end")]
         sets = list(of_run["benchmark"].unique())
+        # All together only where there are several: of one set it would be the same row again.
         for name, members in [(name, [name]) for name in sets] + ([("all", sets)] if len(sets) > 1 else []):
             fidelity = _fidelity_on(of_run[of_run["benchmark"].isin(members)], pd.Index(members), own)
             rows.append({"model": model, "run": run, "prompts": name} | fidelity)

@@ -47,6 +47,7 @@ def recipe_table(context: Context) -> pd.DataFrame:
         )
         means = means.merge(scored, on=["model", "secured", "start"], how="left")
         means["against"] = means["recipe"].map(_base)
+        # Seed by seed: recipes were first compared over whatever ran, with other seeds on either side.
         by_seed = cells.pivot(index="seed", columns="recipe", values="recovered")
         changes = [by_seed[own] - by_seed.get(base, float("nan")) for own, base in means[["recipe", "against"]].values]
         means["change"], means["pairs"] = [one.mean() for one in changes], [one.count() for one in changes]
@@ -118,6 +119,7 @@ def tuned_table(context: Context) -> pd.DataFrame:
         usual = tries["recovered"].filter(items=["ours", "ft"])
         if len(tries) < 2 or usual.empty:
             continue
+        # By the texts that do not count; chosen by `recovered`, the best of many tries would be partly luck.
         best, (texts, choosing) = tries.loc[tries["by"].idxmax()], whole[["texts", "choosing"]].max()
         counts = [len(tries), whole["seed"].nunique(), best.name]
         cost = [tries["asked"].max() + texts, tries["tokens"].max() + choosing, tries["flops"].sum()]
@@ -169,7 +171,7 @@ def placement_table(context: Context) -> pd.DataFrame:
             whole = comparable(family, "secured")
             sets = whole.groupby(["model", "secured"], sort=False, as_index=False)["recovered"].mean()
             sets = sets.merge(difficulty[["model", "secured", "dd"]], on=["model", "secured"])
-            if len(sets) > 2:
+            if len(sets) > 2:  # two always correlate perfectly
                 rows.append([model, over, *key, whole["seed"].nunique(), len(sets), *_spearman(sets), *_ends(sets)])
     return pd.DataFrame(rows, columns=PLACEMENT_TABLE)
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from solid_utils.core import files
@@ -45,12 +46,25 @@ PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
 DD = ["model", "revision", "tier", "dtype", "kind", *SECURED, "start", "seed", "dd", "stderr", "n", "calibrated"]
 
 
+MEASURED = {"value", "dd"}  # columns that no row may lack
+
+
 def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd.DataFrame:
-    """Write rows as CSV in the given column order, whole or not at all. Raises StudyError on a wrong column."""
+    """Write rows as CSV in the given column order, whole or not at all.
+
+    Raises StudyError on a wrong column, and on a MEASURED value that is no number: a broken model scores 0 %
+    everywhere, which would read as secure.
+    """
     table = pd.DataFrame(rows)
     if set(table.columns) != set(columns):
         wrong = sorted(set(table.columns) ^ set(columns))
         raise StudyError(f"{path}: columns {wrong} do not fit core/schema.py; mend that or the writer")
+    for name in MEASURED & set(columns):
+        broken = ~np.isfinite(table[name].astype(float))
+        if broken.any():
+            row = table[broken].iloc[0]
+            of = ", ".join(str(row[key]) for key in ("benchmark", "split", "metric", "secured", "seed") if key in row)
+            raise StudyError(f"{path}: {name} of {of} is {row[name]}; nothing was written, mend what was measured")
     with files.whole(path) as partial:
         # Ten digits: one formula by two libraries differed by at most 3e-15 of the value, which no file then shows.
         table[columns].to_csv(partial, index=False, float_format="%.10g")

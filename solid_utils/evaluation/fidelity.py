@@ -28,6 +28,7 @@ from solid_utils.settings import params
 
 FIDELITY_VERSION = "1.0"
 NAN = float("nan")
+LARGEST = 700.0  # nats whose exponential is still a float
 
 
 class Remembered:
@@ -139,8 +140,13 @@ def fidelity(replica, victim, tokenizer, samples: list[dict], benchmark: str = "
             scores[batch] = _compare(replica, known, tokenizer, [samples[index] for index in batch])
             accelerator.release_memory(accelerator.GROWTH)
     tokens, agreeing, kl, cross_entropy = scores.unbind(1)
+    if (broken := ~(kl + cross_entropy).isfinite()).any():
+        raise StudyError(
+            f"fidelity: {benchmark}: logits on {samples[int(broken.nonzero()[0])]['id']} are not finite; the model's "
+            "weights are broken, or training diverged: lower learning_rate in configs/tiers.yaml"
+        )
     loss, loss_error = _mean(cross_entropy / tokens)
-    perplexity = torch.tensor(loss, dtype=torch.float64).exp().item()  # infinite, not an error, for a diverged replica
+    perplexity = math.exp(min(loss, LARGEST))  # a diverged replica's would not fit a float
     rows = [
         _fidelity_row(benchmark, "agreement", *_pooled(agreeing, tokens), int(tokens.sum())),
         _fidelity_row(benchmark, "kl", *_mean(kl / tokens), len(samples)),

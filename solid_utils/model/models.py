@@ -215,6 +215,9 @@ def save_delta(
         if not torch.equal(half, base[name].detach().to(torch.bfloat16)):  # as kept: what rounds away is no change
             delta[name] = half.contiguous().cpu()
     delta |= {name: tensor.to(torch.bfloat16).contiguous().cpu() for name, tensor in (beside or {}).items()}
+    for name, tensor in delta.items():
+        if not tensor.isfinite().all():
+            raise StudyError(f"{path}: {name} is not finite after training; lower learning_rate in configs/tiers.yaml")
     # Only here: gathering a sharded tensor, above, takes all processes.
     if not accelerator.processes().is_main_process:
         return len(delta)
@@ -232,9 +235,21 @@ def load_delta(replica: torch.nn.Module, path: Path, beside: Iterable[str] = ())
     parameters = dict(replica.named_parameters())
     if foreign := sorted(set(delta) - set(parameters)):
         raise StudyError(f"{path}: {foreign[0]} is no parameter of this model; delete the file and run `dvc repro`")
+    for name, tensor in delta.items():
+        shape = tuple(parameters[name].shape)
+        if (
+            tuple(tensor.shape) != shape or not tensor.is_floating_point()
+        ):  # copy_ would stretch one number over a matrix
+            raise StudyError(
+                f"{path}: {name} is {tensor.dtype} of shape {tuple(tensor.shape)}, the model's has {shape}; delete the "
+                "file and run `dvc repro`"
+            )
     with torch.no_grad():
         for name, tensor in delta.items():
             parameters[name].copy_(tensor)
+    # What a deployment hands out is not a number where it is secret, so a replica that lacks a tensor shows here.
+    if broken := [name for name, parameter in parameters.items() if not parameter.isfinite().all()]:
+        raise StudyError(f"{path}: {broken[0]} is missing or not finite there; delete the file and run `dvc repro`")
     return apart
 
 

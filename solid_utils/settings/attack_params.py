@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from solid_utils.settings.grammar import Declaration
-from solid_utils.settings.sections import Name, Positive, Rate, Section, Start, pick
+from solid_utils.settings.sections import Count, Name, Positive, Rate, Section, Seeds, Share, Start, Weight, pick
 
 
 class Recipe(Section):
@@ -15,23 +15,23 @@ class Recipe(Section):
     """
 
     queries: Positive = 1
-    steps: Annotated[int, Field(ge=0)] | None = None
-    epochs: Annotated[float, Field(gt=0)] | None = None
+    steps: Count | None = None
+    epochs: Annotated[float, Field(gt=0, le=10**4, allow_inf_nan=False)] | None = None
     batch: Positive
     device_tokens: Positive | None = None
     length: Positive | None = None
     learning_rate: Rate
     weight_decay: Rate
     schedule: Literal["cosine", "linear", "constant"]
-    warmup: Rate = 0.0
+    warmup: Share = 0.0
     warmup_steps: Positive | None = None
     validate_every: Positive
     loss: Literal["relative_mse", "mse", "cosine"] | None = None
-    first_weight: Rate = 1.0  # SEM: how much a text's first token counts; 0 leaves it out
+    first_weight: Weight = 1.0  # SEM: how much a text's first token counts; 0 leaves it out
     method: Literal["lora", "full"] = "full"  # how the open part is trained, where it is
     rank: Positive | None = None
     alpha: Positive | None = None
-    dropout: Rate = 0.0
+    dropout: Share = 0.0
 
     @model_validator(mode="after")
     def complete(self) -> "Recipe":
@@ -47,7 +47,7 @@ class Recipe(Section):
 
 
 class AttackBudget(Section):
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Seeds
     start: Start
     labels: Literal["victim", "dataset"]
     validation: Positive
@@ -87,7 +87,7 @@ class Grid(Section):
 
     tier: str
     minutes: Positive
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Seeds
     evaluation: dict
     recipes: dict[Name, dict]
     groups: dict[Name, GridGroup]

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from solid_utils.settings.sections import Positive, Section
+from solid_utils.settings.sections import Positive, Section, Seed
 
 PACKAGED_ITEMS = 985 + 13_930  # distinct Alpaca and MMLU rows of the pinned packages
 SUBJECTS = 57
@@ -42,7 +42,7 @@ class HubSets(Section):
 
 class Data(Section):
     source: Literal["packaged", "hub"]
-    seed: int
+    seed: Seed
     validation: Halves
     evaluation: Halves
     benchmark: Benchmark

@@ -10,7 +10,7 @@ from solid_utils.settings.attack_params import AttackBudget, AttackSection, Grid
 from solid_utils.settings.data_params import Data, Published
 from solid_utils.settings.grammar import Declaration
 from solid_utils.settings.reading import read
-from solid_utils.settings.sections import Name, Positive, Section, Start, merge, pick, validated
+from solid_utils.settings.sections import Name, Positive, Section, Seed, Seeds, Share, Start, merge, pick, validated
 
 
 class Shape(Section):
@@ -74,9 +74,9 @@ class Labels(Section):
 
 class Difficulty(Section):
     samples: Positive
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Seeds
     start: Start
-    epsilon: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    epsilon: Share = 0.05
 
 
 class Apart(Section):
@@ -112,7 +112,7 @@ class CustomizationBudget(Recipe):
     samples: Positive
     validation: Positive
     test: Positive
-    seed: int = 42
+    seed: Seed = 42
 
 
 class Tier(Section):
@@ -147,7 +147,7 @@ class Params(Section):
     """The whole of params.yaml and configs/."""
 
     tier: Name
-    threads: Positive
+    threads: Annotated[int, Field(gt=0, le=1024)]
     allow_code: bool = False
     study: Study
     data: Data

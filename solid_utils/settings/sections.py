@@ -7,12 +7,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from solid_utils.core.errors import StudyError
 
-Positive = Annotated[int, Field(gt=0)]
-Rate = Annotated[float, Field(ge=0)]
+Positive = Annotated[int, Field(gt=0, le=10**9)]
+Count = Annotated[int, Field(ge=0, le=10**9)]
+Weight = Annotated[float, Field(ge=0, le=10**6, allow_inf_nan=False)]
+Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]  # AdamW moves a weight by about the rate in every step
+Share = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what Python, numpy and torch all take
 # Of models, attacks, tiers, ...: part of file names, of DVC's stage names, and of commands that a shell reads. No dot:
 # DVC takes it for a level of a section.
 NAME = r"[A-Za-z0-9_-]{1,60}"
 Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip", "public_base"]
+
+
+def _distinct(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"{seeds}: a seed stands twice, and would count as two; name each once")
+    return seeds
 
 
 def _name(text: str) -> str:
@@ -22,6 +32,7 @@ def _name(text: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(_name)]
+Seeds = Annotated[list[Seed], Field(min_length=1), AfterValidator(_distinct)]
 S, T = TypeVar("S", bound=BaseModel), TypeVar("T")
 
 

@@ -26,8 +26,10 @@ WINDOW = 8  # batches are filled from windows of this many, sorted by length, so
 def order(lengths: list[int], batch: int, steps: int, seed: int) -> list[int]:
     """Sample indices for `steps` batches: shuffled each epoch by `seed`, samples of similar length side by side.
 
-    The whole order is fixed before the run, so a resumed run sees the same batches.
+    The whole order is fixed before the run, so a resumed run sees the same batches. Raises StudyError without samples.
     """
+    if not lengths:
+        raise StudyError("training: no samples; ask for at least one query or sample in configs/tiers.yaml")
     generator, indices = random.Random(seed), []
     while len(indices) < steps * batch:
         epoch = generator.sample(range(len(lengths)), len(lengths))
@@ -122,6 +124,12 @@ class StudyTrainer(Trainer):
         if not sharded:
             parallel.sum_gradients(model.parameters())
             whole *= self.args.world_size
+        # In every step: a log that comes too late, or never, would let a replica of nan pass for a secure model.
+        if not torch.isfinite(whole):
+            raise StudyError(
+                f"training: loss is {whole.item()} at step {self.state.global_step + 1}; lower learning_rate in "
+                "configs/tiers.yaml"
+            )
         return whole
 
     def floating_point_ops(self, inputs: dict) -> int:
@@ -161,7 +169,7 @@ class StudyTrainer(Trainer):
 
 
 class Progress(TrainerCallback):
-    """A line every few seconds with the time left; a loss that is not finite stops the run."""
+    """A line every few seconds with the time left."""
 
     def __init__(self):
         self.begun = self.told = None
@@ -178,12 +186,6 @@ class Progress(TrainerCallback):
             left = pace * (state.max_steps - state.global_step)
             print(f"step {state.global_step}/{state.max_steps}, {pace:.2f} s a step, {left:.0f} s left", flush=True)
             self.told = (now, state.global_step)
-
-    def on_log(self, args, state, control, logs=None, **_):
-        if not math.isfinite((logs or {}).get("loss", 0.0)):
-            raise StudyError(
-                f"training: loss is {logs['loss']} at step {state.global_step}; lower learning_rate in params.yaml"
-            )
 
 
 def last_checkpoint(folder: Path) -> str | None:

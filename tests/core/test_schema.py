@@ -18,3 +18,13 @@ def test_tables_are_written_whole_and_in_their_schema(tmp_path):
         schema.read(tmp_path / "b.csv", schema.ANSWERS)
     with pytest.raises(StudyError, match="columns do not fit"):
         schema.read(tmp_path / "a.csv", schema.SCORES)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
+def test_what_was_not_measured_becomes_no_row(value, tmp_path):
+    columns = ["benchmark", "metric", "value", "stderr"]
+    good = {"benchmark": "evaluation", "metric": "agreement", "value": 0.5, "stderr": float("nan")}
+    schema.write([good], columns, tmp_path / "scores.csv")
+    with pytest.raises(StudyError, match="scores.csv: value of evaluation, kl is (nan|inf|None); nothing was written"):
+        schema.write([good, good | {"metric": "kl", "value": value}], columns, tmp_path / "scores.csv")
+    assert len(schema.read(tmp_path / "scores.csv", columns)) == 1

@@ -27,6 +27,16 @@ def test_the_victim_agrees_with_itself(model, tokenizer, samples):
         assert rows["kl"]["value"] == pytest.approx(0, abs=1e-6)
 
 
+@pytest.mark.parametrize("broken", ["replica", "victim"])
+def test_a_model_that_says_nothing_has_no_fidelity(llama, tokenizer, samples, broken):
+    """Its most likely token would be the first one, and agree with nobody: 0 %, which reads as secure."""
+    replica, victim = build("llama"), build("llama")
+    with torch.no_grad():
+        {"replica": replica, "victim": victim}[broken].lm_head.weight.fill_(math.nan)
+    with pytest.raises(StudyError, match="fidelity: evaluation: logits on s. are not finite"):
+        fidelity(replica, victim, tokenizer, samples)
+
+
 def build_again(model):
     twin = type(model)(model.config).eval()
     twin.load_state_dict(model.state_dict())

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,34 @@ def test_a_foreign_checkpoint_is_refused(llama, tmp_path):
     safetensors.torch.save_file({"other.weight": torch.ones(2)}, tmp_path / "replica.safetensors")
     with pytest.raises(StudyError, match="other.weight is no parameter of this model"):
         models.load_delta(llama, tmp_path / "replica.safetensors")
+
+
+def test_half_a_replica_and_a_tensor_of_another_shape_are_refused(llama, tmp_path):
+    path, secret = tmp_path / "replica.safetensors", ["model.layers.0.mlp.up_proj.weight", "lm_head.weight"]
+    whole = {name: llama.get_parameter(name).detach().bfloat16() for name in secret}
+    for damaged, complaint in (
+        ({secret[0]: whole[secret[0]]}, "lm_head.weight is missing or not finite there"),
+        (whole | {"lm_head.weight": whole["lm_head.weight"] * math.nan}, "lm_head.weight is missing or not finite"),
+        (
+            whole | {"lm_head.weight": torch.ones(1)},
+            r"lm_head.weight is torch.float32 of shape \(1,\), the model's has",
+        ),
+        (whole | {"lm_head.weight": torch.ones(97, 16, dtype=torch.int8)}, "lm_head.weight is torch.int8 of shape"),
+    ):
+        safetensors.torch.save_file(damaged, path)
+        with pytest.raises(StudyError, match=complaint):
+            models.load_delta(models.open_part(llama, secret), path)
+    safetensors.torch.save_file(whole, path)
+    models.load_delta(models.open_part(llama, secret), path)
+
+
+def test_a_replica_that_is_not_finite_is_not_kept(llama, tmp_path):
+    replica = models.clone(llama)
+    with torch.no_grad():
+        replica.lm_head.weight[0, 0] = math.inf
+    with pytest.raises(StudyError, match="lm_head.weight is not finite after training; lower learning_rate"):
+        models.save_delta(replica, llama, tmp_path / "replica.safetensors")
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_disk_leaves_no_half_file(llama, tmp_path, monkeypatch):

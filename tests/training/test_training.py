@@ -93,8 +93,8 @@ def test_training_lowers_the_loss(llama, samples, tmp_path):
 def test_a_loss_that_is_not_finite_stops_in_one_line(llama, samples, tmp_path):
     with torch.no_grad():
         llama.lm_head.weight.fill_(float("nan"))
-    with pytest.raises(StudyError, match="loss is nan at step 2; lower learning_rate"):
-        train(llama, samples, tmp_path)
+    with pytest.raises(StudyError, match="loss is nan at step 1; lower learning_rate"):
+        train(llama, samples, tmp_path, RECIPE.model_copy(update={"validate_every": 100}))
 
 
 def test_too_little_memory_stops_before_the_run(llama, samples, tmp_path, monkeypatch):
@@ -104,3 +104,8 @@ def test_too_little_memory_stops_before_the_run(llama, samples, tmp_path, monkey
     monkeypatch.setattr(accelerator.psutil, "virtual_memory", Nothing)
     with pytest.raises(StudyError, match="memory: training needs about .* GB, 0.0 GB available; close programs"):
         train(llama, samples, tmp_path)
+
+
+def test_without_samples_there_is_no_order():
+    with pytest.raises(StudyError, match="training: no samples"):
+        training.order([], 4, 2, 42)

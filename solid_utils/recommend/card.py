@@ -108,6 +108,7 @@ def identity(folder: Path) -> tuple[str, str | None]:
         return json.loads(source.read_text())["revision"], folder.resolve().parent.name
     if folder.parent.name == "snapshots":  # the hub's cache: its commit
         return folder.name, None
+    # Revisions of the study are digests of the weights as well, so no attack of its is taken for one on this model.
     return hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()[:12], None
 
 
@@ -119,7 +120,7 @@ def attacks(skeleton: InMemory, chosen: SecuredSet, revision: str, name: str | N
             table = schema.read(path, schema.SCORES)
             same = (table["revision"].astype(str) == revision) & (table["model"] == (name or table["model"]))
             secured = {text: same_set(skeleton, text, chosen) for text in table["secured"][same].unique()}
-            lines += achieved(table[same & table["secured"].map(secured).eq(True)])
+            lines += achieved(table[same & table["secured"].map(secured).eq(True)])  # other models' sets map to nan
         if lines:
             return lines
     return [NO_ATTACK]

@@ -160,8 +160,8 @@ def large_model() -> None:
     print(planner.plan(wave(1, planner.at_once(SEEDS), ["all"]), SEEDS))
     whole = planner.plan(wave(1, 80, ["all"]), SEEDS)
     print(f"Llama2-70B on a 24 GB GPU, whole curve:\n{whole}")
-    apart = duration(whole.asked * whole.pass_bytes / rates.read)
-    print(f"  {whole.asked} passes would read for {apart}, these for {duration(whole.times['reading'])}")
+    apart = duration(whole.plain_passes * whole.pass_bytes / rates.read)
+    print(f"  {whole.plain_passes} passes would read for {apart}, these for {duration(whole.times['reading'])}")
 
 
 def main() -> None:

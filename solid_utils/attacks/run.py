@@ -69,8 +69,9 @@ class AttackRun:
     def account(self) -> accounting.Account:
         """Queries and FLOPs of this run."""
         what = self.attack, self.recipe, self.replaced, self.seen
-        asked = self.samples, self.validation
-        return accounting.Account(*what, *asked, self.width, self.adapters, self.before, self.labels)
+        return accounting.Account(
+            *what, self.samples, self.validation, self.width, self.adapters, self.before, self.labels
+        )
 
     def _labels(self) -> str:
         """Whose answers this attack trains on. Raises StudyError where the data set's would not do."""
@@ -143,8 +144,8 @@ class AttackRun:
     def asked(self, samples: dict[int, dict], folder: Path) -> recorded.Recorded | None:
         """What the attack asks of the oracle of these samples; None where it asks for nothing."""
         noise = getattr(self.attack, "noise", "fixed")
-        asked = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id, noise)
-        return self.attack.record(asked, samples, folder)
+        deployed = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id, noise)
+        return self.attack.record(deployed, samples, folder)
 
     def _trained_on(self) -> dict[int, dict]:
         """Training samples by number, without those that no seed's batches reach."""

@@ -18,7 +18,7 @@ from nbconvert import HTMLExporter
 from solid_utils.core import errors, files
 from solid_utils.core.errors import StudyError
 
-STRIPPED = Path("build/notebooks")
+STRIPPED = Path("build/notebooks")  # without outputs: one saved with them is the same notebook to DVC
 EXECUTED = Path("build/executed")
 TIMINGS = Path("build/timings.csv")
 

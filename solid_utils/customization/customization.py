@@ -32,9 +32,11 @@ def adapted(model: nn.Module, secured: SecuredSet, budget: params.CustomizationB
 
 def exact_matches(model: nn.Module, samples: list[dict], pad_id: int) -> np.ndarray:
     """1 where greedy decoding gives the sample's answer to the last token, else 0; (samples,)."""
-    found = most_likely(model, samples, pad_id)
-    pairs = zip(found, samples, strict=True)
-    return np.array([float((said == sample["input_ids"][sample["answer_start"] :]).all()) for said, sample in pairs])
+    said = most_likely(model, samples, pad_id)
+    pairs = zip(said, samples, strict=True)
+    return np.array(
+        [float((answer == sample["input_ids"][sample["answer_start"] :]).all()) for answer, sample in pairs]
+    )
 
 
 def domain_row(source: str, matches: np.ndarray) -> dict:
@@ -66,9 +68,9 @@ def published_scores(
         domain: lambda: published_tasks.run_domain(model, tokenizer, study, domain, limit),
         "mt_bench": lambda: mt_bench.mt_bench(model, tokenizer, study.published, limit),
     }
-    found = [_once(kept, name, part) if kept else part() for name, part in parts.items()]
-    scored = sum(found, Scored())
-    return Scored([row | {"domain": "customization"} for row in scored.rows], scored.items)
+    scored = [_once(kept, name, part) if kept else part() for name, part in parts.items()]
+    whole = sum(scored, Scored())
+    return Scored([row | {"domain": "customization"} for row in whole.rows], whole.items)
 
 
 def _once(state: State, name: str, compute: Callable[[], Scored]) -> Scored:

@@ -33,7 +33,7 @@ class LaplaceNoise(LogitsProcessor):
         self.scale = scale
         # sha256, not hash(), which Python salts anew in every process. The key holds how often a prompt was asked, so
         # that fresh noise is the same in every run too.
-        keys = [f"{prompt}{asked or ''}" for prompt, asked in zip(prompts, askings or [0] * len(prompts), strict=True)]
+        keys = [f"{prompt}{times or ''}" for prompt, times in zip(prompts, askings or [0] * len(prompts), strict=True)]
         digests = [hashlib.sha256(key.encode()).digest() for key in keys]
         self.streams = [torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1) for digest in digests]
 

@@ -103,8 +103,8 @@ def term_names(model: nn.Module, term: str, declaration: str) -> set[str]:
     numbers, roles = layer_numbers(match[1], len(layers), key), re.split(r"\s*,\s*", match[2]) if match[2] else []
     if not roles:
         return {name for number in numbers for name in layer_parameters(model)[number]}
-    found = {number: [role_names(layers[number], role, key, match[1]) for role in roles] for number in sorted(numbers)}
-    return {f"{path}.{number}.{name}" for number, by_role in found.items() for names in by_role for name in names}
+    inside = {number: [role_names(layers[number], role, key, match[1]) for role in roles] for number in sorted(numbers)}
+    return {f"{path}.{number}.{name}" for number, by_role in inside.items() for names in by_role for name in names}
 
 
 def layer_numbers(term: str, depth: int, key: str) -> set[int]:

@@ -75,8 +75,8 @@ def blank(module: nn.Module) -> nn.Module:
     return copy.deepcopy(module, {id(old): unset(name, old) for name, old in module.named_parameters()})
 
 
-class Drawing:
-    """One call of `draw`: what the attacker knows of the victim, and the starts that are made of it, by name."""
+class StartMaker:
+    """For one call of `draw`: what the attacker knows of the victim, and the starts that are made of it, by name."""
 
     def __init__(
         self,
@@ -142,9 +142,9 @@ class Drawing:
             raise StudyError("start 'public_base': no public base is known; name one (models.NAME.base in params.yaml)")
         value = self.base(name)
         if value is None or value.shape != self.shapes[name]:
-            found = "missing" if value is None else f"of shape {tuple(value.shape)}, not {tuple(self.shapes[name])},"
+            wrong = "missing" if value is None else f"of shape {tuple(value.shape)}, not {tuple(self.shapes[name])},"
             raise StudyError(
-                f"start 'public_base': {name} is {found} in the base; name the model the victim was fine-tuned from"
+                f"start 'public_base': {name} is {wrong} in the base; name the model the victim was fine-tuned from"
             )
         return value.detach().to("cpu", torch.float32, copy=True)  # a copy: what is trained must not change the base
 
@@ -185,13 +185,13 @@ def mean_rms(values: Iterable[Tensor]) -> float:
     return fmean(norm(value).item() / math.sqrt(value.numel()) for value in values)
 
 
-STARTS: dict[str, Callable[[Drawing, str], Tensor]] = {
-    "xavier": Drawing.xavier,
-    "normal_0.02": Drawing.normal,
-    "scale_matched": Drawing.scale_matched,
-    "neighbour_copy": Drawing.neighbour_copy,
-    "skip": Drawing.skip,
-    "public_base": Drawing.public_base,
+STARTS: dict[str, Callable[[StartMaker, str], Tensor]] = {
+    "xavier": StartMaker.xavier,
+    "normal_0.02": StartMaker.normal,
+    "scale_matched": StartMaker.scale_matched,
+    "neighbour_copy": StartMaker.neighbour_copy,
+    "skip": StartMaker.skip,
+    "public_base": StartMaker.public_base,
 }
 UNAIDED = tuple(start for start in STARTS if start != "public_base")  # those that need no other model
 SET_AWARE = {"scale_matched", "neighbour_copy"}
@@ -230,8 +230,8 @@ def draw(
     names = list(names)
     if start == "skip":
         check_skip(model, names)
-    drawing = Drawing(model, names, seed, secret or (), read or dict(model.named_parameters()).__getitem__, base)
-    return {name: STARTS[start](drawing, name) for name in names}
+    maker = StartMaker(model, names, seed, secret or (), read or dict(model.named_parameters()).__getitem__, base)
+    return {name: STARTS[start](maker, name) for name in names}
 
 
 def check_skip(model: PreTrainedModel, names: list[str]) -> None:

@@ -75,7 +75,7 @@ class Difficulty:
         tables = {candidate: np.full((self.count, len(scales)), np.nan) for candidate in distinct}
         mine = (accelerator.processes().process_index, numbers)
         what = hashlib.sha256(repr((self.start, declarations, seeds, scales, mine)).encode()).hexdigest()[:12]
-        found = []
+        scored = []
         for number, group in enumerate(groups):
             title = f"{len(distinct)} models, sweep {number + 1} of {len(groups)}"
 
@@ -83,8 +83,8 @@ class Difficulty:
                 rows = self.sweep.run(distinct, group, scales, title)
                 return [[distinct.index(one), batch.indices, losses.tolist()] for one, batch, losses in rows]
 
-            found += self.cached(f"{what}-{number}", compute)
-        for index, samples, losses in gather_object(found):
+            scored += self.cached(f"{what}-{number}", compute)
+        for index, samples, losses in gather_object(scored):
             tables[distinct[index]][samples] = losses
         return {name: {seed: tables[candidates[name, seed]] for seed in seeds} for name in declarations}
 
@@ -124,7 +124,7 @@ def spread(losses: dict[int, np.ndarray]) -> float:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """Result of the SOLID search."""
 
     l_star: int
@@ -146,7 +146,7 @@ class Found:
         )
 
 
-def solid_search(ask: Callable[[list[str]], Losses], depth: int, epsilon: float, at_once: int = 1) -> Found:
+def solid_search(ask: Callable[[list[str]], Losses], depth: int, epsilon: float, at_once: int = 1) -> SearchResult:
     """SOLID (paper 4.2): the smallest l with DD({0..l-1}) >= (1 - epsilon) DD([L]).
 
     `ask` scores declarations; asked for "all" and the first `at_once` prefixes together, then for as many more at a
@@ -159,14 +159,14 @@ def solid_search(ask: Callable[[list[str]], Losses], depth: int, epsilon: float,
         losses = ask([*(["all"] if ceiling is None else []), *(f"bottom {layers}" for layers in wanted)])
         ceiling = losses.get("all", ceiling)
         for layers in wanted:
-            found = losses[f"bottom {layers}"]
-            above = {seed: found[seed] - (1 - epsilon) * ceiling[seed] for seed in found}  # sample by sample
+            own = losses[f"bottom {layers}"]
+            above = {seed: own[seed] - (1 - epsilon) * ceiling[seed] for seed in own}  # sample by sample
             margins[layers] = (float(np.mean(list(above.values()))), spread(above))
-            values[layers] = float(np.mean(list(found.values())))
+            values[layers] = float(np.mean(list(own.values())))
         if any(margin >= 0 for margin, _ in margins.values()):
             break
     l_star = next((layers for layers, (margin, _) in margins.items() if margin >= 0), depth)
     judged = {layers: margin for layers, margin in margins.items() if layers <= l_star}
     certain = all(abs(margin) > 2 * error for margin, error in judged.values())
     top = float(np.mean(list(ceiling.values())))
-    return Found(l_star, values[l_star], top, epsilon, len(margins), judged, certain)
+    return SearchResult(l_star, values[l_star], top, epsilon, len(margins), judged, certain)

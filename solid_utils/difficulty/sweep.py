@@ -25,8 +25,8 @@ from solid_utils.model.layers import hidden
 from solid_utils.model.structure import parameters_after_layers
 
 
-@dataclass(frozen=True, eq=False)  # one object for each distinct draw, so that histories hash fast
-class Draw:
+@dataclass(frozen=True, eq=False)  # equal ones are one object, so that histories hash fast
+class Fresh:
     """Which tensors of one place (a layer, or all outside the layers) are random, and from which stream."""
 
     seed: int
@@ -38,9 +38,9 @@ class Draw:
 class Candidate:
     """The victim with fresh weights in a secured set. None stands for the victim's own tensors."""
 
-    outside: Draw | None  # embeddings, final norm, head
-    entry: Draw | None  # the same if it changes what enters layer 0
-    layers: tuple[Draw | None, ...]
+    outside: Fresh | None  # embeddings, final norm, head
+    entry: Fresh | None  # the same if it changes what enters layer 0
+    layers: tuple[Fresh | None, ...]
 
     def history(self, depth: int) -> tuple:
         """What the state that leaves layer depth - 1 depends on."""
@@ -52,7 +52,8 @@ class Sweep:
 
     def __init__(self, source: InMemory, start: str):
         self.source, self.start = source, start
-        self.depth, self.draws = len(source.layers), {}
+        self.depth = len(source.layers)
+        self.distinct: dict[tuple, Fresh] = {}
         with source.layers.idle():  # it takes a real forward, and a streamed model's layers have no values
             self.after = parameters_after_layers(source.model)
 
@@ -64,10 +65,10 @@ class Sweep:
             places.setdefault(place, []).append(name)
         secret = secured.names if starts.depends_on_set(self.start) else ()
         keys = {place: (seed, tuple(names), secret) for place, names in places.items()}
-        draws = {place: self.draws.setdefault(key, Draw(*key)) for place, key in keys.items()}
-        outside = draws.get(-1)
+        by_place = {place: self.distinct.setdefault(key, Fresh(*key)) for place, key in keys.items()}
+        outside = by_place.get(-1)
         entry = outside if outside and not set(outside.names) <= self.after else None
-        return Candidate(outside, entry, tuple(draws.get(index) for index in range(self.depth)))
+        return Candidate(outside, entry, tuple(by_place.get(index) for index in range(self.depth)))
 
     def state_bytes(self, candidates: list[Candidate], tokens: int) -> int:
         """Hidden states of so many padded tokens that are held at once, at most."""
@@ -94,13 +95,13 @@ class Sweep:
             room -= needed
         return groups
 
-    def tensors(self, draw: Draw | None) -> dict[str, Tensor]:
+    def tensors(self, fresh: Fresh | None) -> dict[str, Tensor]:
         """The random tensors of one place, in the model's dtype; only one at a time is held in float32."""
-        return {name: self.tensor(draw, name) for name in draw.names} if draw else {}
+        return {name: self.tensor(fresh, name) for name in fresh.names} if fresh else {}
 
-    def tensor(self, draw: Draw, name: str) -> Tensor:
-        source, secret = self.source, draw.secret or draw.names
-        drawn = starts.draw(source.model, [name], self.start, draw.seed, secret, source.read)
+    def tensor(self, fresh: Fresh, name: str) -> Tensor:
+        source, secret = self.source, fresh.secret or fresh.names
+        drawn = starts.draw(source.model, [name], self.start, fresh.seed, secret, source.read)
         return drawn[name].to(source.parameters[name].dtype)
 
     @torch.inference_mode()
@@ -140,8 +141,8 @@ class Sweep:
     def step(self, index: int, children: list[tuple], states: dict, calls: dict, bar: tqdm) -> dict:
         """States that leave layer `index`, from those that enter it. A state is dropped after its last use."""
         uses, leaving = Counter(child[:-1] for child in children), {}
-        for draw, some in grouped(children, lambda child: child[-1]).items():
-            layer = self.source.variant(index, self.tensors(draw)) if draw else self.source.layer(index)
+        for fresh, some in grouped(children, lambda child: child[-1]).items():
+            layer = self.source.variant(index, self.tensors(fresh)) if fresh else self.source.layer(index)
             for child in some:
                 parent, arguments = child[:-1], calls[child[0]]
                 uses[parent] -= 1

@@ -76,15 +76,15 @@ def score(model, tokenizer, suite: Sequence[Benchmark], limit: int | None = None
 
 def _row(benchmark: Benchmark, results: dict, limit: int | None) -> dict:
     metric, tasks = f"{benchmark.metric},{benchmark.filter}", list(benchmark.tasks.values())
-    found = [results[name] for name in benchmark.tasks]
-    sizes = [result["sample_len"] for result in found]
-    stderrs = [result[f"{benchmark.metric}_stderr,{benchmark.filter}"] for result in found]
+    outcomes = [results[name] for name in benchmark.tasks]
+    sizes = [result["sample_len"] for result in outcomes]
+    stderrs = [result[f"{benchmark.metric}_stderr,{benchmark.filter}"] for result in outcomes]
     return {
         "benchmark": benchmark.name,
         "domain": benchmark.domain,
         "shots": tasks[0].config.num_fewshot,
         "metric": benchmark.metric,
-        "value": _mean(benchmark, [float(result[metric]) for result in found], sizes),
+        "value": _mean(benchmark, [float(result[metric]) for result in outcomes], sizes),
         "stderr": NAN if "N/A" in stderrs else _stderr(benchmark, [float(error) for error in stderrs], sizes),
         "n": sum(sizes),
         "chance": _mean(benchmark, [_chance(task, limit) for task in tasks], sizes),
@@ -143,7 +143,7 @@ def _floor(benchmark: Benchmark, limit: int | None) -> float:
     tasks = list(benchmark.tasks.values())
     answers = [_answers(task, limit) for task in tasks]
     choices = tasks[0].OUTPUT_TYPE == "multiple_choice"
-    few = benchmark.metric in ("exact_match", "acc") and any(len(set(found)) < len(found) for found in answers)
+    few = benchmark.metric in ("exact_match", "acc") and any(len(set(texts)) < len(texts) for texts in answers)
     if not choices and not few:
         return NAN
     if benchmark.metric == "f1":
@@ -207,11 +207,11 @@ def without_code(names: tuple[str, ...], code: Collection[str], allow_code: bool
 
     Raises StudyError when generated code is allowed but cannot be isolated.
     """
-    found = [name for name in names if name in code]
-    if found and allow_code:
+    running = [name for name in names if name in code]
+    if running and allow_code:
         sandbox.check(allow_code)
-    elif found:
-        print(f"{', '.join(found)}: left out, because generated code is run; allow_code: true in params.yaml runs it")
+    elif running:
+        print(f"{', '.join(running)}: left out, because generated code is run; allow_code: true in params.yaml runs it")
     return names if allow_code else tuple(name for name in names if name not in code)
 
 

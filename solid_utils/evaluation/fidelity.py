@@ -76,12 +76,12 @@ def held_out(replica, victim, tokenizer, sets: dict[str, list[dict]], wanted: pa
     The first `wanted.greedy.prompts` samples of each set are asked for greedy answers, or all there are.
     `victim` may be Remembered, as in `fidelity`.
     """
-    greedy, found = wanted.greedy, Scored()
+    greedy, scored = wanted.greedy, Scored()
     for name, samples in sets.items():
-        asked = list(map(_prompted, samples[: greedy.prompts]))
-        found += fidelity(replica, victim, tokenizer, samples, name)
-        found += greedy_match(replica, victim, tokenizer, asked, greedy.new_tokens, name)
-    return found
+        prompted = list(map(_prompted, samples[: greedy.prompts]))
+        scored += fidelity(replica, victim, tokenizer, samples, name)
+        scored += greedy_match(replica, victim, tokenizer, prompted, greedy.new_tokens, name)
+    return scored
 
 
 def _prompted(sample: dict) -> dict:

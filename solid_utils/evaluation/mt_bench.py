@@ -50,8 +50,8 @@ def conversations(model, tokenizer, questions: list[dict]) -> list[dict]:
             talk.append({"role": "user", "content": question["prompt"][turn]})
         prompts = [prompt(tokenizer, talk) for talk in talks]
         settings = {"until": [], "max_gen_toks": NEW_TOKENS, "do_sample": False}  # a chat ends with its end token
-        asked = [Instance("generate_until", {}, (text, settings), n) for n, text in enumerate(prompts)]
-        for talk, answer in zip(talks, lm.generate_until(asked), strict=True):
+        requests = [Instance("generate_until", {}, (text, settings), n) for n, text in enumerate(prompts)]
+        for talk, answer in zip(talks, lm.generate_until(requests), strict=True):
             talk.append({"role": "assistant", "content": answer.strip()})
     return [
         {

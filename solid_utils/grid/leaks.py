@@ -27,24 +27,24 @@ def measured(model: str, victim: PreTrainedModel, samples: list[dict], pad_id: i
     """
     rows, clean = [], None
     for deployment in DEPLOYMENTS:
-        asked = Oracle(victim, deployment_set(victim, model, deployment), pad_id, noise="fresh")
+        oracle = Oracle(victim, deployment_set(victim, model, deployment), pad_id, noise="fresh")
         head = victim.get_output_embeddings().weight.detach()
-        seen = answered(asked, samples, POSITIONS * head.shape[1])
+        seen = answered(oracle, samples, POSITIONS * head.shape[1])
         clean = seen if clean is None else clean
         found, gap = logits.estimated_width(logits.spectrum(seen))
-        row = {"model": model, "deployment": deployment, "queries": asked.sequences, "positions": len(seen)}
+        row = {"model": model, "deployment": deployment, "queries": oracle.sequences, "positions": len(seen)}
         row |= {"width": head.shape[1], "estimated_width": found, "gap": gap}
         row |= {"outside": logits.outside(head, logits.head_span(seen, head.shape[1]))}
         rows.append(row | surviving(clean, noise(deployment)))
     return pd.DataFrame(rows, columns=LEAKS)
 
 
-def answered(asked: Oracle, samples: list[dict], positions: int) -> torch.Tensor:
+def answered(oracle: Oracle, samples: list[dict], positions: int) -> torch.Tensor:
     """Logits (positions, vocab) of the first samples that have so many; of all of them where they have fewer."""
     parts: list[torch.Tensor] = []
     while sum(map(len, parts)) < positions and (chosen := samples[len(parts) * BATCH :][:BATCH]):
-        batch = pad([sample["input_ids"] for sample in chosen], asked.pad_id)
-        parts.append(asked.outputs(*(tensor.to(accelerator.device()) for tensor in batch)).cpu())
+        batch = pad([sample["input_ids"] for sample in chosen], oracle.pad_id)
+        parts.append(oracle.outputs(*(tensor.to(accelerator.device()) for tensor in batch)).cpu())
     return torch.cat(parts)[:positions]
 
 

@@ -63,10 +63,10 @@ def most_likely(model: nn.Module, samples: list[dict], pad_id: int) -> list[np.n
     The answer is teacher-forced: greedy decoding follows it just as long as its every token is the most likely one, so
     one forward says what a generation token by token would.
     """
-    found = [np.empty(0)] * len(samples)
+    likeliest = [np.empty(0)] * len(samples)
     for batch in batches(samples, pad_id, next(model.parameters()).device):
         logits = answer_logits(model, batch.input_ids, batch.attention_mask, batch.keep)
         tokens = logits.argmax(-1).cpu().numpy()  # (answer tokens,)
         for row, index in enumerate(batch.indices):
-            found[index] = tokens[batch.rows == row]
-    return found
+            likeliest[index] = tokens[batch.rows == row]
+    return likeliest

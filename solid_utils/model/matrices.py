@@ -53,20 +53,20 @@ def role_names(layer: nn.Module, role: str, key: str, instead: str) -> list[str]
     others, stacked over experts, there more than once, or not there.
     """
     shapes = {name: parameter.shape for name, parameter in layer.named_parameters()}
-    found = [name for name in shapes if role_of(name) == role]
+    own = [name for name in shapes if role_of(name) == role]
     fused = [name for name in shapes if role in FUSED.get(projection(name).rpartition(".")[2], ())]
     # Stacks first: the experts' gate and up are often fused as well, and then the stack is what is in the way.
-    stacks = [name for name in fused + found if is_stack(shapes[name])]
-    maps = sorted({projection(name) for name in found})
+    stacks = [name for name in fused + own if is_stack(shapes[name])]
+    maps = sorted({projection(name) for name in own})
     if stacks:
         wrong = f"{role} of all experts is one stack, {projection(stacks[0])}"
     elif fused:
         wrong = f"{role} is fused into {projection(fused[0])}"
     elif len(maps) > 1:
         wrong = f"{role} is {len(maps)} matrices, {' and '.join(maps[:2])}{' among them' if maps[2:] else ''}"
-    elif not found:
+    elif not own:
         known = [known for known in ROLES if any(role_of(name) == known for name in shapes)]
         wrong = f"no matrix is known as {role}; known: {', '.join(known) or 'none'}"
     else:
-        return found
+        return own
     raise StudyError(f"{key}: in {type(layer).__name__} {wrong}; secure '{instead}' instead")

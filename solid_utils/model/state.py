@@ -31,17 +31,17 @@ def root() -> Path:
 def parts(settings: dict, room: str) -> dict[str, str]:
     """A digest of each thing that a half-done run depends on: settings, machine, sets, the rooms `room` stands on."""
     here = machine.describe(torch.get_num_threads())
-    found = {"settings": _digest([_json(settings)]), "machine": _digest([_json(here)])}
-    found["sets"] = _of_files(sorted(paths.SETS.rglob("*.jsonl")), paths.SETS)
-    return found | {f"room {one}": _of_files(rooms.files([one]), rooms.PACKAGE) for one in rooms.closure([room])}
+    digests = {"settings": _digest([_json(settings)]), "machine": _digest([_json(here)])}
+    digests["sets"] = _of_files(sorted(paths.SETS.rglob("*.jsonl")), paths.SETS)
+    return digests | {f"room {one}": _of_files(rooms.files([one]), rooms.PACKAGE) for one in rooms.closure([room])}
 
 
 def _json(value: dict) -> bytes:
     return json.dumps(value, sort_keys=True, default=str).encode()
 
 
-def _of_files(found: list[Path], top: Path) -> str:
-    return _digest(piece for path in found for piece in (str(path.relative_to(top)).encode(), path.read_bytes()))
+def _of_files(listed: list[Path], top: Path) -> str:
+    return _digest(piece for path in listed for piece in (str(path.relative_to(top)).encode(), path.read_bytes()))
 
 
 def _digest(pieces: Iterable[bytes]) -> str:

@@ -13,9 +13,9 @@ from solid_utils.core.errors import StudyError
 from solid_utils.core.numbers import recovered_share
 from solid_utils.deployment.cost import cost
 from solid_utils.deployment.secured import SecuredSet, note
-from solid_utils.difficulty.difficulty import Found, Losses, summary
+from solid_utils.difficulty.difficulty import Losses, SearchResult, summary
 from solid_utils.difficulty.weights import InMemory
-from solid_utils.recommend.plan import Plan, amount
+from solid_utils.recommend.plan import SearchPlan, amount
 
 SCORES = ("results/runs/*/attacks/*/scores.csv", "reference/*/runs/*/attacks/*/scores.csv")  # the first that has any
 NO_ATTACK = "no attack run on this model"
@@ -25,15 +25,17 @@ NO_PROMISE = (
 )
 
 
-def card(model: str, how: str, folder: Path, skeleton: InMemory, plan: Plan, found: Found, losses: Losses) -> str:
+def card(
+    model: str, how: str, folder: Path, skeleton: InMemory, plan: SearchPlan, result: SearchResult, losses: Losses
+) -> str:
     """Markdown, without any time. `how` says in a line on what the score was measured."""
-    chosen = skeleton.secured(f"bottom {found.l_star}")
+    chosen = skeleton.secured(f"bottom {result.l_star}")
     vocabulary = skeleton.model.get_output_embeddings().weight.shape[0]
     return f"""# Which layers to secure: {model}
 
 **Recommended: {chosen.declaration}** of {len(skeleton.layers)} decoder layers, {chosen.parameters:,} parameters \
 ({chosen.share:.1%} of the model).
-{verdict(found)}
+{verdict(result)}
 
 {NO_PROMISE}
 
@@ -43,9 +45,9 @@ def card(model: str, how: str, folder: Path, skeleton: InMemory, plan: Plan, fou
 
 | secured | DD (nats) | above the bar (nats) |
 |---|---|---|
-{rows(found, losses)}
+{rows(result, losses)}
 
-The bar is (1 - {found.epsilon:g}) of everything; ± are standard errors over samples and seeds (to the bar: of paired
+The bar is (1 - {result.epsilon:g}) of everything; ± are standard errors over samples and seeds (to the bar: of paired
 differences). Blind guessing scores ln(vocabulary) = {math.log(vocabulary):.2f}; above that DD counts confident errors.
 
 ## Cost of securing it
@@ -64,16 +66,16 @@ differences). Blind guessing scores ln(vocabulary) = {math.log(vocabulary):.2f};
 """
 
 
-def verdict(found: Found) -> str:
+def verdict(result: SearchResult) -> str:
     """What the search is sure of."""
-    if found.margins[found.l_star][0] < 0:
+    if result.margins[result.l_star][0] < 0:
         return "No prefix reaches the bar, so these are all layers: the score gives no smaller set."
-    return f"Warning: {found.warning}." if found.warning else "It is more than two standard errors from the bar."
+    return f"Warning: {result.warning}." if result.warning else "It is more than two standard errors from the bar."
 
 
-def rows(found: Found, losses: Losses) -> str:
+def rows(result: SearchResult, losses: Losses) -> str:
     """A table row for every set that was scored."""
-    margins = {f"bottom {layers}": margin for layers, margin in found.margins.items()}
+    margins = {f"bottom {layers}": margin for layers, margin in result.margins.items()}
     lines = []
     for name, by_seed in losses.items():
         margin, error = margins.get(name, (None, None))
@@ -88,7 +90,7 @@ def plus_minus(by_seed: dict) -> str:
     return f"{mean['dd']:.3f} ± {mean['stderr']:.3f}"
 
 
-def costs(skeleton: InMemory, chosen: SecuredSet, plan: Plan) -> str:
+def costs(skeleton: InMemory, chosen: SecuredSet, plan: SearchPlan) -> str:
     """What cost.py counts, a line each."""
     with skeleton.layers.idle():
         counted = cost(skeleton.model, chosen, skeleton.model.dtype.itemsize)
@@ -108,6 +110,7 @@ def identity(folder: Path) -> tuple[str, str | None]:
         return json.loads(source.read_text())["revision"], folder.resolve().parent.name
     if folder.parent.name == "snapshots":  # the hub's cache: its commit
         return folder.name, None
+    # Revisions of the study are digests of the weights as well, so no attack of its is taken for one on this model.
     return hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()[:12], None
 
 
@@ -119,7 +122,7 @@ def attacks(skeleton: InMemory, chosen: SecuredSet, revision: str, name: str | N
             table = schema.read(path, schema.SCORES)
             same = (table["revision"].astype(str) == revision) & (table["model"] == (name or table["model"]))
             secured = {text: same_set(skeleton, text, chosen) for text in table["secured"][same].unique()}
-            lines += achieved(table[same & table["secured"].map(secured).eq(True)])
+            lines += achieved(table[same & table["secured"].map(secured).eq(True)])  # other models' sets map to nan
         if lines:
             return lines
     return [NO_ATTACK]

@@ -51,10 +51,10 @@ def measured_rates(dtype: torch.dtype, device: torch.device, checkpoint: Path) -
 
 
 @dataclass(frozen=True)
-class Plan:
+class SearchPlan:
     """The cost of scoring some secured sets and seeds."""
 
-    asked: int  # sets x seeds: a plain loop reads the weights once for each
+    plain_passes: int  # sets x seeds: a plain loop reads the weights once for each
     models: int  # distinct ones among them
     samples: int
     processes: int  # that share the samples; what follows is of each
@@ -92,10 +92,10 @@ class Plan:
     def __str__(self) -> str:
         reading = f", {amount(self.bytes_read)}B read from disk" if self.streamed else " over weights in memory"
         shared = f" in each of {self.processes} processes" if self.processes > 1 else ""
-        apart = f" ({amount(self.asked * self.pass_bytes)}B)" if self.streamed else ""
+        apart = f" ({amount(self.plain_passes * self.pass_bytes)}B)" if self.streamed else ""
         lines = [
             f"plan: {self.models} models over {self.samples} samples ({self.tokens:,} padded tokens{shared})",
-            f"  passes  {self.passes}{reading}; one for every set and seed would be {self.asked}{apart}",
+            f"  passes  {self.passes}{reading}; one for every set and seed would be {self.plain_passes}{apart}",
             f"  memory  {amount(self.peak)}B of {amount(self.memory)}B: {amount(self.weights)}B weights and work, "
             f"{amount(self.states)}B hidden states ({amount(self.room)}B free for them)",
             f"  work    {amount(self.flops)}FLOP (attention scores left out), {amount(self.drawn)} random numbers",
@@ -137,7 +137,7 @@ class Planner:
         self.layers = layer_parameters(self.model)
         self.multiplied = [multiplied(self.model, build(self.model, "", set(names))) for names in self.layers]
 
-    def plan(self, declarations: list[str], seeds: list[int], room: float | None = None) -> Plan:
+    def plan(self, declarations: list[str], seeds: list[int], room: float | None = None) -> SearchPlan:
         """The plan for these secured sets and seeds. `room` for hidden states is what the memory leaves, unless given.
 
         Raises StudyError when the memory does not hold one batch of them.
@@ -156,8 +156,8 @@ class Planner:
         in_use = [len(nodes(candidates, depth + 1)) for depth in range(self.sweep.depth)]
         worked = sum(count * scalars for count, scalars in zip(in_use, self.multiplied, strict=True))
         head = self.model.get_output_embeddings().weight.numel()
-        return Plan(
-            asked=len(declarations) * len(seeds),
+        return SearchPlan(
+            plain_passes=len(declarations) * len(seeds),
             models=len(candidates),
             samples=self.samples,
             processes=self.processes,
@@ -187,16 +187,16 @@ class Planner:
     def public_scalars(self, candidates: list[Candidate]) -> int:
         """Read in one pass: each layer once as it is, and what is open of each partly random one."""
         return sum(
-            self.count(set(names) - set(draw.names if draw else ()))
+            self.count(set(names) - set(fresh.names if fresh else ()))
             for index, names in enumerate(self.layers)
-            for draw in {candidate.layers[index] for candidate in candidates}
+            for fresh in {candidate.layers[index] for candidate in candidates}
         )
 
     def drawn_scalars(self, candidates: list[Candidate]) -> int:
         """Drawn in one pass: each random layer once; what lies outside where it enters and again where it leaves."""
         places = [{candidate.layers[index] for candidate in candidates} for index in range(self.sweep.depth)]
         places += [{candidate.entry for candidate in candidates}, {candidate.outside for candidate in candidates}]
-        return sum(self.count(draw.names) for place in places for draw in place if draw)
+        return sum(self.count(fresh.names) for place in places for fresh in place if fresh)
 
     def weights_bytes(self, candidates: list[Candidate]) -> int:
         """Most bytes held at once besides hidden states: in front of the layers, among them, or behind them.
@@ -207,8 +207,8 @@ class Planner:
         always = self.count(set(self.scalars) - inside if self.streamed else self.scalars)
         copy = max((self.random_bytes(one.outside.names) for one in candidates if one.outside), default=0)
         public = max(map(self.count, self.layers)) * self.itemsize if self.streamed else 0
-        draws = {draw for candidate in candidates for draw in candidate.layers if draw}
-        layer = public + max((self.random_bytes(draw.names) for draw in draws), default=0) + self.layer_work()
+        random = {fresh for candidate in candidates for fresh in candidate.layers if fresh}
+        layer = public + max((self.random_bytes(fresh.names) for fresh in random), default=0) + self.layer_work()
         logits = 3 * 4 * min(LOGIT_ROWS, max(self.sizes)) * self.model.get_output_embeddings().weight.shape[0]
         return int(PROGRAM + always * self.itemsize + max(layer, copy + logits))
 

@@ -25,12 +25,12 @@ from transformers import (
 from solid_utils.core import files
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.deployment.starts import UNAIDED
-from solid_utils.difficulty.difficulty import Difficulty, Found, Losses, solid_search
+from solid_utils.difficulty.difficulty import Difficulty, Losses, SearchResult, solid_search
 from solid_utils.difficulty.weights import InMemory, Skeleton, Streamed
 from solid_utils.model import accelerator, sampling
 from solid_utils.model.state import State
 from solid_utils.recommend.card import card, plus_minus
-from solid_utils.recommend.plan import Plan, Planner, duration, measured_rates, wave
+from solid_utils.recommend.plan import Planner, SearchPlan, duration, measured_rates, wave
 
 CARDS = Path("build/cards")
 FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]  # of a hub model: no pickle, no code
@@ -103,7 +103,7 @@ def recommend(args: argparse.Namespace) -> None:
     work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples), "recommend")
     # The planned room, so that the passes are those that were printed. Any padding will do: no token looks at it.
     score = Difficulty(source, samples, args.start, tokenizer.pad_token_id or 0, plan.room, work.cached)
-    found, losses = search(score, len(source.layers), args, at_once)
+    result, losses = search(score, len(source.layers), args, at_once)
 
     how = (
         f"{args.samples} samples of {args.data or 'the evaluation set'}, at most {args.length} tokens; seeds "
@@ -111,7 +111,7 @@ def recommend(args: argparse.Namespace) -> None:
     )
     if not accelerator.processes().is_main_process:  # all have the same losses; one card is enough
         return
-    text = card(args.model, how, folder, skeleton, plan, found, losses)
+    text = card(args.model, how, folder, skeleton, plan, result, losses)
     path = args.card or CARDS / f"{slug(args.model)}.md"
     files.write_text(text, path)
     work.discard()
@@ -205,7 +205,7 @@ def streams(args: argparse.Namespace, weights: int) -> bool:
     return args.stream == "always" or (args.stream == "auto" and weights > args.memory / 2)
 
 
-def later(planner: Planner, plan: Plan, at_once: int, seeds: list[int]) -> str:
+def later(planner: Planner, plan: SearchPlan, at_once: int, seeds: list[int]) -> str:
     """One line on the waves after the first."""
     depth = planner.sweep.depth
     if at_once >= depth:
@@ -232,7 +232,7 @@ def settings(args: argparse.Namespace, folder: Path, samples: list[dict]) -> dic
     return {"folder": folder.resolve(), "files": files, "dtype": args.dtype, "samples": chosen}
 
 
-def search(score: Difficulty, depth: int, args: argparse.Namespace, at_once: int) -> tuple[Found, Losses]:
+def search(score: Difficulty, depth: int, args: argparse.Namespace, at_once: int) -> tuple[SearchResult, Losses]:
     """The SOLID search, with the losses of all sets it scored."""
     seen: Losses = {}
 

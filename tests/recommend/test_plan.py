@@ -71,7 +71,7 @@ def test_the_run_does_what_the_plan_says(counted):
     assert planned.calls == done["calls"]
     assert planned.bytes_read == done["read"]
     assert planned.drawn == done["drawn"]
-    assert planned.asked == 16 and planned.models == 15  # "none" has no seed
+    assert planned.plain_passes == 16 and planned.models == 15  # "none" has no seed
 
 
 def test_work_of_one_pass_by_hand(samples):

@@ -48,7 +48,7 @@ def _pool(rows: pd.DataFrame) -> dict:
     """All kinds of problems together: accuracy and standard error over all n problems."""
     by_kind, total = rows.set_index("benchmark"), rows["n"].sum()
     value = metrics.customization_accuracy(by_kind["value"], by_kind["n"])
-    error = np.sqrt(((rows["n"] * rows["stderr"]) ** 2).sum()) / total
+    error = np.sqrt(((rows["n"] * rows["stderr"]) ** 2).sum()) / total  # kinds share no problem: independent
     return rows.iloc[0].to_dict() | {"benchmark": "all", "n": total, "value": value, "stderr": error}
 
 

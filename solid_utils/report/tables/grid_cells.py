@@ -19,7 +19,7 @@ def cell_table(context: Context) -> pd.DataFrame:
     there = [pair in ran for pair in results.planned[["model", "cell"]].itertuples(index=False, name=None)]
     plan, rows = results.planned.assign(there=there), []
     for (model, *what), mine in plan.groupby(["model", "attack", "recipe", "secured"], sort=False):
-        groups, cells = ", ".join(mine["group"].unique()), mine.drop_duplicates("cell")
+        groups, cells = ", ".join(mine["group"].unique()), mine.drop_duplicates("cell")  # two groups may ask for one
         done = cells[cells["there"]]
         rows.append([model, groups, *what, len(cells), len(done), len(cells) - len(done), done["queries"].max()])
     return pd.DataFrame(rows, columns=CELL_TABLE)
@@ -59,6 +59,7 @@ def ended(results: Results) -> pd.DataFrame:
     end = rows[rows["steps"] > 0].set_index(keys)[ended_with]
     scores = end.rename(columns={"value": "agreement", "queries": "asked"}).join(before).reset_index()
     scores["recovered"] = numbers.recovered_share(scores["agreement"], scores["before"])
+    # A cell that two groups ask for counts once.
     return results.planned.drop(columns="group").drop_duplicates(keys).merge(scores, on=keys)
 
 

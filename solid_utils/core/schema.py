@@ -72,11 +72,15 @@ def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd
 
 
 def read(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read a result file. Raises StudyError when it is missing or its columns are not these."""
+    """Read a result file. Raises StudyError when it is missing, is no table or has other columns."""
     if not path.exists():
         raise StudyError(f"{path}: missing; run `dvc repro` first")
-    # Only a blank is missing; pandas would take words such as None and NA for it as well.
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    try:
+        # Only a blank is missing; pandas would take words such as None and NA for it as well.
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
+        why = str(error).strip().splitlines()[0]
+        raise StudyError(f"{path}: no table ({why}); delete it and run `dvc repro`") from error
     if list(table.columns) != columns:
         lacking = [name for name in columns if name not in table] or [name for name in table if name not in columns]
         what = f"'{lacking[0]}'" if lacking else "their order"

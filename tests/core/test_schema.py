@@ -28,3 +28,10 @@ def test_what_was_not_measured_becomes_no_row(value, tmp_path):
     with pytest.raises(StudyError, match="scores.csv: value of evaluation, kl is (nan|inf|None); nothing was written"):
         schema.write([good, good | {"metric": "kl", "value": value}], columns, tmp_path / "scores.csv")
     assert len(schema.read(tmp_path / "scores.csv", columns)) == 1
+
+
+@pytest.mark.parametrize("text", ["", "a,b\n1,2\n1,2,3\n"])
+def test_what_is_no_table_is_named(text, tmp_path):
+    (tmp_path / "scores.csv").write_text(text)
+    with pytest.raises(StudyError, match="scores.csv: no table .*; delete it and run `dvc repro`"):
+        schema.read(tmp_path / "scores.csv", ["a", "b"])

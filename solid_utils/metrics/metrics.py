@@ -31,6 +31,7 @@ def distillation_ratio(replica: Scores, victim: Scores) -> Scores:
     nan where the victim scores 0: there is nothing to distill (HumanEval and MBPP of OPT-350M, Table 42).
     """
     replica, victim = _aligned(replica, victim)
+    # Division by zero would give infinity, which a mean keeps; a mean leaves nan out.
     return replica / victim.where(victim > 0)
 
 
@@ -58,9 +59,11 @@ def ratio_by_domain(replica: Scores, victim: Scores, domains: pd.Series, adr: AD
     `domains` names the domain of every benchmark. nan for a domain in which the victim scores 0 everywhere.
     """
     replica, victim = _aligned(replica, victim)
+    # groupby drops rows without a group in silence, so a benchmark of no domain would be in no average.
     homeless = sorted(map(str, replica.index.difference(domains.dropna().index)))
     if homeless:
         raise StudyError(f"metrics: {', '.join(homeless)} belongs to no domain; name one for every benchmark")
+    # Unsorted: domains stay in the order in which the benchmarks name them.
     groups = domains[replica.index].groupby(domains[replica.index], sort=False).groups
     ratios = {domain: adr(replica.loc[rows], victim.loc[rows]) for domain, rows in groups.items()}
     return pd.DataFrame(ratios).T if replica.ndim == 2 else pd.Series(ratios, dtype=float)

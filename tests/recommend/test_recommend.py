@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from solid_utils.core import paths
 from solid_utils.core.errors import StudyError
 from solid_utils.difficulty import weights
-from solid_utils.model import accelerator, answers
+from solid_utils.model import accelerator, answers, checkpoint
 from solid_utils.recommend import card, plan, recommend
 from tests.conftest import ENDS, GATED
 from tests.synthetic import write_attack
@@ -147,7 +147,7 @@ def test_a_killed_run_goes_on_and_ends_at_the_same_card(folder, monkeypatch, cap
 def test_an_attack_on_the_same_set_is_reported(folder, capsys):
     text = run()
     layers = int(text.split("**Recommended: bottom ")[1].split("*")[0])
-    revision, _ = card.identity(folder)
+    revision, _ = card.identity(checkpoint.find(folder), checkpoint.find(folder).sha256())
     secured = "layers 0" if layers == 1 else f"layers 0-{layers - 1}"
     attack = ("solid", secured, "ft_all", 8, 30, 0.02, 0.51, 0.05)
     write_attack(Path("reference/box/runs"), "toy", "solid-ft_all", "small", attack)
@@ -172,7 +172,7 @@ def test_an_attack_on_a_start_that_lacked_nothing():
 def test_a_victim_of_the_study_is_known_by_name(tmp_path):
     (tmp_path / "toy" / "victim").mkdir(parents=True)
     (tmp_path / "toy" / "victim" / "source.json").write_text('{"source": "packaged", "revision": "abc"}')
-    assert card.identity(tmp_path / "toy" / "victim") == ("abc", "toy")
+    assert card.identity(checkpoint.Checkpoint(tmp_path / "toy" / "victim", ()), "sha256") == ("abc", "toy")
     (tmp_path / "snapshots" / "c0ffee").mkdir(parents=True)
     assert card.identity(tmp_path / "snapshots" / "c0ffee") == ("c0ffee", None)
 

@@ -17,12 +17,15 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, Pre
 from transformers.conversion_mapping import get_model_conversion_mapping
 from transformers.core_model_loading import WeightRenaming, rename_source_key
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
+from transformers.utils import logging as transformers_logging
 from transformers.utils.loading_report import LoadStateDictInfo
 
 from solid_utils.core.errors import StudyError
 from solid_utils.model.checkpoint import Checkpoint
 from solid_utils.model.tensors import AGAIN, Stored, finite, first_line
 
+transformers_logging.disable_progress_bar()
+transformers_logging.set_verbosity_error()  # what its loading report says is read here, and raised
 FEW = 3  # names in a line
 
 
@@ -66,6 +69,8 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype, opened: list[Stored] | None
                     stored.get_tensor(name)
         if not method:
             check_names(checkpoint, hollow(checkpoint, config, dtype), opened)
+    if method and method not in AUTO_QUANTIZATION_CONFIG_MAPPING:
+        raise StudyError(f"{checkpoint}: quantised with {method}, which Transformers does not know; {fix(method)}")
     with_method = f"quantised with {method}, it" if method else "it"
     with refused(checkpoint, f"{with_method} cannot be loaded", fix(method)), the_folder(checkpoint) as folder:
         model, report = AutoModelForCausalLM.from_pretrained(
@@ -210,7 +215,8 @@ def quantised(config: PreTrainedConfig) -> str | None:
     if not settings:
         return None
     settings = settings if isinstance(settings, dict) else settings.to_dict()
-    return str(settings.get("quant_method") or "a method that it does not name")
+    bits = [f"_{bits}bit" for bits in (4, 8) if settings.get(f"load_in_{bits}bit")]
+    return "bitsandbytes" + bits[0] if bits else str(settings.get("quant_method") or "a method that it does not name")
 
 
 def dequantising(config: PreTrainedConfig) -> PreTrainedConfig:

@@ -12,15 +12,11 @@ import safetensors.torch
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
 
 from solid_utils.core import errors, files, machine, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator, checkpoint, loading, sampling, tensors
 from solid_utils.settings import params
-
-transformers_logging.disable_progress_bar()
-transformers_logging.set_verbosity_error()
 
 
 def victim_folder(name: str) -> Path:

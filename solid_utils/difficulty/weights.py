@@ -16,6 +16,7 @@ from solid_utils.model.loading import Naming, without_values
 from solid_utils.model.structure import decoder_layers
 from solid_utils.model.tensors import Stored
 
+WIDE = {"F64", "F32", "F16", "BF16"}
 FIX = "load it whole (--stream never), or dequantise it, save_pretrained it in bfloat16 and give that folder"
 
 
@@ -106,7 +107,9 @@ class Streamed(InMemory):
         found = folder if isinstance(folder, checkpoint.Checkpoint) else checkpoint.find(Path(folder))
         self.folder, self.device, self.opened = found.folder, device, found.opened()
         config = loading.read_config(found)
-        if method := loading.quantised(config):
+        method = loading.quantised(config)
+        # Under the name of fp8 there may be plain numbers, which Transformers takes as they are.
+        if method and not (method == "fp8" and all(WIDE.issuperset(file.dtypes.values()) for file in self.opened)):
             raise StudyError(f"{found}: quantised with {method}, so it cannot be read layer by layer; {FIX}")
         skeleton = loading.hollow(found, config, dtype)
         loading.check_names(found, skeleton, self.opened)
@@ -116,8 +119,11 @@ class Streamed(InMemory):
         outside = [name for name in self.parameters if not name.startswith(inside)]
         self.files = stored(self.opened, skeleton)
         self.model = with_tensors(skeleton, {name: self.read(name) for name in outside}, device)
-        for part in self.model.modules():  # buffers are real from the start
-            part._buffers |= {name: buffer.to(device) for name, buffer in part._buffers.items() if buffer is not None}
+        for path, part in self.model.named_modules():  # buffers are real from the start, some are stored too
+            for leaf, buffer in part._buffers.items():
+                name = f"{path}.{leaf}".removeprefix(".")
+                if buffer is not None:
+                    part._buffers[leaf] = (self.read(name) if name in self.files else buffer).to(device, buffer.dtype)
         self.skeleton = list(decoder_layers(self.model)[1])  # decoder layers without values
         self.layers = DecoderLayers(self.model, first=self.layer(0))
 

@@ -117,8 +117,8 @@ def recommend(args: argparse.Namespace) -> None:
     print(f"\n{text}\ncard: {path}")
 
 
-def find(model: str, ignore_adapter: bool = False) -> Checkpoint:
-    """The model's files, from the hub if there are none here. Raises StudyError in one line, with the fix."""
+def folder(model: str) -> Path:
+    """The model's folder, from the hub if there is none here. Raises StudyError without a configuration or weights."""
     path = Path(model)
     if not path.exists() and not path.is_symlink() and re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", model):
         try:
@@ -128,11 +128,18 @@ def find(model: str, ignore_adapter: bool = False) -> Checkpoint:
                 f"--model {model}: no such folder, and no such model or no access on the Hugging Face hub "
                 f"({type(error).__name__}); give a folder made by save_pretrained, or log in with `hf auth login`"
             ) from None
-    for pattern in ("config.json", "*.safetensors"):
-        if path.is_dir() and (path / checkpoint.ADAPTER).exists() or path.suffix.lower() == ".gguf":
-            break  # `checkpoint.find` says what is wrong with these
+    needed = () if (path / checkpoint.ADAPTER).exists() else ("config.json", "*.safetensors")
+    for pattern in needed:
         if not any(path.glob(pattern)):
             raise StudyError(f"--model {model}: no {pattern} there; give a folder made by save_pretrained")
+    return path
+
+
+def find(model: str, ignore_adapter: bool = False) -> Checkpoint:
+    """The model's files, those beside them named in a line. Raises StudyError in one line, with the fix."""
+    path = Path(model)
+    if path.suffix.lower() != ".gguf":
+        path = folder(model)
     found = checkpoint.find(path, ignore_adapter)
     if note := found.note():
         print(note, flush=True)
@@ -140,16 +147,16 @@ def find(model: str, ignore_adapter: bool = False) -> Checkpoint:
 
 
 def read_folder(found: Checkpoint) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
-    config, folder = loading.read_config(found), found.folder
+    config = loading.read_config(found)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **found.named)
+        tokenizer = AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False, **found.named)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise StudyError(
-            f"{folder}: configuration or tokenizer cannot be read ({' '.join(str(error).split())[:120]}); "
+            f"{found}: configuration or tokenizer cannot be read ({' '.join(str(error).split())[:120]}); "
             "save both there with save_pretrained"
         ) from None
     if tokenizer.eos_token_id is None:
-        raise StudyError(f"{folder}: the tokenizer has no end-of-sequence token; set eos_token and save it again")
+        raise StudyError(f"{found}: the tokenizer has no end-of-sequence token; set eos_token and save it again")
     return config, tokenizer
 
 

@@ -164,12 +164,12 @@ class StudyTrainer(Trainer):
         path = Path(resume_from_checkpoint) / "model.safetensors"
         weights = tensors.load(path)
         trained = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
-        if not parallel.sharded(self.model):  # whose names are those of the pieces
-            if other := trained ^ set(weights):
-                raise StudyError(f"{path}: {sorted(other)[0]} is not in both file and model; delete its folder")
+        if other := trained ^ set(weights):
+            raise StudyError(f"{path}: {sorted(other)[0]} is not in both file and model; delete its folder")
+        if parallel.sharded(self.model):
+            parallel.load_weights(self.model, weights)
+        else:
             self.model.load_state_dict(weights, strict=False)
-            return
-        parallel.load_weights(self.model, weights)
 
 
 class Progress(TrainerCallback):

@@ -4,12 +4,13 @@ import re
 
 import pytest
 import torch
+from transformers import Gemma4ForCausalLM, Gemma4TextConfig
 
 from solid_utils.core.errors import StudyError
 from solid_utils.difficulty.weights import Streamed
 from solid_utils.model import tensors
 from tests.cases import checkpoints as cases
-from tests.conftest import build
+from tests.conftest import ENDS, GATED, build
 
 CPU = torch.device("cpu")
 
@@ -75,6 +76,17 @@ def test_a_file_is_not_read_twice_to_be_checked(tmp_path, monkeypatch):
     assert len(counted) == len(list(model.parameters()))
 
 
+def test_buffers_that_are_stored_are_read(tmp_path):
+    """Gemma 4 keeps a scalar a layer in one; made anew, all would be 1."""
+    shape = {"hidden_size_per_layer_input": 0, "num_kv_shared_layers": 0, "tie_word_embeddings": False}
+    model = Gemma4ForCausalLM(Gemma4TextConfig(**GATED, **ENDS, **shape, global_head_dim=8))
+    for number, layer in enumerate(model.model.layers):
+        layer.layer_scalar.fill_(number + 2)
+    model.save_pretrained(tmp_path)
+    source = read(tmp_path)
+    assert [source.layer(index).layer_scalar.item() for index in range(4)] == [2, 3, 4, 5]
+
+
 def test_a_head_that_differs_from_the_embeddings_it_is_tied_to(tmp_path):
     model = build("llama-tied")
     model.save_pretrained(tmp_path)
@@ -96,8 +108,9 @@ def test_a_damaged_layer_of_the_studys_own_is_refused_as_it_is_read(tmp_path):
 
 
 def test_a_quantised_checkpoint_is_not_streamed(tmp_path):
-    cases.healthy(tmp_path)
+    model = cases.healthy(tmp_path)
     cases.quantised("fp8", activation_scheme="dynamic", weight_block_size=[8, 8])(tmp_path)
+    assert torch.equal(read(tmp_path).read(cases.MATRIX), model.get_parameter(cases.MATRIX))  # in name alone
     cases.change(cases.to_fp8)(tmp_path)
     assert "quantised with fp8, so it cannot be read layer by layer; load it whole" in refusal(tmp_path)
 

@@ -10,9 +10,9 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import SecuredSet, secured_set
-from solid_utils.model import checkpoint, loading
+from solid_utils.model import checkpoint, headers, loading
 from solid_utils.model.layers import DecoderLayers
-from solid_utils.model.loading import Naming, without_values
+from solid_utils.model.loading import without_values
 from solid_utils.model.structure import decoder_layers
 from solid_utils.model.tensors import Stored
 
@@ -112,7 +112,7 @@ class Streamed(InMemory):
         if method and not (method == "fp8" and all(WIDE.issuperset(file.dtypes.values()) for file in self.opened)):
             raise StudyError(f"{found}: quantised with {method}, so it cannot be read layer by layer; {FIX}")
         skeleton = loading.hollow(found, config, dtype)
-        loading.check_names(found, skeleton, self.opened)
+        headers.check_names(found, skeleton, self.opened)
         self.path, _ = decoder_layers(skeleton)
         inside = f"{self.path}."
         self.parameters = dict(skeleton.named_parameters())
@@ -149,10 +149,5 @@ class Streamed(InMemory):
 
 def stored(opened: list[Stored], skeleton: PreTrainedModel) -> dict[str, tuple[Stored, str]]:
     """Parameter name -> (open safetensors file, key in it), by Transformers' own renaming rules."""
-    places, naming = {}, Naming(skeleton)
-    for file in opened:
-        for key in file.keys():  # noqa: SIM118 (not a dictionary)
-            names, converted = naming.targets(key)
-            if not converted:
-                places[names[0]] = (file, key)
-    return places
+    given = headers.sources(skeleton, opened)
+    return {name: (found[0].stored, found[0].key) for name, found in given.items() if not found[0].converted}

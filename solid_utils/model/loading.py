@@ -14,19 +14,17 @@ import torch
 from accelerate import init_empty_weights
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightRenaming, rename_source_key
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 from transformers.utils.loading_report import LoadStateDictInfo
 
 from solid_utils.core.errors import StudyError
 from solid_utils.model.checkpoint import Checkpoint
+from solid_utils.model.headers import check_names, told
 from solid_utils.model.tensors import AGAIN, Stored, finite, first_line
 
 transformers_logging.disable_progress_bar()
 transformers_logging.set_verbosity_error()  # what its loading report says is read here, and raised
-FEW = 3  # names in a line
 
 
 def read_config(checkpoint: Checkpoint) -> PreTrainedConfig:
@@ -90,101 +88,6 @@ def load(checkpoint: Checkpoint, dtype: torch.dtype, opened: list[Stored] | None
         plain(checkpoint, model, method)
     check_finite(checkpoint, model)
     return model.eval()
-
-
-def told(checkpoint: Checkpoint, report: LoadStateDictInfo) -> None:
-    """Raises StudyError where a loading report has anything to say."""
-    if mismatched := sorted(report.mismatched_keys):
-        name, has, wanted = mismatched[0]
-        raise StudyError(
-            f"{checkpoint}: {name} is of shape {tuple(has)}, the configuration says {tuple(wanted)}"
-            f"{more(len(mismatched) - 1)}; {AGAIN}, or mend config.json"
-        )
-    if missing := sorted(report.missing_keys):
-        raise StudyError(
-            f"{checkpoint}: {listed(missing)} missing, and would be random; give a checkpoint that holds all of the "
-            "model's parameters"
-        )
-    if unexpected := sorted(report.unexpected_keys):
-        raise StudyError(
-            f"{checkpoint}: {listed(unexpected)} belongs nowhere in this model; give the checkpoint and the "
-            "config.json that belong together"
-        )
-
-
-def listed(names: list[str]) -> str:
-    return f"{', '.join(names[:FEW])}{more(len(names) - FEW)}"
-
-
-def more(count: int) -> str:
-    return f" and {count} more" if count > 0 else ""
-
-
-def check_names(checkpoint: Checkpoint, skeleton: PreTrainedModel, opened: list[Stored]) -> None:
-    """Raises StudyError where names, shapes and dtypes in the headers are not those of the model's parameters.
-
-    `skeleton`: the model, its parameters on the meta device. By Transformers' own rules for names: what it renames,
-    ties, converts or leaves out on loading is no fault.
-    """
-    known, naming = skeleton.state_dict(), Naming(skeleton)
-    report = LoadStateDictInfo(set(known), set(), set(), [], {}, set())
-    parameters = {name for name, _ in skeleton.named_parameters(remove_duplicate=False)}
-    places = {}
-    for stored in opened:
-        for key, dtype in stored.dtypes.items():
-            names, converted = naming.targets(key)
-            report.unexpected_keys |= set(names) - set(known)
-            for name in set(names) & set(known):
-                report.missing_keys.discard(name)
-                places[name] = stored, key
-                if name in parameters and (dtype == "BOOL" or dtype[0] not in "BF"):  # BF16, F32, F8_E4M3, ...
-                    raise StudyError(
-                        f"{stored.path}: {key} is of type {dtype}, no floating-point numbers, and config.json names no "
-                        "quantisation; dequantise the model and save it again"
-                    )
-                if not converted and stored.shapes[key] != tuple(known[name].shape):
-                    report.mismatched_keys.add((name, stored.shapes[key], tuple(known[name].shape)))
-    skeleton._adjust_missing_and_unexpected_keys(report)
-    tied = dict(skeleton.all_tied_weights_keys)
-    report.missing_keys = {name for name in report.missing_keys if not is_tied(name, tied, set(places))}
-    told(checkpoint, report)
-    for target, source in tied.items():
-        if target in places and source in places and not same(places[target], places[source]):
-            raise StudyError(
-                f"{checkpoint}: {target} and {source} differ, the configuration says they are one; set "
-                f"tie_word_embeddings: false in config.json"
-            )
-
-
-def same(one: tuple[Stored, str], other: tuple[Stored, str]) -> bool:
-    """Are two tensors of the files the same numbers?"""
-    return torch.equal(*(stored.get_tensor(key) for stored, key in (one, other)))
-
-
-def is_tied(name: str, tied: dict[str, str], given: set[str]) -> bool:
-    """Does a file give a parameter's value under another name? `tied`: target -> source; either may be given."""
-    source = tied.get(name, name)
-    return source in given or any(other in given for other, one in tied.items() if one == source)
-
-
-class Naming:
-    """What Transformers calls a tensor of a file in the model, by its own renamings and conversions."""
-
-    def __init__(self, skeleton: PreTrainedModel):
-        rules = get_model_conversion_mapping(skeleton)
-        self.converters = [rule for rule in rules if not isinstance(rule, WeightRenaming)]
-        self.renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
-        self.prefix, self.known = skeleton.base_model_prefix, skeleton.state_dict()
-
-    def targets(self, key: str) -> tuple[list[str], bool]:
-        """Names of the parameters that a tensor goes into, and whether it is converted on the way."""
-        name, pattern = rename_source_key(key, self.renamings, self.converters, self.prefix, self.known)
-        if name not in self.known and key in self.known:
-            return [key], False
-        if pattern is None:
-            return [name], False
-        rule = next(rule for rule in self.converters if pattern in rule.source_patterns)
-        return [name.replace(rule.target_patterns[0], target) for target in rule.target_patterns], True
 
 
 def hollow(checkpoint: Checkpoint, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:

@@ -20,7 +20,7 @@ from solid_utils.core.errors import StudyError, one_line
 from solid_utils.deployment.starts import UNAIDED
 from solid_utils.difficulty.difficulty import Difficulty, Losses, SearchResult, solid_search
 from solid_utils.difficulty.weights import InMemory, Skeleton, Streamed
-from solid_utils.model import accelerator, checkpoint, loading, sampling
+from solid_utils.model import accelerator, checkpoint, headers, loading, sampling
 from solid_utils.model.checkpoint import Checkpoint
 from solid_utils.model.state import State
 from solid_utils.recommend.card import card, plus_minus
@@ -164,7 +164,7 @@ def read_skeleton(found: Checkpoint, config: PreTrainedConfig, dtype: torch.dtyp
     """The model without values. Raises StudyError where the checkpoint's tensors are not those of it."""
     empty = loading.hollow(found, config, dtype)
     if not found.gguf and not loading.quantised(config):  # of those only a whole load can say
-        loading.check_names(found, empty, found.opened())
+        headers.check_names(found, empty, found.opened())
     with loading.refused(found, "no causal language model that can be planned for", "give another model"):
         return Skeleton(config, dtype)
 

@@ -147,8 +147,7 @@ class StudyTrainer(Trainer):
         parameters = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
         trainable = {name: accelerator.whole(tensor).contiguous() for name, tensor in parameters.items()}
         if self.args.should_save:
-            on_cpu = {name: tensor.cpu() for name, tensor in trainable.items()}
-            tensors.save(on_cpu, Path(output_dir) / "model.safetensors")
+            tensors.save({name: part.cpu() for name, part in trainable.items()}, Path(output_dir) / "model.safetensors")
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not parallel.sharded(self.model):
@@ -161,15 +160,12 @@ class StudyTrainer(Trainer):
         return parallel.load_state(self.model, self.optimizer, self.lr_scheduler, Path(checkpoint) / "sharded")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        path = Path(resume_from_checkpoint) / "model.safetensors"
-        weights = tensors.load(path)
-        trained = {name for name, parameter in self.model.named_parameters() if parameter.requires_grad}
-        if other := trained ^ set(weights):
+        weights = tensors.load(path := Path(resume_from_checkpoint) / "model.safetensors")
+        if other := set(weights) ^ {name for name, p in self.model.named_parameters() if p.requires_grad}:
             raise StudyError(f"{path}: {sorted(other)[0]} is not in both file and model; delete its folder")
         if parallel.sharded(self.model):
-            parallel.load_weights(self.model, weights)
-        else:
-            self.model.load_state_dict(weights, strict=False)
+            return parallel.load_weights(self.model, weights)
+        return self.model.load_state_dict(weights, strict=False)
 
 
 class Progress(TrainerCallback):

@@ -72,6 +72,23 @@ def test_a_tied_head_may_be_missing_or_the_same_but_not_another(tmp_path):
     assert "differ, the configuration says they are one; set tie_word_embeddings: false" in refusal(tmp_path)
 
 
+def test_an_expert_that_is_not_there_is_missed(tmp_path):
+    build("mixtral").save_pretrained(tmp_path)
+    load(tmp_path)
+    for part in ("w1", "w2"):
+        build("mixtral").save_pretrained(tmp_path)
+        name = f"model.layers.1.block_sparse_moe.experts.2.{part}.weight"
+        cases.change(lambda tensors, name=name: tensors.pop(name))(tmp_path)
+        line = refusal(tmp_path)
+        assert "the tensors that make up model.layers.1.mlp.experts" in line and "numbers, the configuration" in line
+
+
+def test_a_tensor_under_two_names_is_refused(tmp_path):
+    cases.healthy(tmp_path)
+    cases.change(lambda tensors: tensors.update({"norm.weight": tensors[cases.NORM].clone()}))(tmp_path)
+    assert f"are both {cases.NORM}" in refusal(tmp_path)
+
+
 def test_what_lies_beside_is_named_and_not_read(tmp_path):
     cases.healthy(tmp_path)
     assert checkpoint.find(tmp_path).note() is None

@@ -14,7 +14,7 @@ from plain import bar
 from safetensors.torch import save_file
 from transformers import LlamaConfig
 
-from solid_utils.core import machine
+from solid_utils.core import files, machine
 from solid_utils.difficulty.difficulty import Difficulty, solid_search
 from solid_utils.difficulty.weights import Skeleton, Streamed, without_values
 from solid_utils.model import accelerator
@@ -35,8 +35,12 @@ def write(config: LlamaConfig, folder: Path) -> None:
     layers = layer_parameters(model)
     outside = [name for name in shapes if not any(name in layer for layer in layers)]
     torch.manual_seed(0)
+    weight_map = {}
     for number, names in enumerate([outside, *layers]):
-        save_file({name: values(shapes[name]) for name in names}, folder / f"model-{number:05}.safetensors")
+        file = f"model-{number:05}.safetensors"
+        save_file({name: values(shapes[name]) for name in names}, folder / file)
+        weight_map |= dict.fromkeys(names, file)
+    files.write_json({"metadata": {}, "weight_map": weight_map}, folder / "model.safetensors.index.json")
     config.save_pretrained(folder)
 
 
@@ -71,10 +75,10 @@ def main(config: LlamaConfig = LLAMA2_7B, memory: float = MEMORY) -> None:
     with tempfile.TemporaryDirectory(dir="build", prefix="checkpoint-") as folder:
         begun = time.perf_counter()
         write(config, Path(folder))
-        files = sorted(Path(folder).glob("*.safetensors"))
-        for path in files:
+        written = sorted(Path(folder).glob("*.safetensors"))
+        for path in written:
             machine.leave_cache(path)
-        size = sum(path.stat().st_size for path in files)
+        size = sum(path.stat().st_size for path in written)
         print(f"streamed: wrote {size / 1e9:.1f} GB in {time.perf_counter() - begun:.0f} s", flush=True)
         accelerator.release_memory()
         with Peak() as peak:

@@ -8,7 +8,6 @@ stitching, Bansal et al. 2021, arXiv:2106.07682. Not in the paper.)
 import itertools
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -159,8 +158,8 @@ def save(weights: Tensor, path: Path) -> None:
 
 
 def load(path: Path) -> Tensor:
-    """Weights (features, width) that `save` kept, float32."""
-    return safetensors.torch.load_file(path)["stitch"].float()
+    """Weights (features, width) that `save` kept, float32. Raises StudyError where the file is not what was kept."""
+    return tensors.load(path)["stitch"].float()
 
 
 def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int) -> Tensor:

@@ -7,7 +7,6 @@ mapped, not read, so memory (the system's page cache) holds as much of them as t
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-import safetensors
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -28,8 +27,8 @@ class Recorded:
     """Rows of states or logits by sample number; a sample has one row a token, or one an answer token."""
 
     def __init__(self, paths: Iterable[Path]):
-        files = [safetensors.safe_open(path, "pt") for path in paths]
-        self.place = {int(key): file for file in files for key in file.keys()}  # noqa: SIM118 (no dict)
+        opened = [tensors.Stored(path) for path in paths]
+        self.place = {int(key): file for file in opened for key in file.keys()}  # noqa: SIM118 (no dict)
 
     def of(self, numbers: Tensor) -> Tensor:
         """(rows of these samples, width), sample after sample, on the device of `numbers`."""

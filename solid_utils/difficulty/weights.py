@@ -5,17 +5,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import torch
-from accelerate import init_empty_weights
-from safetensors import safe_open
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightRenaming, rename_source_key
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import SecuredSet, secured_set
+from solid_utils.model import checkpoint, headers, loading
 from solid_utils.model.layers import DecoderLayers
+from solid_utils.model.loading import without_values
 from solid_utils.model.structure import decoder_layers
+from solid_utils.model.tensors import Stored
+
+WIDE = {"F64", "F32", "F16", "BF16"}
+FIX = "load it whole (--stream never), or dequantise it, save_pretrained it in bfloat16 and give that folder"
 
 
 def with_tensors(
@@ -36,14 +38,6 @@ def with_tensors(
             if id(parameter) in fresh:
                 part._parameters[leaf] = fresh[id(parameter)]
     return twin
-
-
-def without_values(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
-    """The model of a configuration, parameters on the meta device, buffers real."""
-    with init_empty_weights(include_buffers=False):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False).eval()
-    model.tie_weights()  # emptying the weights untied them
-    return model
 
 
 class InMemory:
@@ -101,24 +95,35 @@ class Skeleton(InMemory):
 class Streamed(InMemory):
     """A safetensors checkpoint of any size: embeddings, norms and head in memory, decoder layers read when asked for.
 
-    `folder` is one that `save_pretrained` wrote; `dtype` is that of the parameters in memory. A layer's tensors are
-    views of the mapped file where the dtypes agree, so they live in the page cache, not in this process's own memory.
-    Raises StudyError where the checkpoint's tensors are not named as the architecture's parameters.
+    `folder` is one that `save_pretrained` wrote, or its Checkpoint; `dtype` is that of the parameters in memory. A
+    layer's tensors are views of the mapped file where the dtypes agree, so they live in the page cache, not in this
+    process's own memory. Names, shapes and dtypes are checked before any tensor is read, values as each is first read.
+    Raises StudyError where the checkpoint's tensors are not those of the architecture's parameters.
     """
 
     streamed = True
 
-    def __init__(self, folder: Path | str, dtype: torch.dtype, device: torch.device):
-        self.folder, self.device = Path(folder), device
-        skeleton = without_values(AutoConfig.from_pretrained(self.folder, trust_remote_code=False), dtype)
+    def __init__(self, folder: Path | str | checkpoint.Checkpoint, dtype: torch.dtype, device: torch.device):
+        found = folder if isinstance(folder, checkpoint.Checkpoint) else checkpoint.find(Path(folder))
+        self.folder, self.device, self.opened = found.folder, device, found.opened()
+        config = loading.read_config(found)
+        method = loading.quantised(config)
+        # Under the name of fp8 there may be plain numbers, which Transformers takes as they are.
+        if method and not (method == "fp8" and all(WIDE.issuperset(file.dtypes.values()) for file in self.opened)):
+            raise StudyError(f"{found}: quantised with {method}, so it cannot be read layer by layer; {FIX}")
+        skeleton = loading.hollow(found, config, dtype)
+        headers.check_names(found, skeleton, self.opened)
         self.path, _ = decoder_layers(skeleton)
         inside = f"{self.path}."
         self.parameters = dict(skeleton.named_parameters())
         outside = [name for name in self.parameters if not name.startswith(inside)]
-        self.files = stored(self.folder, skeleton, device)
+        self.files = stored(self.opened, skeleton)
         self.model = with_tensors(skeleton, {name: self.read(name) for name in outside}, device)
-        for part in self.model.modules():  # buffers are real from the start
-            part._buffers |= {name: buffer.to(device) for name, buffer in part._buffers.items() if buffer is not None}
+        for path, part in self.model.named_modules():  # buffers are real from the start, some are stored too
+            for leaf, buffer in part._buffers.items():
+                name = f"{path}.{leaf}".removeprefix(".")
+                if buffer is not None:
+                    part._buffers[leaf] = (self.read(name) if name in self.files else buffer).to(device, buffer.dtype)
         self.skeleton = list(decoder_layers(self.model)[1])  # decoder layers without values
         self.layers = DecoderLayers(self.model, first=self.layer(0))
 
@@ -130,7 +135,7 @@ class Streamed(InMemory):
                 "such a model cannot be streamed, load it whole"
             )
         opened, key = self.files[name]
-        return opened.get_tensor(key)
+        return opened.get_tensor(key).to(self.device)
 
     def layer(self, index: int) -> nn.Module:
         return self.variant(index, {})
@@ -142,18 +147,7 @@ class Streamed(InMemory):
         return with_tensors(self.skeleton[index], values | {n: self.read(prefix + n) for n in public}, self.device)
 
 
-def stored(folder: Path, skeleton: PreTrainedModel, device: torch.device) -> dict[str, tuple]:
+def stored(opened: list[Stored], skeleton: PreTrainedModel) -> dict[str, tuple[Stored, str]]:
     """Parameter name -> (open safetensors file, key in it), by Transformers' own renaming rules."""
-    rules = get_model_conversion_mapping(skeleton)
-    converters = [rule for rule in rules if not isinstance(rule, WeightRenaming)]
-    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
-    places, known = {}, skeleton.state_dict()
-    for path in sorted(folder.glob("*.safetensors")):
-        opened = safe_open(path, "pt", device=str(device))
-        for key in opened.keys():  # noqa: SIM118 (not a dictionary)
-            name, converted = rename_source_key(key, renamings, converters, skeleton.base_model_prefix, known)
-            if not converted:
-                places[name] = (opened, key)
-    if not places:
-        raise StudyError(f"{folder}: no .safetensors there; give a folder made by save_pretrained")
-    return places
+    given = headers.sources(skeleton, opened)
+    return {name: (found[0].stored, found[0].key) for name, found in given.items() if not found[0].converted}

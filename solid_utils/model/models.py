@@ -2,7 +2,6 @@
 
 import copy
 import hashlib
-import json
 import math
 import sys
 from collections.abc import Iterable, Iterator
@@ -13,15 +12,11 @@ import safetensors.torch
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils import logging as transformers_logging
 
 from solid_utils.core import errors, files, machine, paths
 from solid_utils.core.errors import StudyError
-from solid_utils.model import accelerator, sampling, tensors
+from solid_utils.model import accelerator, checkpoint, loading, sampling, tensors
 from solid_utils.settings import params
-
-transformers_logging.disable_progress_bar()
-transformers_logging.set_verbosity_error()
 
 
 def victim_folder(name: str) -> Path:
@@ -34,8 +29,13 @@ def base_folder(name: str) -> Path:
 
 
 def materialise(folder: Path, spec: params.Model) -> None:
-    """Write a model once: bfloat16 safetensors and tokenizer; for a hub model a pointer to its resolved commit."""
+    """Write a model once: bfloat16 safetensors and tokenizer; for a hub model a pointer to its resolved commit.
+
+    source.json comes last: a folder without it is half of a model, see `load`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
+    for old in [folder / "source.json", folder / checkpoint.INDEX, *folder.glob("*.safetensors")]:
+        old.unlink(missing_ok=True)
     if spec.source == "hub":
         model, tokenizer, revision = from_hub(spec)
     elif spec.source == "folder":
@@ -46,64 +46,52 @@ def materialise(folder: Path, spec: params.Model) -> None:
         model, tokenizer, revision = from_customized(folder / "base", Path(spec.path))  # made before, see below
     else:
         model, tokenizer, revision = random_llama(spec.shape)
-    files.write_json({"source": spec.source, "revision": revision}, folder / "source.json")
     if spec.source != "hub":  # hub weights stay in the hub's own cache
-        machine.check_disk(2 * model.num_parameters(), folder, f"the model {spec.path or ''}")
+        # Twice: safetensors files are written again with digests, one after the other.
+        machine.check_disk(2 * 2 * model.num_parameters(), folder, f"the model {spec.path or ''}")
         model.to(torch.bfloat16).save_pretrained(folder)
+        for path in sorted(folder.glob("*.safetensors")):
+            tensors.save(safetensors.torch.load_file(path), path)
         tokenizer.save_pretrained(folder)
+    files.write_json({"source": spec.source, "revision": revision}, folder / "source.json")
 
 
 def from_hub(spec: params.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
     """A hub model at its pinned revision. Raises StudyError without hub access."""
     try:
         # No pickles and no code of the repository's own: either could run anything here.
-        model = AutoModelForCausalLM.from_pretrained(
-            spec.path, revision=spec.revision, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
-        )
-        tokenizer = AutoTokenizer.from_pretrained(spec.path, revision=spec.revision, trust_remote_code=False)
-    except (OSError, ConnectionError) as error:
+        folder = checkpoint.download(spec.path, spec.revision)
+    except (OSError, ValueError) as error:
         raise StudyError(
             f"models: {spec.path}: no access to the Hugging Face hub ({type(error).__name__}); "
             "log in with `hf auth login` where there is one, or set source: folder and path: FOLDER in params.yaml"
         ) from None
-    return model, tokenizer, getattr(model.config, "_commit_hash", None) or spec.revision
+    model = loading.load(checkpoint.find(folder), torch.bfloat16)
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    return model, tokenizer, folder.name  # of the hub's cache: the commit
 
 
 def from_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
-    """A local save_pretrained folder. Raises StudyError when there is none."""
-    if not (folder / "config.json").exists():
-        raise StudyError(f"models: {folder}: no config.json there; set path: to a folder made by save_pretrained")
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
-    )
-    return (
-        model,
-        AutoTokenizer.from_pretrained(folder),
-        _digest(folder),
-    )
-
-
-def _digest(folder: Path) -> str:
-    """Of a model's configuration and weights, half a minute at 14 GB."""
-    digest = hashlib.sha256((folder / "config.json").read_bytes())
-    for path in sorted(folder.glob("*.safetensors")):
-        with path.open("rb") as weights:
-            digest.update(hashlib.file_digest(weights, "sha256").digest())
-    return digest.hexdigest()[:12]
+    """A local save_pretrained folder, or a GGUF file. Raises StudyError when there is none, or a broken one."""
+    found = checkpoint.find(folder)
+    if found.gguf:
+        return from_gguf(folder)
+    if note := found.note():
+        print(note, flush=True)
+    opened = found.opened()
+    model = loading.load(found, torch.bfloat16, opened=opened)
+    return model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), found.revision(found.sha256(opened))
 
 
 def from_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
-    """A GGUF file, dequantised. Raises StudyError when the file is missing."""
+    """A GGUF file, dequantised. Raises StudyError when the file is missing or broken."""
     if not path.exists():
         raise StudyError(f"models: {path}: missing; run `dvc repro fetch`")
     print(f"dequantising {path.name} (about 20 s)", flush=True)
-    model = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32)
-    # The weights are plain now; save_pretrained and Trainer must not take them for quantised ones.
-    model.hf_quantizer = None
-    model.is_quantized = False
-    del model.config.quantization_config
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-    return model, tokenizer, hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    found = checkpoint.find(path)
+    model = loading.load(found, torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
+    return model, tokenizer, found.revision(found.sha256())
 
 
 def from_customized(base: Path, delta: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
@@ -163,17 +151,20 @@ def load(folder: Path, spec: params.Model, victim: str) -> tuple[PreTrainedModel
     """What `materialise` wrote, as `load_victim` returns it."""
     if not (folder / "source.json").exists():
         raise StudyError(f"{folder}: no model there; run `dvc repro victim@{victim}`")
-    source = json.loads((folder / "source.json").read_text())
+    source = checkpoint.read_json(folder / "source.json")
+    if missing := {"source", "revision"} - set(source):
+        raise StudyError(f"{folder / 'source.json'}: no {missing.pop()} in it; run `dvc repro victim@{victim}`")
     if source["source"] == "hub":
         # The commit that was found when the stage ran, not where a branch such as main points now.
         model, tokenizer, _ = from_hub(spec.model_copy(update={"revision": source["revision"]}))
         model = model.to(getattr(torch, spec.weights))
     else:
-        size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+        found = checkpoint.find(folder)
+        size = sum(path.stat().st_size for path in found.files)
         # On the disk it is bfloat16.
         accelerator.check_memory(size * (2 if spec.weights == "float32" else 1), f"the model in {folder}")
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, spec.weights), use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = loading.load(found, getattr(torch, spec.weights))
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     return model.eval().to(accelerator.device()), tokenizer, source["revision"]
 
 
@@ -228,7 +219,7 @@ def save_delta(
 
 def load_delta(replica: torch.nn.Module, path: Path, beside: Iterable[str] = ()) -> dict[str, torch.Tensor]:
     """Lay a saved delta over a copy of the victim, in place; returns the tensors `beside` it. StudyError if foreign."""
-    delta = safetensors.torch.load_file(path)
+    delta = tensors.load(path)
     if missing := [name for name in beside if name not in delta]:
         raise StudyError(f"{path}: no {missing[0]} there; delete the file and run `dvc repro`")
     apart = {name: delta.pop(name) for name in beside}

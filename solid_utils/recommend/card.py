@@ -1,7 +1,5 @@
 """The one-page card of a recommendation: the set, its score, what it costs, and what an attack on it achieved."""
 
-import hashlib
-import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from solid_utils.deployment.cost import cost
 from solid_utils.deployment.secured import SecuredSet, note
 from solid_utils.difficulty.difficulty import Losses, SearchResult, summary
 from solid_utils.difficulty.weights import InMemory
+from solid_utils.model.checkpoint import Checkpoint, read_json
 from solid_utils.recommend.plan import SearchPlan, amount
 
 SCORES = ("results/runs/*/attacks/*/scores.csv", "reference/*/runs/*/attacks/*/scores.csv")  # the first that has any
@@ -26,9 +25,16 @@ NO_PROMISE = (
 
 
 def card(
-    model: str, how: str, folder: Path, skeleton: InMemory, plan: SearchPlan, result: SearchResult, losses: Losses
+    model: str,
+    how: str,
+    found: Checkpoint,
+    sha256: str,
+    skeleton: InMemory,
+    plan: SearchPlan,
+    result: SearchResult,
+    losses: Losses,
 ) -> str:
-    """Markdown, without any time. `how` says in a line on what the score was measured."""
+    """Markdown, without any time. `how` says in a line on what the score was measured, `sha256` is of the weights."""
     chosen = skeleton.secured(f"bottom {result.l_star}")
     vocabulary = skeleton.model.get_output_embeddings().weight.shape[0]
     return f"""# Which layers to secure: {model}
@@ -56,13 +62,15 @@ differences). Blind guessing scores ln(vocabulary) = {math.log(vocabulary):.2f};
 
 ## Measured attacker's cost
 
-{chr(10).join(f"- {line}" for line in attacks(skeleton, chosen, *identity(folder)))}
+{chr(10).join(f"- {line}" for line in attacks(skeleton, chosen, *identity(found, sha256)))}
 
 ## The run
 
 ```
 {replace(plan, rates=None)}
 ```
+
+Weights: {", ".join(path.name for path in found.files[:4])}{" ..." if len(found.files) > 4 else ""}, sha256 {sha256}
 """
 
 
@@ -103,15 +111,14 @@ def costs(skeleton: InMemory, chosen: SecuredSet, plan: SearchPlan) -> str:
     return "\n".join(f"- {line}" for line in [*lines, note(skeleton.model, chosen)] if line)
 
 
-def identity(folder: Path) -> tuple[str, str | None]:
+def identity(found: Checkpoint, sha256: str) -> tuple[str, str | None]:
     """Revision of a checkpoint, and its name in the study where it is one of the study's victims."""
-    source = folder / "source.json"
-    if source.exists():
-        return json.loads(source.read_text())["revision"], folder.resolve().parent.name
-    if folder.parent.name == "snapshots":  # the hub's cache: its commit
-        return folder.name, None
-    # Revisions of the study are digests of the weights as well, so no attack of its is taken for one on this model.
-    return hashlib.sha256((folder / "config.json").read_bytes()).hexdigest()[:12], None
+    source = found.folder / "source.json"
+    if source.exists() and not found.gguf:
+        return read_json(source).get("revision", ""), found.folder.resolve().parent.name
+    if found.folder.parent.name == "snapshots":  # the hub's cache: its commit
+        return found.folder.name, None
+    return found.revision(sha256), None  # as the study names a victim of such a folder
 
 
 def attacks(skeleton: InMemory, chosen: SecuredSet, revision: str, name: str | None) -> list[str]:

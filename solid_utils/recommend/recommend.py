@@ -12,35 +12,32 @@ import re
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
-import huggingface_hub
 import torch
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedConfig,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from solid_utils.core import files
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.deployment.starts import UNAIDED
 from solid_utils.difficulty.difficulty import Difficulty, Losses, SearchResult, solid_search
 from solid_utils.difficulty.weights import InMemory, Skeleton, Streamed
-from solid_utils.model import accelerator, sampling
+from solid_utils.model import accelerator, checkpoint, headers, loading, sampling
+from solid_utils.model.checkpoint import Checkpoint
 from solid_utils.model.state import State
 from solid_utils.recommend.card import card, plus_minus
 from solid_utils.recommend.plan import Planner, SearchPlan, duration, measured_rates, wave
 
 CARDS = Path("build/cards")
-FILES = ["*.safetensors", "*.json", "*.model", "*.txt", "*.jinja"]  # of a hub model: no pickle, no code
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("solid-recommend", description="which layers to secure (SOLID)")
     option = parser.add_argument
-    option("--model", required=True, help="a folder made by save_pretrained, or the id of a Hugging Face hub model")
+    option(
+        "--model",
+        required=True,
+        help="a folder made by save_pretrained, a GGUF file, or the id of a hub model",
+    )
     option("--memory", help="for everything in a process, such as 3GB; default: half of this machine's, shared out")
     # Samples, seeds, start and epsilon as in tier small, length as in tier paper (configs/tiers.yaml).
     option("--samples", type=int, default=48)
@@ -53,6 +50,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     option(
         "--stream", default="auto", choices=["auto", "always", "never"], help="auto: if weights fill half the memory"
     )
+    option("--ignore-adapter", action="store_true", help="of a folder with a model and an adapter: the model alone")
     option("--card", type=Path, help=f"default: a file in {CARDS}")
     args = parser.parse_args(argv)
     if not re.fullmatch(r"\d+(,\d+)*", args.seeds):
@@ -91,16 +89,16 @@ def command() -> None:
 
 def recommend(args: argparse.Namespace) -> None:
     """Plan, search, card; written by the first process."""
-    folder = checkpoint(args.model)
-    config, tokenizer = read_folder(folder)
+    found = find(args.model, args.ignore_adapter)
+    config, tokenizer = read_folder(found)
     samples = read_samples(args, tokenizer)
-    skeleton = read_skeleton(folder, config, args.dtype)
-    planner, at_once = make_planner(args, folder, skeleton, samples, getattr(config, "dtype", None))
+    skeleton = read_skeleton(found, config, args.dtype)
+    planner, at_once = make_planner(args, found, skeleton, samples, getattr(config, "dtype", None))
     plan = planner.plan(wave(1, at_once, ["all"]), args.seeds)
     print(f"{plan}\n{later(planner, plan, at_once, args.seeds)}", flush=True)
 
-    source = load(folder, args.dtype, plan.streamed)
-    work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples), "recommend")
+    source = load(found, args.dtype, plan.streamed)
+    work = State(f"recommend/{slug(args.model)}", settings(args, found, samples), "recommend")
     # The planned room, so that the passes are those that were printed. Any padding will do: no token looks at it.
     score = Difficulty(source, samples, args.start, tokenizer.pad_token_id or 0, plan.room, work.cached)
     result, losses = search(score, len(source.layers), args, at_once)
@@ -111,52 +109,64 @@ def recommend(args: argparse.Namespace) -> None:
     )
     if not accelerator.processes().is_main_process:  # all have the same losses; one card is enough
         return
-    text = card(args.model, how, folder, skeleton, plan, result, losses)
+    sha256 = found.sha256(source.opened if plan.streamed else None)
+    text = card(args.model, how, found, sha256, skeleton, plan, result, losses)
     path = args.card or CARDS / f"{slug(args.model)}.md"
     files.write_text(text, path)
     work.discard()
     print(f"\n{text}\ncard: {path}")
 
 
-def checkpoint(model: str) -> Path:
-    """The model's folder, from the hub if it is none here. Raises StudyError in one line, with the fix."""
-    folder = Path(model)
-    if not folder.exists() and re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", model):
+def folder(model: str) -> Path:
+    """The model's folder, from the hub if there is none here. Raises StudyError without a configuration or weights."""
+    path = Path(model)
+    if not path.exists() and not path.is_symlink() and re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", model):
         try:
-            folder = Path(huggingface_hub.snapshot_download(model, allow_patterns=FILES))
+            path = checkpoint.download(model)
         except (OSError, ValueError) as error:
             raise StudyError(
                 f"--model {model}: no such folder, and no such model or no access on the Hugging Face hub "
                 f"({type(error).__name__}); give a folder made by save_pretrained, or log in with `hf auth login`"
             ) from None
-    for pattern in ("config.json", "*.safetensors"):
-        if not any(folder.glob(pattern)):
+    needed = () if (path / checkpoint.ADAPTER).exists() else ("config.json", "*.safetensors")
+    for pattern in needed:
+        if not any(path.glob(pattern)):
             raise StudyError(f"--model {model}: no {pattern} there; give a folder made by save_pretrained")
-    return folder
+    return path
 
 
-def read_folder(folder: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
+def find(model: str, ignore_adapter: bool = False) -> Checkpoint:
+    """The model's files, those beside them named in a line. Raises StudyError in one line, with the fix."""
+    path = Path(model)
+    if path.suffix.lower() != ".gguf":
+        path = folder(model)
+    found = checkpoint.find(path, ignore_adapter)
+    if note := found.note():
+        print(note, flush=True)
+    return found
+
+
+def read_folder(found: Checkpoint) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
+    config = loading.read_config(found)
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False, **found.named)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise StudyError(
-            f"{folder}: configuration or tokenizer cannot be read ({' '.join(str(error).split())[:120]}); "
+            f"{found}: configuration or tokenizer cannot be read ({' '.join(str(error).split())[:120]}); "
             "save both there with save_pretrained"
         ) from None
     if tokenizer.eos_token_id is None:
-        raise StudyError(f"{folder}: the tokenizer has no end-of-sequence token; set eos_token and save it again")
+        raise StudyError(f"{found}: the tokenizer has no end-of-sequence token; set eos_token and save it again")
     return config, tokenizer
 
 
-def read_skeleton(folder: Path, config: PreTrainedConfig, dtype: torch.dtype) -> Skeleton:
-    try:
+def read_skeleton(found: Checkpoint, config: PreTrainedConfig, dtype: torch.dtype) -> Skeleton:
+    """The model without values. Raises StudyError where the checkpoint's tensors are not those of it."""
+    empty = loading.hollow(found, config, dtype)
+    if not found.gguf and not loading.quantised(config):  # of those only a whole load can say
+        headers.check_names(found, empty, found.opened())
+    with loading.refused(found, "no causal language model that can be planned for", "give another model"):
         return Skeleton(config, dtype)
-    except ValueError as error:
-        raise StudyError(
-            f"{folder / 'config.json'}: no causal language model of Transformers' own "
-            f"({' '.join(str(error).split())[:120]}); give another model"
-        ) from None
 
 
 def read_samples(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> list[dict]:
@@ -189,11 +199,11 @@ def read_lines(path: Path) -> list[dict]:
 
 
 def make_planner(
-    args: argparse.Namespace, folder: Path, skeleton: Skeleton, samples: list[dict], stored: torch.dtype | None
+    args: argparse.Namespace, found: Checkpoint, skeleton: Skeleton, samples: list[dict], stored: torch.dtype | None
 ) -> tuple[Planner, int]:
     """The planner, and how many prefixes to score at once."""
     streamed = streams(args, sum(parameter.nbytes for parameter in skeleton.parameters.values()))
-    largest = max(folder.glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    largest = max(found.files, key=lambda path: path.stat().st_size)
     # The largest file: read_rate reads up to 256 MB of it.
     rates = measured_rates(args.dtype, accelerator.device(), largest)
     planner = Planner(skeleton, samples, args.start, args.memory, streamed, rates, stored)
@@ -217,19 +227,18 @@ def later(planner: Planner, plan: SearchPlan, at_once: int, seeds: list[int]) ->
     )
 
 
-def load(folder: Path, dtype: torch.dtype, streamed: bool) -> InMemory:
+def load(found: Checkpoint, dtype: torch.dtype, streamed: bool) -> InMemory:
     if streamed:
-        return Streamed(folder, dtype, accelerator.device())
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, trust_remote_code=False)
-    return InMemory(model.eval().to(accelerator.device()))
+        return Streamed(found, dtype, accelerator.device())
+    return InMemory(loading.load(found, dtype).to(accelerator.device()))
 
 
-def settings(args: argparse.Namespace, folder: Path, samples: list[dict]) -> dict:
+def settings(args: argparse.Namespace, found: Checkpoint, samples: list[dict]) -> dict:
     """What a killed run's pieces depend on besides the secured sets and seeds, which are in their names."""
     # Not their contents: to hash 14 GB takes half a minute.
-    files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(folder.glob("*.safetensors"))]
+    files = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found.files]
     chosen = hashlib.sha256(json.dumps([[s["input_ids"], s["answer_start"]] for s in samples]).encode()).hexdigest()
-    return {"folder": folder.resolve(), "files": files, "dtype": args.dtype, "samples": chosen}
+    return {"folder": found.folder.resolve(), "files": files, "dtype": args.dtype, "samples": chosen}
 
 
 def search(score: Difficulty, depth: int, args: argparse.Namespace, at_once: int) -> tuple[SearchResult, Losses]:

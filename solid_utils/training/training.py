@@ -8,12 +8,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-import safetensors.torch
 import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from solid_utils.core.errors import StudyError
-from solid_utils.model import accelerator
+from solid_utils.model import accelerator, tensors
 from solid_utils.model.forward import answer_logits, answer_positions, length_batches, pad
 from solid_utils.settings.params import Recipe
 from solid_utils.training import memory, parallel
@@ -148,8 +147,7 @@ class StudyTrainer(Trainer):
         parameters = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
         trainable = {name: accelerator.whole(tensor).contiguous() for name, tensor in parameters.items()}
         if self.args.should_save:
-            Path(output_dir).mkdir(parents=True, exist_ok=True)
-            safetensors.torch.save_file(trainable, Path(output_dir) / "model.safetensors", metadata={"format": "pt"})
+            tensors.save({name: part.cpu() for name, part in trainable.items()}, Path(output_dir) / "model.safetensors")
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not parallel.sharded(self.model):
@@ -162,10 +160,12 @@ class StudyTrainer(Trainer):
         return parallel.load_state(self.model, self.optimizer, self.lr_scheduler, Path(checkpoint) / "sharded")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        if not parallel.sharded(self.model):
-            return super()._load_from_checkpoint(resume_from_checkpoint, model)
-        weights = safetensors.torch.load_file(Path(resume_from_checkpoint) / "model.safetensors")
-        return parallel.load_weights(self.model, weights)
+        weights = tensors.load(path := Path(resume_from_checkpoint) / "model.safetensors")
+        if other := set(weights) ^ {name for name, p in self.model.named_parameters() if p.requires_grad}:
+            raise StudyError(f"{path}: {sorted(other)[0]} is not in both file and model; delete its folder")
+        if parallel.sharded(self.model):
+            return parallel.load_weights(self.model, weights)
+        return self.model.load_state_dict(weights, strict=False)
 
 
 class Progress(TrainerCallback):

@@ -1,14 +1,17 @@
+import hashlib
 import math
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from solid_utils.core import machine
 from solid_utils.core.errors import StudyError
-from solid_utils.model import models
+from solid_utils.model import models, tensors
 from solid_utils.settings import params
+from tests.cases import checkpoints as cases
 
 HUB = params.Model(source="hub", path="nobody/nothing", revision="main", weights="float32", autocast=None)
 
@@ -65,7 +68,7 @@ def test_a_full_disk_leaves_no_half_file(llama, tmp_path, monkeypatch):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(models.safetensors.torch, "save_file", full)
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
     replica = models.clone(llama)
     with torch.no_grad():
         replica.lm_head.weight.add_(1)
@@ -109,7 +112,6 @@ def test_missing_sources_get_one_line(tmp_path, monkeypatch):
 def test_a_local_folder_is_a_victim(llama, tmp_path, monkeypatch):
     from tokenizers import Tokenizer
     from tokenizers import models as tokenizer_models
-    from transformers import PreTrainedTokenizerFast
 
     monkeypatch.chdir(tmp_path)
     llama.save_pretrained("mine")
@@ -139,3 +141,110 @@ def test_a_local_folder_is_a_victim(llama, tmp_path, monkeypatch):
         models.from_customized(models.base_folder("tuned"), Path("gone.safetensors"))
     customized.save_pretrained("mine")
     assert models.from_folder(Path("mine"))[2] != revision, "other weights under the same configuration"
+
+
+def folder_spec(path: str) -> params.Model:
+    return params.Model(source="folder", path=path, weights="float32", autocast=None)
+
+
+@pytest.fixture
+def mine(tmp_path, monkeypatch, tokenizer):
+    """A model of the user's own in the folder "mine"."""
+    monkeypatch.chdir(tmp_path)
+    cases.healthy(Path("mine"))
+    tokenizer.save_pretrained("mine")
+    return folder_spec("mine")
+
+
+def test_a_victim_has_a_digest_a_tensor_and_one_flipped_bit_is_seen(mine):
+    models.materialise(models.victim_folder("mine"), mine)
+    path = models.victim_folder("mine") / cases.WEIGHTS
+    assert set(tensors.Stored(path).digests) == set(safetensors.torch.load_file(path))
+    whole = path.read_bytes()
+    models.materialise(models.victim_folder("mine"), mine)
+    assert path.read_bytes() == whole, "the same model is the same bytes"
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(StudyError, match="is not what was written"):
+        models.load_victim("mine", mine)
+
+
+@pytest.mark.parametrize("dies", ["save_pretrained", "seal", "tokenizer"])
+def test_a_victim_that_was_killed_half_way_does_not_pass_for_whole(dies, mine, monkeypatch):
+    models.materialise(models.victim_folder("mine"), mine)  # an earlier, whole one
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    place = {
+        "save_pretrained": (PreTrainedModel, "save_pretrained"),
+        "seal": (tensors, "seal"),
+        "tokenizer": (PreTrainedTokenizerFast, "save_pretrained"),
+    }[dies]
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(*place, killed)
+        models.materialise(models.victim_folder("mine"), mine)
+    with pytest.raises(StudyError, match="no model there; run `dvc repro victim@mine`"):
+        models.load_victim("mine", mine)
+    models.materialise(models.victim_folder("mine"), mine)
+    models.load_victim("mine", mine)
+
+
+def test_no_shard_of_an_earlier_victim_is_left(mine):
+    folder = models.victim_folder("mine")
+    models.materialise(folder, mine)
+    for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json"):
+        (folder / name).write_text("old")
+    models.materialise(folder, mine)
+    assert [path.name for path in folder.glob("model*")] == [cases.WEIGHTS]
+
+
+@pytest.mark.parametrize("case", ["no head", "nan", "cut", "integers", "adapter"])
+def test_a_broken_folder_is_no_victim(case, mine):
+    cases.BROKEN[case][0](Path("mine"))
+    with pytest.raises(StudyError, match=cases.BROKEN[case][1]):
+        models.materialise(models.victim_folder("mine"), mine)
+    assert not (models.victim_folder("mine") / "source.json").exists()
+
+
+def test_a_source_that_cannot_be_read(mine):
+    models.materialise(models.victim_folder("mine"), mine)
+    for text, complaint in (("{", "source.json: no JSON"), ('{"source": "folder"}', "source.json: no revision in it")):
+        (models.victim_folder("mine") / "source.json").write_text(text)
+        with pytest.raises(StudyError, match=complaint):
+            models.load_victim("mine", mine)
+
+
+def test_a_gguf_file_of_ones_own_is_a_victim(mine, tokenizer):
+    cases.gguf(Path("mine.gguf"), tokenizer)
+    spec = folder_spec("mine.gguf")
+    models.materialise(models.victim_folder("quantised"), spec)
+    victim, words, revision = models.load_victim("quantised", spec)
+    for name, tensor in cases.healthy(Path("again")).state_dict().items():
+        assert torch.equal(victim.state_dict()[name], tensor.bfloat16().float()), name
+    assert words("Ab 1")["input_ids"] == tokenizer("Ab 1")["input_ids"] and words.eos_token_id == 0
+    assert revision == hashlib.sha256(Path("mine.gguf").read_bytes()).hexdigest()[:12]
+
+
+def test_the_revision_of_a_folder_is_of_the_files_that_are_read(mine):
+    revision = models.from_folder(Path("mine"))[2]
+    Path("mine/older.safetensors").write_bytes(b"not read")
+    assert models.from_folder(Path("mine"))[2] == revision
+
+
+def test_a_hub_model_is_loaded_from_its_snapshot_and_checked(mine, monkeypatch, tmp_path):
+    """The hub's cache as it lies on a disk: a snapshot of links to blobs."""
+    cache = tmp_path / "models--nobody--thing"
+    snapshot, blobs = cache / "snapshots" / ("a" * 40), cache / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    for path in Path("mine").iterdir():
+        (blobs / path.name).write_bytes(path.read_bytes())
+        (snapshot / path.name).symlink_to(f"../../blobs/{path.name}")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    spec = params.Model(source="hub", path="nobody/thing", revision="a" * 40, weights="float32", autocast=None)
+    model, _, revision = models.from_hub(spec)
+    assert revision == "a" * 40 and model.lm_head.weight.shape == (257, 16)
+    (blobs / cases.WEIGHTS).unlink()
+    with pytest.raises(StudyError, match="model.safetensors: a link to .*, which does not exist"):
+        models.from_hub(spec)

@@ -15,9 +15,10 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerF
 from solid_utils.core import paths
 from solid_utils.core.errors import StudyError
 from solid_utils.difficulty import weights
-from solid_utils.model import accelerator, answers
+from solid_utils.model import accelerator, answers, checkpoint
 from solid_utils.recommend import card, plan, recommend
-from tests.conftest import ENDS, GATED
+from tests.cases import checkpoints as cases
+from tests.conftest import ENDS, GATED, byte_llama
 from tests.synthetic import write_attack
 
 HERE = Path(__file__).parents[2]
@@ -147,7 +148,7 @@ def test_a_killed_run_goes_on_and_ends_at_the_same_card(folder, monkeypatch, cap
 def test_an_attack_on_the_same_set_is_reported(folder, capsys):
     text = run()
     layers = int(text.split("**Recommended: bottom ")[1].split("*")[0])
-    revision, _ = card.identity(folder)
+    revision, _ = card.identity(checkpoint.find(folder), checkpoint.find(folder).sha256())
     secured = "layers 0" if layers == 1 else f"layers 0-{layers - 1}"
     attack = ("solid", secured, "ft_all", 8, 30, 0.02, 0.51, 0.05)
     write_attack(Path("reference/box/runs"), "toy", "solid-ft_all", "small", attack)
@@ -172,9 +173,9 @@ def test_an_attack_on_a_start_that_lacked_nothing():
 def test_a_victim_of_the_study_is_known_by_name(tmp_path):
     (tmp_path / "toy" / "victim").mkdir(parents=True)
     (tmp_path / "toy" / "victim" / "source.json").write_text('{"source": "packaged", "revision": "abc"}')
-    assert card.identity(tmp_path / "toy" / "victim") == ("abc", "toy")
+    assert card.identity(checkpoint.Checkpoint(tmp_path / "toy" / "victim", ()), "sha256") == ("abc", "toy")
     (tmp_path / "snapshots" / "c0ffee").mkdir(parents=True)
-    assert card.identity(tmp_path / "snapshots" / "c0ffee") == ("c0ffee", None)
+    assert card.identity(checkpoint.Checkpoint(tmp_path / "snapshots" / "c0ffee", ()), "sha256") == ("c0ffee", None)
 
 
 def refused(capsys, *options: str) -> str:
@@ -204,6 +205,54 @@ def test_what_the_user_can_mend_gets_one_line(folder, monkeypatch, capsys):
     assert "--data gone.jsonl: no such file" in refused(capsys, "--data", "gone.jsonl")
     Path("bad.jsonl").write_text('{"prompt": "a", "answer": "b"}\n\n{"prompt": "a"}\n')
     assert "bad.jsonl: line 3 is no prompt with its answer" in refused(capsys, "--data", "bad.jsonl")
+
+
+@pytest.mark.parametrize("stream", ["never", "always"])
+@pytest.mark.parametrize("case", ["no head", "nan", "cut", "deeper", "integers", "gptq", "no architecture"])
+def test_a_broken_checkpoint_gets_one_line(case, stream, folder, capsys):
+    cases.BROKEN[case][0](folder)
+    line = refused(capsys, "--stream", stream)
+    assert "mine" in line and len(line.strip().splitlines()) == 1
+
+
+def test_only_what_transformers_reads_is_read_and_the_rest_is_named(folder, capsys):
+    plain = run("--stream", "always")
+    capsys.readouterr()
+    cases.change(lambda tensors: [tensor.mul_(2) for tensor in tensors.values()])(folder)
+    (folder / cases.WEIGHTS).rename(folder / "zz_ema.safetensors")
+    save_model(folder)
+    assert run("--stream", "always") == plain
+    assert "mine: read: model.safetensors; not read: zz_ema.safetensors\n" in capsys.readouterr().out
+
+
+def test_weights_beside_an_adapter_are_refused_unless_they_alone_are_meant(folder, capsys):
+    plain = run("--stream", "never")
+    (folder / checkpoint.ADAPTER).write_text('{"peft_type": "LORA", "base_model_name_or_path": "gone"}')
+    assert "--ignore-adapter" in refused(capsys)
+    for stream in ("never", "always"):
+        text = run("--stream", stream, "--ignore-adapter")
+        assert text.split("\n")[2] == plain.split("\n")[2]
+    (folder / cases.WEIGHTS).unlink()
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    assert "an adapter and no model" in refused(capsys)
+
+
+def test_the_card_has_the_hash_of_the_weights(folder, capsys):
+    expected = f"Weights: model.safetensors, sha256 {checkpoint.find(folder).sha256()}\n"
+    assert run("--stream", "always").endswith(expected) and run("--stream", "never").endswith(expected)
+
+
+def test_a_gguf_file_gets_a_card_of_the_same_numbers(folder, tokenizer, capsys):
+    byte_llama(0).save_pretrained("bytes")
+    tokenizer.save_pretrained("bytes")
+    cases.gguf(Path("mine.gguf"), tokenizer)
+    texts = [run("--model", model, "--dtype", "float32") for model in ("bytes", "mine.gguf")]
+    assert section(texts[0], "Score") == section(texts[1], "Score")
+    assert "Weights: mine.gguf, sha256 " in texts[1]
+    assert "a GGUF file cannot be read layer by layer" in refused(capsys, "--model", "mine.gguf", "--stream", "always")
+    cases.cut(Path(), "mine.gguf")
+    assert "mine.gguf: " in refused(capsys, "--model", "mine.gguf")
+    assert "gone.gguf: missing" in refused(capsys, "--model", "gone.gguf")
 
 
 def test_a_model_that_is_no_decoder_gets_one_line(folder, capsys):

@@ -7,6 +7,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator
 from solid_utils.settings.params import Recipe
 from solid_utils.training import training
+from tests.conftest import build
 
 RECIPE = Recipe(batch=2, steps=6, learning_rate=1e-2, weight_decay=0.1, schedule="cosine", warmup=0.1, validate_every=2)
 
@@ -95,6 +96,22 @@ def test_a_loss_that_is_not_finite_stops_in_one_line(llama, samples, tmp_path):
         llama.lm_head.weight.fill_(float("nan"))
     with pytest.raises(StudyError, match="loss is nan at step 1; lower learning_rate"):
         train(llama, samples, tmp_path, RECIPE.model_copy(update={"validate_every": 100}))
+
+
+def test_a_checkpoint_is_read_back_to_the_bit_or_refused(samples, tmp_path):
+    first, second = build("llama"), build("llama")
+    chosen = {"model.layers.0.mlp.up_proj.weight"}
+    train(first, samples, tmp_path, trainable=chosen)
+    train(second, samples, tmp_path, trainable=chosen)  # nothing is left to do
+    assert all(torch.equal(tensor, second.state_dict()[name]) for name, tensor in first.state_dict().items())
+    path = tmp_path / "checkpoint-6" / "model.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(StudyError, match="model.safetensors: .*up_proj.weight is not what was written"):
+        train(second, samples, tmp_path, trainable=chosen)
+    path.write_bytes(whole)
+    with pytest.raises(StudyError, match="lm_head.weight is not in both file and model; delete its folder"):
+        train(second, samples, tmp_path, trainable=chosen | {"lm_head.weight"})
 
 
 def test_too_little_memory_stops_before_the_run(llama, samples, tmp_path, monkeypatch):

@@ -9,11 +9,10 @@ from accelerate import init_empty_weights
 from safetensors import safe_open
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.conversion_mapping import get_model_conversion_mapping
-from transformers.core_model_loading import WeightRenaming, rename_source_key
 
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import SecuredSet, secured_set
+from solid_utils.difficulty.stored import Converted, Stored, places
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.model.structure import decoder_layers
 
@@ -119,6 +118,7 @@ class Streamed(InMemory):
         self.model = with_tensors(skeleton, {name: self.read(name) for name in outside}, device)
         for part in self.model.modules():  # buffers are real from the start
             part._buffers |= {name: buffer.to(device) for name, buffer in part._buffers.items() if buffer is not None}
+        self.read_buffers(self.model, "")
         self.skeleton = list(decoder_layers(self.model)[1])  # decoder layers without values
         self.layers = DecoderLayers(self.model, first=self.layer(0))
 
@@ -129,8 +129,7 @@ class Streamed(InMemory):
                 f"{self.folder}: no tensor {name} there as it is in memory (a format that is converted on loading); "
                 "such a model cannot be streamed, load it whole"
             )
-        opened, key = self.files[name]
-        return opened.get_tensor(key)
+        return self.files[name].tensor(name)
 
     def layer(self, index: int) -> nn.Module:
         return self.variant(index, {})
@@ -139,21 +138,22 @@ class Streamed(InMemory):
         prefix = f"{self.path}.{index}."
         public = [name for name, _ in self.skeleton[index].named_parameters() if prefix + name not in tensors]
         values = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        return with_tensors(self.skeleton[index], values | {n: self.read(prefix + n) for n in public}, self.device)
+        twin = with_tensors(self.skeleton[index], values | {n: self.read(prefix + n) for n in public}, self.device)
+        self.read_buffers(twin, prefix)
+        return twin
+
+    def read_buffers(self, module: nn.Module, prefix: str) -> None:
+        """Fill the buffers that the checkpoint holds, such as the scale of a layer or the bias of a router."""
+        for name, buffer in module.named_buffers():
+            if prefix + name in self.files:
+                owner, _, leaf = name.rpartition(".")
+                module.get_submodule(owner)._buffers[leaf] = self.read(prefix + name).to(self.device, buffer.dtype)
 
 
-def stored(folder: Path, skeleton: PreTrainedModel, device: torch.device) -> dict[str, tuple]:
-    """Parameter name -> (open safetensors file, key in it), by Transformers' own renaming rules."""
-    rules = get_model_conversion_mapping(skeleton)
-    converters = [rule for rule in rules if not isinstance(rule, WeightRenaming)]
-    renamings = [rule for rule in rules if isinstance(rule, WeightRenaming)]
-    places, known = {}, skeleton.state_dict()
-    for path in sorted(folder.glob("*.safetensors")):
-        opened = safe_open(path, "pt", device=str(device))
-        for key in opened.keys():  # noqa: SIM118 (not a dictionary)
-            name, converted = rename_source_key(key, renamings, converters, skeleton.base_model_prefix, known)
-            if not converted:
-                places[name] = (opened, key)
-    if not places:
+def stored(folder: Path, skeleton: PreTrainedModel, device: torch.device) -> dict[str, Stored | Converted]:
+    """Where each parameter and buffer stands in the checkpoint, by Transformers' own rules for names and formats."""
+    opened = [safe_open(path, "pt", device=str(device)) for path in sorted(folder.glob("*.safetensors"))]
+    files = {key: file for file in opened for key in file.keys()}  # noqa: SIM118 (not a dictionary)
+    if not files:
         raise StudyError(f"{folder}: no .safetensors there; give a folder made by save_pretrained")
-    return places
+    return places(files, skeleton)

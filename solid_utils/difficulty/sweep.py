@@ -2,8 +2,9 @@
 
 A candidate is the victim with random weights in a secured set. Its state after layer i is determined by the weights
 below: which embeddings, and for each layer the victim's or whose random ones. Candidates with the same history share
-the state, and with it what the layers below wrote down for those above (model/handed.py). So all prefixes of a seed share the random layers below, all sliding sets share the victim's layers below
-them, and only tails repeat. Layer by layer is also the order in which a checkpoint larger than memory is read.
+the state, and with it what the layers below wrote down for those above (model/handed.py). So all prefixes of a seed
+share the random layers below, all sliding sets share the victim's layers below them, and only tails repeat. Layer by
+layer is also the order in which a checkpoint larger than memory is read.
 """
 
 from collections import Counter
@@ -112,10 +113,10 @@ class Sweep:
     def run(
         self, candidates: list[Candidate], group: list[Batch], measure: Measure, progress: str
     ) -> Iterator[tuple[Candidate, Batch, np.ndarray]]:
-        """Yield what `measure` says of every candidate on every batch of the group."""
+        """Yield what `measure` says of every candidate on every batch of the group. No `progress`, no bar."""
         candidates = list(dict.fromkeys(candidates))
         work = sum(len(nodes(candidates, depth)) for depth in range(1, self.depth + 1)) + len(candidates)
-        with tqdm(total=work * len(group), desc=progress, mininterval=5) as bar:
+        with tqdm(total=work * len(group), desc=progress, mininterval=5, disable=not progress) as bar:
             states, calls = self.enter(candidates, group)
             for index in range(self.depth):
                 states = self.step(index, nodes(candidates, index + 1), states, calls, bar)

@@ -12,8 +12,8 @@ from torch import nn
 
 from solid_utils.core.errors import StudyError
 from solid_utils.model.forward import answer_logits
+from solid_utils.model.handed import notebooks
 from solid_utils.model.structure import decoder_layers
-
 
 NOT_CALLED = "a text does not go once through each of {}; this architecture is not supported"
 
@@ -97,6 +97,11 @@ class DecoderLayers:
         if len(entered) != len(self.layers):
             raise StudyError(f"{type(self.model).__name__}: {NOT_CALLED.format(self.path)}")
         return entered[0], arguments
+
+    def hands_on(self) -> bool:
+        """Do layers write down more than their state for others to read (handed.py)?"""
+        ids = torch.tensor([[0, 1, 2]], device=self.device)
+        return any(not len(notes) for notes in notebooks(self.calls(self.model, ids, torch.ones_like(ids))[1]).values())
 
     @contextmanager
     def leaving(self, state: torch.Tensor, last: int = -1) -> Iterator[None]:

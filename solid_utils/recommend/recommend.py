@@ -25,9 +25,11 @@ from transformers import (
 from solid_utils.core import files
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.deployment.starts import UNAIDED
+from solid_utils.difficulty import guard
 from solid_utils.difficulty.difficulty import Difficulty, Losses, SearchResult, solid_search
 from solid_utils.difficulty.weights import InMemory, Skeleton, Streamed
 from solid_utils.model import accelerator, sampling
+from solid_utils.model.guard import check_config, taken_apart
 from solid_utils.model.state import State
 from solid_utils.recommend.card import card, plus_minus
 from solid_utils.recommend.plan import Planner, SearchPlan, duration, measured_rates, wave
@@ -100,6 +102,7 @@ def recommend(args: argparse.Namespace) -> None:
     print(f"{plan}\n{later(planner, plan, at_once, args.seeds)}", flush=True)
 
     source = load(folder, args.dtype, plan.streamed)
+    guard.check(source, samples, tokenizer.pad_token_id or 0)
     work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples), "recommend")
     # The planned room, so that the passes are those that were printed. Any padding will do: no token looks at it.
     score = Difficulty(source, samples, args.start, tokenizer.pad_token_id or 0, plan.room, work.cached)
@@ -144,6 +147,7 @@ def read_folder(folder: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase
             f"{folder}: configuration or tokenizer cannot be read ({' '.join(str(error).split())[:120]}); "
             "save both there with save_pretrained"
         ) from None
+    check_config(config, str(folder / "config.json"))
     if tokenizer.eos_token_id is None:
         raise StudyError(f"{folder}: the tokenizer has no end-of-sequence token; set eos_token and save it again")
     return config, tokenizer
@@ -151,7 +155,8 @@ def read_folder(folder: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase
 
 def read_skeleton(folder: Path, config: PreTrainedConfig, dtype: torch.dtype) -> Skeleton:
     try:
-        return Skeleton(config, dtype)
+        with taken_apart(f"{folder / 'config.json'}: {config.model_type}"):
+            return Skeleton(config, dtype)
     except ValueError as error:
         raise StudyError(
             f"{folder / 'config.json'}: no causal language model of Transformers' own "

@@ -1,12 +1,12 @@
 """A model in float32, a layer at a time, whatever dtype it has: for comparisons that rounding must not blur."""
 
+import copy
 from collections.abc import Callable, Iterable
 
 import torch
 from torch import nn
 
 from solid_utils.difficulty.weights import InMemory, with_tensors
-from solid_utils.model.layers import DecoderLayers
 
 
 def lifted(module: nn.Module, device: torch.device, keep: Iterable[nn.Module] = ()) -> nn.Module:
@@ -57,8 +57,8 @@ class Exact(InMemory):
         # As the source has them: fresh tensors are rounded to its dtype on both sides of a comparison.
         self.parameters = source.parameters
         self.model = lifted(source.model, source.device, keep=[source.layers.layers])
-        self.layers = DecoderLayers(self.model, first=self.layer(0))
-        self.path = self.layers.path
+        self.layers = copy.copy(source.layers)  # a new one would read the first layer once more
+        self.layers.model, self.path = self.model, source.path
 
     def layer(self, index: int) -> Callable:
         return lifted(self.source.layer(index), self.device) if index in self.kept else self.layers.skip

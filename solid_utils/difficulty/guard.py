@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment import starts
@@ -28,44 +29,49 @@ from solid_utils.model.structure import tied_layers
 SEED, START = 20, "xavier"  # any will do: it is the engine that is asked, not the start
 
 
-def places(depth: int) -> list[int]:
-    """The first, the middle and the last layer."""
-    return sorted({0, depth // 2, depth - 1})
+def chosen(depth: int, count: int = 3) -> list[int]:
+    """The first layer, the last, and the middle one, as far as `count` goes."""
+    return sorted([*dict.fromkeys((0, depth - 1, depth // 2))][:count])
 
 
-def read_layers(source: InMemory) -> list[int]:
-    """Layers that the guard works through: all in memory; of a streamed model three.
+def worked(layers: DecoderLayers, streamed: bool) -> list[int]:
+    """Layers that the guard works through: all in memory, three of a streamed model.
 
-    All of them where layers hand state on, because the middle one may be no donor, and the last would find nothing.
+    Both sides read each of them, so two of four: no more than the whole checkpoint once. But all of them where layers
+    hand state on, because a middle one may be no donor, and the last would find nothing.
     """
-    depth = len(source.layers)
-    return places(depth) if source.streamed and not source.layers.hands_on() else list(range(depth))
+    depth = len(layers)
+    if not streamed or layers.hands_on():
+        return list(range(depth))
+    return chosen(depth, max(1, min(3, depth // 2)))
 
 
 @torch.inference_mode()
-def check(source: InMemory, samples: list[dict], pad_id: int) -> None:
+def check(victim: PreTrainedModel | InMemory, samples: list[dict], pad_id: int) -> None:
     """Raise StudyError in one line where the engine is not the model, or the model none that the study can judge.
 
     Autocast is off inside.
     """
+    source = victim if isinstance(victim, InMemory) else InMemory(victim)
     name = type(source.model).__name__
     if tied := tied_layers(source.model):
         raise StudyError(
             f"guard: {name}: {tied[0]} are one tensor, so no layer can be secret alone; {guard.NOTHING}, "
             "this architecture is not supported"
         )
-    rows, kept = guard.texts(samples), read_layers(source)
-    declarations = ["none", *(f"layers {index}" for index in places(len(source.layers))), "embeddings"]
+    rows, kept = guard.texts(samples), worked(source.layers, source.streamed)
+    layers = kept if source.streamed and len(kept) <= 3 else chosen(len(source.layers))
+    declarations = ["none", *(f"layers {index}" for index in layers), "embeddings"]
     with guard.taken_apart(f"guard: {name}"), torch.autocast(source.device.type, enabled=False):
-        original = Plain(source, kept)
-        with original.with_fresh("none") as model:
-            guard.check_causal(model, rows[0])
+        # The engine first: its copies are gone before the other model is loaded.
         ours = by_engine(Exact(source, kept), rows, declarations, pad_id)
+        original = Plain(source, kept)
         for declaration in declarations:
             with original.with_fresh(declaration) as model:
+                if declaration == "none":
+                    guard.check_causal(model, rows[0])
                 plain = [guard.plain(model, row) for row in rows]
-            found = [(logits, plain[number]) for number, logits in ours[declaration]]
-            off = max(guard.deviation(model, logits, true) for logits, true in found)
+                off = max(guard.deviation(model, logits, plain[number]) for number, logits in ours[declaration])
             if off > guard.TOLERANCE:
                 what = "as it is" if declaration == "none" else f"with {declaration} random"
                 raise StudyError(

@@ -19,8 +19,11 @@ TOKENS = 32  # of a text
 # In standard deviations of the logits. Float32 sums in another order are off by 1e-5; a wrong state by 0.1 and more.
 TOLERANCE = 1e-3
 COARSE = 0.2  # the same for weights in bfloat16 or float16, where rounding alone is off by 0.05
-ROUNDING = 1e-5  # the same where the same sums run in the same order, in any dtype: a causal model is off by nothing
+# The same where the same sums run in the same order, in any dtype. Causal models are off by nothing, but ProphetNet's
+# two streams by 2e-5; BERT with its first, small weights by 0.02.
+ROUNDING = 1e-4
 NOTHING = "nothing was run"
+_passed: set[tuple] = set()
 
 
 def texts(samples: list[dict]) -> list[list[int]]:
@@ -118,11 +121,15 @@ def check_begun(model: nn.Module, row: list[int], first: int) -> None:
 def check(model: nn.Module, samples: list[dict], pad_id: int, first: int = 0) -> None:
     """Before an attack or a customization: is the model causal, may batches be padded, may work begin at layer `first`?
 
-    Raises StudyError in one line. Autocast is off inside: its rounding is none of these questions.
+    Raises StudyError in one line. Asked once for each architecture. Autocast is off inside: its rounding is none of
+    these questions.
     """
-    rows = texts(samples)
+    rows, asked = texts(samples), (type(model), model.config.to_json_string(), first)
+    if asked in _passed:
+        return
     with measuring(model), torch.autocast(model.device.type, enabled=False):
         check_causal(model, rows[0])
         check_padding(model, rows, pad_id)
         if first:
             check_begun(model, rows[0], first)
+    _passed.add(asked)

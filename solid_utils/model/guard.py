@@ -4,6 +4,7 @@ Everything here takes a text's states layer by layer, in padded batches, and beg
 the usual decoders need not be true of the next one, so it is asked, not assumed.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -56,9 +57,15 @@ def taken_apart(what: str) -> Iterator[None]:
 
 
 def plain(model: nn.Module, row: list[int]) -> Tensor:
-    """Float32 logits (tokens, vocabulary) of one text alone, by the model's own forward and nothing else."""
+    """Float32 logits (tokens, vocabulary) of one text alone, by the model's own forward and nothing else.
+
+    Raises StudyError where they are not finite.
+    """
     ids = torch.tensor([row], device=model.get_input_embeddings().weight.device)
-    return model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0].float()
+    logits = model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False).logits[0].float()
+    if not logits.isfinite().all():
+        raise StudyError(f"guard: {type(model).__name__}: its logits are not finite; {NOTHING}, get the weights again")
+    return logits
 
 
 def deviation(model: nn.Module, ours: Tensor, true: Tensor) -> float:
@@ -71,7 +78,7 @@ def deviation(model: nn.Module, ours: Tensor, true: Tensor) -> float:
     routed = any("expert" in name for name, _ in model.named_parameters())
     worst = by_token.median() if routed else by_token.max()
     off = (worst / true.std().clamp_min(1e-12)).item()
-    return off if torch.isfinite(true).all() and off == off else float("inf")
+    return off if math.isfinite(off) else math.inf
 
 
 def tolerance(model: nn.Module) -> float:

@@ -6,6 +6,7 @@ another layer's, by a given hidden state, or by nothing at all. Masks, positions
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -27,6 +28,17 @@ def hidden(output: torch.Tensor | tuple | list) -> torch.Tensor:
     return output[0] if isinstance(output, tuple | list) else output
 
 
+@dataclass(frozen=True)
+class Form:
+    """What the model's layers return: a state alone, or a tuple or list that begins with it."""
+
+    row: type | None = None
+    extra: int = 0  # entries after the state; nobody reads them where a layer is replaced
+
+    def __call__(self, state: torch.Tensor) -> torch.Tensor | tuple | list:
+        return self.row([state, *[None] * self.extra]) if self.row else state
+
+
 class DecoderLayers:
     """The decoder layers of a model, and ways to replace or watch some of them."""
 
@@ -37,8 +49,8 @@ class DecoderLayers:
         ids = torch.tensor([[0, 1, 2]], device=self.device)  # any tokens: only the form of what comes out matters
         with torch.no_grad(), self.replaced({0: first.forward} if first else {}):
             output = self._output(ids, 0)  # stopped there, the other layers need no weights yet
-        self.row = type(output) if isinstance(output, tuple | list) else None  # what a layer's state stands in
-        self.extra = len(output) - 1 if self.row else 0
+        row = type(output) if isinstance(output, tuple | list) else None
+        self.form = Form(row, len(output) - 1 if row else 0)
 
     def _output(self, input_ids: torch.Tensor, last: int) -> torch.Tensor | tuple | list:
         """What layer `last` returns; the forward stops there. Rows are padded on the right, so they need no mask.
@@ -66,16 +78,13 @@ class DecoderLayers:
     def __len__(self) -> int:
         return len(self.layers)
 
-    def _as_output(self, state: torch.Tensor) -> torch.Tensor | tuple | list:
-        return self.row([state, *[None] * self.extra]) if self.row else state
-
     def skip(self, state: torch.Tensor, *_, **__) -> torch.Tensor | tuple | list:
         """A layer's forward that hands its input on."""
-        return self._as_output(state)
+        return self.form(state)
 
     def given(self, state: torch.Tensor) -> Callable:
         """A layer's forward that ignores its input and returns `state`, (batch, tokens, width)."""
-        return lambda *_, **__: self._as_output(state)
+        return lambda *_, **__: self.form(state)
 
     @torch.no_grad()
     def calls(
@@ -90,7 +99,7 @@ class DecoderLayers:
         def note(state: torch.Tensor, *args, **kwargs) -> torch.Tensor | tuple | list:
             entered.append(state)
             arguments.append((args, kwargs))
-            return self._as_output(state)
+            return self.form(state)
 
         with self.replaced(dict.fromkeys(range(len(self.layers)), note)):
             answer_logits(frame, input_ids, attention_mask, torch.zeros_like(attention_mask, dtype=torch.bool))

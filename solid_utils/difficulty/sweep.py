@@ -59,6 +59,8 @@ class Sweep:
         self.source, self.start = source, start
         self.depth = len(source.layers)
         self.distinct: dict[tuple, Fresh] = {}
+        # In Gemma 4 E2B the donors' keys and values are 1,536 numbers a token, as many as a state has.
+        self.hands_on = source.layers.hands_on()
         with source.layers.idle():  # it takes a real forward, and a streamed model's layers have no values
             self.after = parameters_after_layers(source.model)
 
@@ -76,9 +78,10 @@ class Sweep:
         return Candidate(outside, entry, tuple(by_place.get(index) for index in range(self.depth)))
 
     def state_bytes(self, candidates: list[Candidate], tokens: int) -> int:
-        """Hidden states of so many padded tokens that are held at once, at most."""
+        """Hidden states of so many padded tokens that are held at once, at most, with what is written beside them."""
         model = self.source.model
-        return tokens * model.config.get_text_config().hidden_size * model.dtype.itemsize * live_states(candidates)
+        width = model.config.get_text_config().hidden_size * (1 + self.hands_on)
+        return tokens * width * model.dtype.itemsize * live_states(candidates)
 
     def groups(self, candidates: list[Candidate], sizes: list[int], memory: float) -> list[list[int]]:
         """Numbers of the batches that go through the layers together, holding `memory` bytes of hidden states at most.

@@ -125,10 +125,7 @@ class Streamed(InMemory):
     def read(self, name: str) -> torch.Tensor:
         """A public parameter. Raises StudyError where the checkpoint has none of that name."""
         if name not in self.files:
-            raise StudyError(
-                f"{self.folder}: no tensor {name} there as it is in memory (a format that is converted on loading); "
-                "such a model cannot be streamed, load it whole"
-            )
+            raise StudyError(f"{self.folder}: no tensor {name} there; get the checkpoint again")
         return self.files[name].tensor(name)
 
     def layer(self, index: int) -> nn.Module:

@@ -151,11 +151,16 @@ class Planner:
         chosen = [self.source.secured(declaration) for declaration in declarations]
         candidates = list(dict.fromkeys(self.sweep.candidate(one, seed) for one in chosen for seed in seeds))
         weights = self.weights_bytes(candidates)
-        least = max(weights + self.sweep.state_bytes(candidates, max(self.sizes)), self.guard_bytes())
+        least = weights + self.sweep.state_bytes(candidates, max(self.sizes))
         if least > self.memory:
             raise StudyError(
                 f"memory: {amount(self.memory)}B allowed, {len(candidates)} models at once need {amount(least)}B "
                 f"({amount(weights)}B without hidden states); allow more, or score fewer sets or seeds at once"
+            )
+        if self.guard_bytes() > self.memory:
+            raise StudyError(
+                f"memory: {amount(self.memory)}B allowed, comparing the engine with plain Transformers before the "
+                f"search needs {amount(self.guard_bytes())}B; allow more"
             )
         room = self.memory - weights if room is None else room
         groups = self.sweep.groups(candidates, self.sizes, room)

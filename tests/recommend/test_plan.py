@@ -95,6 +95,10 @@ def test_memory_too_small_gets_one_line(llama, samples):
     planner = Planner(Skeleton(llama.config, torch.float32), samples, "xavier", PROGRAM, streamed=True)
     with pytest.raises(StudyError, match=r"memory: 500 MB allowed, 3 models at once need 50\d MB .* allow more"):
         planner.plan(["all", "bottom 1", "bottom 2"], [20])
+    planner = Planner(Skeleton(llama.config, torch.float32), samples, "xavier", PROGRAM, streamed=True)
+    planner.memory, planner.guarded = 2e9, 10**6
+    with pytest.raises(StudyError, match=r"comparing the engine with plain Transformers before the search needs .*B; "):
+        planner.plan(["all", "bottom 1"], [20])
 
 
 def test_prefixes_at_once_are_those_that_fit_one_pass(llama, samples, monkeypatch):

@@ -15,6 +15,7 @@ from pathlib import Path
 import huggingface_hub
 import torch
 from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -154,14 +155,13 @@ def read_folder(folder: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase
 
 
 def read_skeleton(folder: Path, config: PreTrainedConfig, dtype: torch.dtype) -> Skeleton:
-    try:
-        with taken_apart(f"{folder / 'config.json'}: {config.model_type}"):
-            return Skeleton(config, dtype)
-    except ValueError as error:
+    where = folder / "config.json"
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise StudyError(
-            f"{folder / 'config.json'}: no causal language model of Transformers' own "
-            f"({' '.join(str(error).split())[:120]}); give another model"
-        ) from None
+            f"{where}: no causal language model of Transformers' own ({config.model_type}); give another model"
+        )
+    with taken_apart(f"{where}: {config.model_type}"):
+        return Skeleton(config, dtype)
 
 
 def read_samples(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> list[dict]:

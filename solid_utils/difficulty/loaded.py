@@ -32,8 +32,9 @@ def loaded(source: Streamed, kept: list[int]) -> PreTrainedModel:
         slices = {key: file.get_slice(key) for file in files for key in file.keys()}  # noqa: SIM118 (not a dictionary)
         names = names_in_memory(slices, rules, model)
         wanted = {key: value for key, value in slices.items() if is_wanted(names[key], f"{source.path}.", kept)}
+        dtype, plan = source.model.dtype, model._get_dtype_plan(source.model.dtype)
         settings = LoadStateDictConfig(
-            device_map={"": source.device}, dtype=source.model.dtype, weight_mapping=rules, use_safetensors=True
+            device_map={"": source.device}, dtype=dtype, dtype_plan=plan, weight_mapping=rules, use_safetensors=True
         )
         convert_and_load_state_dict_in_model(model, wanted, settings)
     model.tie_weights()

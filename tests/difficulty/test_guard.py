@@ -111,22 +111,33 @@ def test_logits_that_are_not_finite_are_said_so(llama, samples):
 EXPERTS = ("mixtral", "qwen2_moe", "qwen3_moe", "deepseek_v3", "gpt_oss", "granitemoe", "phimoe", "olmoe")
 
 
-@pytest.mark.parametrize("case", [*EXPERTS, "gemma4_text"])
+@pytest.mark.parametrize("case", [*EXPERTS, "gemma4_text", "gptj"])
 def test_experts_and_buffers_stream_bit_for_bit(case, tmp_path):
-    """Their files hold experts one by one and scales beside them; memory stacks experts and calls scales buffers."""
+    """Files hold experts one by one and scales beside them; memory stacks experts and calls scales buffers.
+
+    In bfloat16 some routers stay in float32, and GPT-J's sinusoids are computed in it.
+    """
     model = architectures.build(case, architectures.RIGHT[case])
     with torch.no_grad():
         for buffer in (buffer for name, buffer in model.named_buffers() if name in model.state_dict()):
             buffer.add_(torch.rand_like(buffer))
     model.save_pretrained(tmp_path)
-    whole = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
-    source = Streamed(tmp_path, torch.float32, CPU)
-    for index, layer in enumerate(DecoderLayers(whole).layers):
-        ours = source.layer(index).state_dict()
-        assert ours.keys() == layer.state_dict().keys()
-        assert all(torch.equal(ours[name], tensor) for name, tensor in layer.state_dict().items())
-    outside = [name for name in source.parameters if not name.startswith(f"{source.path}.")]
-    assert all(torch.equal(source.model.get_parameter(name), whole.get_parameter(name)) for name in outside)
+    for dtype in (torch.float32, torch.bfloat16):
+        whole = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=dtype).eval()
+        source = Streamed(tmp_path, dtype, CPU)
+        for index, layer in enumerate(DecoderLayers(whole).layers):
+            equal(source.layer(index), layer, lambda _: True)
+        equal(source.model, whole, lambda name, inside=f"{source.path}.": not name.startswith(inside))
+
+
+def equal(ours, theirs, asked):
+    """The same parameters and buffers, values and dtypes, where `asked`."""
+    for kind in ("named_parameters", "named_buffers"):
+        mine = {name: tensor for name, tensor in getattr(ours, kind)() if asked(name)}
+        named = {name: tensor for name, tensor in getattr(theirs, kind)() if asked(name)}
+        assert mine.keys() == named.keys()
+        assert [name for name in named if mine[name].dtype != named[name].dtype] == []
+        assert [name for name in named if not torch.equal(mine[name], named[name])] == []
 
 
 def test_a_stream_of_experts_gives_the_numbers_of_the_model_in_memory(samples, tmp_path):

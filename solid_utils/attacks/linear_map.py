@@ -18,7 +18,7 @@ from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.view import View
 from solid_utils.model import accelerator, tensors
 from solid_utils.model.forward import pad
-from solid_utils.model.layers import DecoderLayers
+from solid_utils.model.layers import DecoderLayers, Form
 
 PREVIOUS = (0, 1, 2, 4, 8)  # how many earlier tokens are tried
 RIDGES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1)  # penalties tried, as shares of the mean squared feature
@@ -78,12 +78,12 @@ class Equations:
 class Through(nn.Module):
     """Stands where a decoder layer stood and hands its input on, in the form the model expects (DecoderLayers)."""
 
-    def __init__(self, extra: int | None):
+    def __init__(self, form: Form):
         super().__init__()
-        self.extra = extra
+        self.form = form
 
     def forward(self, states: Tensor, *_, **__) -> Tensor | tuple:
-        return states if self.extra is None else (states, *[None] * self.extra)
+        return self.form(states)
 
 
 class Stitch(Through):
@@ -92,9 +92,9 @@ class Stitch(Through):
     It looks at earlier states, so it runs on whole sequences, never on key-value caches.
     """
 
-    def __init__(self, weights: Tensor, extra: int | None):
+    def __init__(self, weights: Tensor, form: Form):
         """`weights`: (features, width); their number says how many previous tokens are looked at."""
-        super().__init__(extra)
+        super().__init__(form)
         self.linear = nn.Linear(*weights.shape, bias=False, device=weights.device, dtype=weights.dtype)
         self.linear.weight = nn.Parameter(weights.T.contiguous(), requires_grad=False)
         self.previous = (weights.shape[0] - 2) // weights.shape[1] - 1
@@ -123,9 +123,9 @@ def install(model: PreTrainedModel, seen: View, weights: Tensor) -> None:
     `seen` is the view of the deployment's secured set; a layer with a single secret matrix is replaced as a whole.
     """
     layers = DecoderLayers(model)
-    stitch = Stitch(weights.to(layers.device, model.dtype), layers.extra)
+    stitch = Stitch(weights.to(layers.device, model.dtype), layers.form)
     for index in seen.stages:
-        layers.layers[index] = stitch if index == seen.first else Through(layers.extra)
+        layers.layers[index] = stitch if index == seen.first else Through(layers.form)
     model.register_forward_pre_hook(stitch.note, with_kwargs=True)
     without_caches(model)
 

@@ -17,7 +17,7 @@ from solid_utils.deployment import oracle, starts, view
 from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.described import described, facts
 from solid_utils.evaluation import fidelity, published_tasks
-from solid_utils.model import accelerator, models, sampling
+from solid_utils.model import accelerator, guard, models, sampling
 from solid_utils.model.state import State
 from solid_utils.settings import params
 from solid_utils.training import lora, training
@@ -42,10 +42,15 @@ class AttackRun:
         self.start_name = declared.start(self.study, model, run)
         self.labels = self._labels()
         self.samples, self.validation = self._queried()
+        # What trains the open part as well begins at token ids, not at recorded states.
+        first = 0 if self.attack.opens else self.seen.first
+        guard.check(self.victim, self.samples, self.tokenizer.pad_token_id, first)
         self.evaluation = sampling.held_out(self.tokenizer, self.budget.length, self.budget.evaluation)
         self.before, self.replaced = self._before(), self.attack.replaced(self.victim, self.secured)
         adapted = self.recipe.method == "lora"
         self.adapters = lora.size(self.victim, self.secured, self.recipe.rank) if adapted else 0
+        if adapted:
+            print(lora.reach(self.victim, self.secured))
         config = self.victim.config.get_text_config()
         self.width, self.vocabulary = config.hidden_size, config.vocab_size
         self.remembered = fidelity.Remembered(lambda: self.victim)

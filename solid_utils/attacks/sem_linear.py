@@ -28,7 +28,7 @@ from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
 from solid_utils.model import models
-from solid_utils.model.layers import DecoderLayers, hidden
+from solid_utils.model.layers import DecoderLayers, Form, hidden
 from solid_utils.settings.attack_params import Recipe
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Branch:
         """`weights`: (features, width), see linear_map.features."""
         layers = DecoderLayers(model)
         self.weights = weights.to(layers.device, model.dtype)
-        self.linear = linear_map.Stitch(self.weights, None)
+        self.linear = linear_map.Stitch(self.weights, Form())
         self.added: Tensor | None = None
         model.register_forward_pre_hook(self.linear.note, with_kwargs=True)
         layers.layers[seen.first].register_forward_pre_hook(self.enter, with_kwargs=True)

@@ -31,5 +31,5 @@ def shrink(model: PreTrainedModel, secured: SecuredSet, left: SecuredSet) -> Non
     """Drop the secured layers that are not `left`: what enters one leaves it."""
     layers = DecoderLayers(model)
     for number in set(secured.layers) - set(left.layers):
-        layers.layers[number] = Through(layers.extra)
+        layers.layers[number] = Through(layers.form)
     without_caches(model)  # a dropped layer fills none, and masks are cut to those of the first

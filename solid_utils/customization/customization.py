@@ -15,7 +15,7 @@ from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.described import facts
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.evaluation import fidelity, mt_bench, published_tasks
-from solid_utils.model import models, sampling
+from solid_utils.model import guard, models, sampling
 from solid_utils.model.answers import TOKENS, batches, most_likely, sample_losses
 from solid_utils.model.state import State
 from solid_utils.settings import params
@@ -102,6 +102,9 @@ class CustomizationRun:
             for name, count in sizes.items()
         }
         self.evaluation = sampling.held_out(self.tokenizer, self.budget.length, self.budget.evaluation)
+        guard.check(self.victim, self.sets["train"], self.tokenizer.pad_token_id)
+        if recipe.method == "lora":
+            print(lora.reach(self.victim, self.secured))
         with torch.device("meta"):  # counted on an empty model
             shell, names = adapted(type(self.victim)(self.victim.config), self.secured, self.recipe)
         self.trained = sum(parameter.numel() for name, parameter in shell.named_parameters() if name in names)

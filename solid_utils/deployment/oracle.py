@@ -18,7 +18,7 @@ from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View, view
 from solid_utils.model import models, sampling
 from solid_utils.model.forward import BATCH_COST, answer_logits, length_batches
-from solid_utils.model.generation import generate
+from solid_utils.model.generation import alike, generate
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.settings import params
 
@@ -74,7 +74,7 @@ class Oracle:
         """Greedy answers as token ids, the end-of-sequence token included; noisy under sap_dp."""
         lengths, answers = list(map(len, prompts)), [[]] * len(prompts)
         groups = length_batches(lengths, batch * max(lengths), fixed=BATCH_COST * new_tokens)  # a forward a new token
-        for group in tqdm(groups, desc="victim answers", mininterval=5):
+        for group in tqdm(alike(self._victim, prompts, groups), desc="victim answers", mininterval=5):
             chosen = [prompts[index] for index in group]
             noise = LogitsProcessorList(self._noise(chosen))
             generated = generate(self._victim, chosen, new_tokens, self.pad_id, noise)

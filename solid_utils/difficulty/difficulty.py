@@ -9,6 +9,7 @@ A recommendation for a model of your own: `python -m solid_utils.recommend --mod
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from accelerate.utils import gather_object
@@ -80,7 +81,7 @@ class Difficulty:
             title = f"{len(distinct)} models, sweep {number + 1} of {len(groups)}"
 
             def compute(group: list = group, title: str = title) -> list:
-                rows = self.sweep.run(distinct, group, scales, title)
+                rows = self.sweep.run(distinct, group, partial(answers.sample_losses, scales=scales), title)
                 return [[distinct.index(one), batch.indices, losses.tolist()] for one, batch, losses in rows]
 
             scored += self.cached(f"{what}-{number}", compute)

@@ -2,17 +2,18 @@
 
 A candidate is the victim with random weights in a secured set. Its state after layer i is determined by the weights
 below: which embeddings, and for each layer the victim's or whose random ones. Candidates with the same history share
-the state. So all prefixes of a seed share the random layers below, all sliding sets share the victim's layers below
-them, and only tails repeat. Layer by layer is also the order in which a checkpoint larger than memory is read.
+the state, and with it what the layers below wrote down for those above (model/handed.py). So all prefixes of a seed
+share the random layers below, all sliding sets share the victim's layers below them, and only tails repeat. Layer by
+layer is also the order in which a checkpoint larger than memory is read.
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from solid_utils.core.errors import StudyError
@@ -20,7 +21,8 @@ from solid_utils.deployment import starts
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.difficulty.weights import InMemory
 from solid_utils.model import accelerator
-from solid_utils.model.answers import Batch, sample_losses
+from solid_utils.model.answers import Batch
+from solid_utils.model.handed import Passed, notebooks, written
 from solid_utils.model.layers import hidden
 from solid_utils.model.structure import parameters_after_layers
 
@@ -47,6 +49,9 @@ class Candidate:
         return (self.entry, *self.layers[:depth])
 
 
+Measure = Callable[[nn.Module, Batch], np.ndarray]  # of a model whose last layer gives a candidate's state
+
+
 class Sweep:
     """Candidates of one victim under one start."""
 
@@ -54,6 +59,8 @@ class Sweep:
         self.source, self.start = source, start
         self.depth = len(source.layers)
         self.distinct: dict[tuple, Fresh] = {}
+        # In Gemma 4 E2B the donors' keys and values are 1,536 numbers a token, as many as a state has.
+        self.hands_on = source.layers.hands_on()
         with source.layers.idle():  # it takes a real forward, and a streamed model's layers have no values
             self.after = parameters_after_layers(source.model)
 
@@ -71,9 +78,10 @@ class Sweep:
         return Candidate(outside, entry, tuple(by_place.get(index) for index in range(self.depth)))
 
     def state_bytes(self, candidates: list[Candidate], tokens: int) -> int:
-        """Hidden states of so many padded tokens that are held at once, at most."""
+        """Hidden states of so many padded tokens that are held at once, at most, with what is written beside them."""
         model = self.source.model
-        return tokens * model.config.get_text_config().hidden_size * model.dtype.itemsize * live_states(candidates)
+        width = model.config.get_text_config().hidden_size * (1 + self.hands_on)
+        return tokens * width * model.dtype.itemsize * live_states(candidates)
 
     def groups(self, candidates: list[Candidate], sizes: list[int], memory: float) -> list[list[int]]:
         """Numbers of the batches that go through the layers together, holding `memory` bytes of hidden states at most.
@@ -106,12 +114,12 @@ class Sweep:
 
     @torch.inference_mode()
     def run(
-        self, candidates: list[Candidate], group: list[Batch], scales: tuple[float, ...], progress: str
+        self, candidates: list[Candidate], group: list[Batch], measure: Measure, progress: str
     ) -> Iterator[tuple[Candidate, Batch, np.ndarray]]:
-        """Yield every candidate's losses on every batch of the group, (samples, scales)."""
+        """Yield what `measure` says of every candidate on every batch of the group. No `progress`, no bar."""
         candidates = list(dict.fromkeys(candidates))
         work = sum(len(nodes(candidates, depth)) for depth in range(1, self.depth + 1)) + len(candidates)
-        with tqdm(total=work * len(group), desc=progress, mininterval=5) as bar:
+        with tqdm(total=work * len(group), desc=progress, mininterval=5, disable=not progress) as bar:
             states, calls = self.enter(candidates, group)
             for index in range(self.depth):
                 states = self.step(index, nodes(candidates, index + 1), states, calls, bar)
@@ -121,8 +129,8 @@ class Sweep:
                 frame = self.source.frame(self.tensors(outside))
                 for candidate in some:
                     for batch, state in zip(group, states[candidate.history(self.depth)], strict=True):
-                        with self.source.layers.leaving(state):
-                            yield candidate, batch, sample_losses(frame, batch, scales)
+                        with self.source.layers.leaving(state.hidden):
+                            yield candidate, batch, measure(frame, batch)
                         bar.update()
                 del frame  # before the next one is drawn
 
@@ -133,7 +141,7 @@ class Sweep:
             outside = next(candidate.outside for candidate in candidates if candidate.entry == entry) if entry else None
             frame = self.source.frame(self.tensors(outside))
             entered = [self.source.layers.calls(frame, batch.input_ids, batch.attention_mask) for batch in group]
-            states[(entry,)] = [state for state, _ in entered]
+            states[(entry,)] = [Passed(state, notebooks(arguments)) for state, arguments in entered]
             calls[entry] = [arguments for _, arguments in entered]
             del frame
         return states, calls
@@ -149,8 +157,9 @@ class Sweep:
                 entering = states[parent] if uses[parent] else states.pop(parent)
                 leaving[child] = []
                 for number in range(len(entering)):
-                    args, kwargs = arguments[number][index]
-                    leaving[child].append(hidden(layer(entering[number], *args, **kwargs)))
+                    notes, (args, kwargs) = written(entering[number].notes, arguments[number][index])
+                    output = layer(entering[number].hidden, *args, **kwargs)
+                    leaving[child].append(Passed(hidden(output), notes))
                     if not uses[parent]:
                         entering[number] = None
                     bar.update()

@@ -10,6 +10,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import SecuredSet, secured_set
+from solid_utils.difficulty.stored import Converted, Piece, places
 from solid_utils.model import checkpoint, headers, loading
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.model.loading import without_values
@@ -119,23 +120,17 @@ class Streamed(InMemory):
         outside = [name for name in self.parameters if not name.startswith(inside)]
         self.files = stored(self.opened, skeleton)
         self.model = with_tensors(skeleton, {name: self.read(name) for name in outside}, device)
-        for path, part in self.model.named_modules():  # buffers are real from the start, some are stored too
-            for leaf, buffer in part._buffers.items():
-                name = f"{path}.{leaf}".removeprefix(".")
-                if buffer is not None:
-                    part._buffers[leaf] = (self.read(name) if name in self.files else buffer).to(device, buffer.dtype)
+        for part in self.model.modules():  # buffers are real from the start
+            part._buffers |= {name: buffer.to(device) for name, buffer in part._buffers.items() if buffer is not None}
+        self.read_buffers(self.model, "")
         self.skeleton = list(decoder_layers(self.model)[1])  # decoder layers without values
         self.layers = DecoderLayers(self.model, first=self.layer(0))
 
     def read(self, name: str) -> torch.Tensor:
         """A public parameter. Raises StudyError where the checkpoint has none of that name."""
         if name not in self.files:
-            raise StudyError(
-                f"{self.folder}: no tensor {name} there as it is in memory (a format that is converted on loading); "
-                "such a model cannot be streamed, load it whole"
-            )
-        opened, key = self.files[name]
-        return opened.get_tensor(key).to(self.device)
+            raise StudyError(f"{self.folder}: no tensor {name} there; get the checkpoint again")
+        return self.files[name].tensor(name)
 
     def layer(self, index: int) -> nn.Module:
         return self.variant(index, {})
@@ -144,10 +139,19 @@ class Streamed(InMemory):
         prefix = f"{self.path}.{index}."
         public = [name for name, _ in self.skeleton[index].named_parameters() if prefix + name not in tensors]
         values = {name.removeprefix(prefix): value for name, value in tensors.items()}
-        return with_tensors(self.skeleton[index], values | {n: self.read(prefix + n) for n in public}, self.device)
+        twin = with_tensors(self.skeleton[index], values | {n: self.read(prefix + n) for n in public}, self.device)
+        self.read_buffers(twin, prefix)
+        return twin
+
+    def read_buffers(self, module: nn.Module, prefix: str) -> None:
+        """Fill the buffers that the checkpoint holds, such as the scale of a layer or the bias of a router."""
+        for name, buffer in module.named_buffers():
+            if prefix + name in self.files:
+                owner, _, leaf = name.rpartition(".")
+                module.get_submodule(owner)._buffers[leaf] = self.read(prefix + name).to(self.device, buffer.dtype)
 
 
-def stored(opened: list[Stored], skeleton: PreTrainedModel) -> dict[str, tuple[Stored, str]]:
-    """Parameter name -> (open safetensors file, key in it), by Transformers' own renaming rules."""
-    given = headers.sources(skeleton, opened)
-    return {name: (found[0].stored, found[0].key) for name, found in given.items() if not found[0].converted}
+def stored(opened: list[Stored], skeleton: PreTrainedModel) -> dict[str, Piece | Converted]:
+    """Where each parameter and buffer stands in the checkpoint, by Transformers' own rules for names and formats."""
+    files = {key: file for file in opened for key in file.keys()}  # noqa: SIM118 (no dictionary)
+    return places(files, skeleton)

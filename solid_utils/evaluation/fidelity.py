@@ -23,7 +23,7 @@ from solid_utils.model.forward import (
     measuring,
     pad,
 )
-from solid_utils.model.generation import generate
+from solid_utils.model.generation import alike, generate
 from solid_utils.settings import params
 
 FIDELITY_VERSION = "1.0"
@@ -62,7 +62,8 @@ class Remembered:
             victim = self.victim()
             samples: list[dict] = [{}] * len(prompts)
             with measuring(victim):
-                for group in length_batches(list(map(len, prompts)), TOKEN_BUDGET, fixed=BATCH_COST * new_tokens):
+                groups = length_batches(list(map(len, prompts)), TOKEN_BUDGET, fixed=BATCH_COST * new_tokens)
+                for group in alike(victim, prompts, groups):
                     answers = generate(victim, [prompts[index] for index in group], new_tokens, pad_id)
                     for index, answer in zip(group, answers, strict=True):
                         samples[index] = {"input_ids": prompts[index] + answer, "answer_start": len(prompts[index])}

@@ -26,7 +26,7 @@ from solid_utils.model.forward import (
     shared_prefixes,
     shares_prefixes,
 )
-from solid_utils.model.generation import RowStops, generate, prefix_cache
+from solid_utils.model.generation import RowStops, alike, generate, prefix_cache
 
 NEW_TOKENS = 256  # of an answer whose task names no limit, as in HFLM
 GENERATED = 4  # token budgets a generated batch may fill: a step takes about as long for many rows as for one
@@ -91,7 +91,8 @@ class LeanLM(TemplateLM):
                 prefix = prefix_cache(self.model, asked[family[0]][0][:shared]) if shared else None
                 sizes = [len(asked[index][0]) - shared + asked[index][2] for index in family]
                 fixed = BATCH_COST * max(asked[index][2] for index in family)  # a forward a new token
-                for batch in length_batches(sizes, GENERATED * self.token_budget, fixed, held=shared):
+                batches = length_batches(sizes, GENERATED * self.token_budget, fixed, held=shared)
+                for batch in alike(self.model, [asked[index][0] for index in family], batches):
                     indices = [family[place] for place in batch]
                     for index, text in zip(indices, self._generate([asked[n] for n in indices], prefix), strict=True):
                         texts[index] = text

@@ -12,6 +12,7 @@ from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from solid_utils.core.errors import StudyError
+from solid_utils.model.habits import agrees
 
 TOKEN_BUDGET = 2048  # tokens of a batch, padding and shared prefixes included
 BATCH_COST = 64  # tokens: what a forward costs besides its tokens (a 135M model on 2 CPU cores)
@@ -160,14 +161,30 @@ class LastLogits:
 def shares_prefixes(model, longest: int) -> bool:
     """Can keys and values of a padded prefix be reused? Not with recurrent layers, nor beyond a sliding window.
 
-    Nor where the configuration says `use_cache: false`, as that of a model with a linear stitch does.
+    Nor where the configuration says `use_cache: false`, as that of a model with a linear stitch does. What is left is
+    tried out, once for each architecture.
     """
     plain = model.get_base_model() if hasattr(model, "get_base_model") else model  # under peft's wrapper
     takes_positions = "position_ids" in inspect.signature(plain.forward).parameters
     layers = DynamicCache(config=plain.config).layers
     window = getattr(plain.config.get_text_config(), "sliding_window", None) or longest
     wanted = getattr(plain.config.get_text_config(), "use_cache", True)
-    return wanted and takes_positions and longest <= window and all(type(layer) in KEYS_AND_VALUES for layer in layers)
+    if not wanted or not takes_positions or longest > window:
+        return False
+    if any(type(layer) not in KEYS_AND_VALUES for layer in layers):
+        return False
+    return agrees(plain, "shared prefixes", "nothing is shared", lambda: _shared_and_alone(plain))
+
+
+def _shared_and_alone(model) -> tuple[Tensor, Tensor]:
+    """Last logits (rows, vocab) of four short texts, from two shared prefixes of different length, and alone."""
+    begins, ends = ([1, 2, 3, 4], [4, 3]), ([1], [3, 2])
+    rows = sorted(tuple(begin + end) for begin in begins for end in ends)
+    asked = LastLogits(model, rows, [1] * len(rows), 0, TOKEN_BUDGET)
+    families = [(len(begin), [n for n, row in enumerate(rows) if row[0] == begin[0]]) for begin in begins]
+    ours = dict(asked._families(families, *asked._prefix_cache(families)))
+    alone = [dict(asked._families([(0, [number])], None, torch.ones(1, 0, dtype=torch.int64))) for number in ours]
+    return torch.cat([ours[n] for n in ours]).float(), torch.cat([one[n] for one in alone for n in one]).float()
 
 
 def selected(cache: DynamicCache, families: Sequence[int]) -> DynamicCache:

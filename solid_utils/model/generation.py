@@ -3,8 +3,10 @@
 import torch
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
+from transformers.utils import ModelOutput
 
 from solid_utils.model.forward import answer_logits, selected
+from solid_utils.model.habits import agrees
 
 LOOK_BACK = 2  # tokens more than a stop string's own: the model may spell it otherwise, as in lm-eval
 
@@ -23,6 +25,44 @@ def generate(
 
     Prompts are padded on the left, after `prefix`, the keys and values of what they begin with, where they share that.
     """
+    input_ids, output = _together(model, prompts, new_tokens, pad_id, processors, stopping, prefix)
+    ends = model.generation_config.eos_token_id  # one id or several
+    ends = set(ends if isinstance(ends, list) else [ends])
+    return [until_end(row, ends) for row in output.sequences[:, input_ids.shape[1] :].tolist()]
+
+
+def pads_left(model: PreTrainedModel) -> bool:
+    """Does a batch of left-padded prompts answer as each prompt alone? Tried out, once for each architecture."""
+
+    def ask() -> tuple[Tensor, Tensor]:
+        prompts = [[1, 2, 3, 4, 3, 2], [4, 3, 2]]
+        together = _together(model, prompts, 1, 0, output_logits=True)[1].logits[0]
+        alone = [_together(model, [prompt], 1, 0, output_logits=True)[1].logits[0] for prompt in prompts]
+        return together.float(), torch.cat(alone).float()  # (prompts, vocab)
+
+    return agrees(model, "prompts padded on the left", "only prompts of equal length share a batch", ask)
+
+
+def alike(model: PreTrainedModel, prompts: list[list[int]], batches: list[list[int]]) -> list[list[int]]:
+    """Batches of prompts (their numbers), split into such of equal length where the model reads padding on the left."""
+    if all(len({len(prompts[number]) for number in batch}) == 1 for batch in batches) or pads_left(model):
+        return batches
+    lengths = [sorted({len(prompts[number]) for number in batch}, reverse=True) for batch in batches]
+    pairs = [(batch, length) for batch, own in zip(batches, lengths, strict=True) for length in own]
+    return [[number for number in batch if len(prompts[number]) == length] for batch, length in pairs]
+
+
+def _together(
+    model: PreTrainedModel,
+    prompts: list[list[int]],
+    new_tokens: int,
+    pad_id: int,
+    processors: LogitsProcessorList | None = None,
+    stopping: StoppingCriteriaList | None = None,
+    prefix: DynamicCache | None = None,
+    **wanted: bool,
+) -> tuple[Tensor, ModelOutput]:
+    """The padded prompts (batch, longest), and what Transformers' own generation makes of them."""
     shared, device = prefix.get_seq_length() if prefix else 0, next(model.parameters()).device
     longest = max(map(len, prompts))
     gaps = [longest - len(prompt) for prompt in prompts]
@@ -42,11 +82,11 @@ def generate(
         pad_token_id=pad_id,
         logits_processor=processors,
         stopping_criteria=stopping,
+        return_dict_in_generate=True,
         **known,
+        **wanted,
     )
-    ends = model.generation_config.eos_token_id  # one id or several
-    ends = set(ends if isinstance(ends, list) else [ends])
-    return [until_end(row, ends) for row in output[:, longest:].tolist()]
+    return input_ids, output
 
 
 def prefix_cache(model: PreTrainedModel, tokens: list[int]) -> DynamicCache:

@@ -14,6 +14,7 @@ import torch
 from accelerate import init_empty_weights
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
+from transformers.core_model_loading import build_glob_alternation
 from transformers.quantizers.auto import AUTO_QUANTIZATION_CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 from transformers.utils.loading_report import LoadStateDictInfo
@@ -101,7 +102,24 @@ def without_values(config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedMo
     with init_empty_weights(include_buffers=False):
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False).eval()
     model.tie_weights()  # emptying the weights untied them
+    as_loaded(model, dtype)
     return model
+
+
+def as_loaded(model: PreTrainedModel, dtype: torch.dtype) -> None:
+    """What loading a checkpoint makes of a model besides values: routers kept in float32, buffers computed in it."""
+    if plan := model._get_dtype_plan(dtype):
+        kept, by_group, _ = build_glob_alternation(list(plan))
+        named = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+        for name, tensor in named.items():
+            if match := kept.search(name):
+                tensor.data = tensor.data.to(plan[by_group[match.lastgroup]])
+    for part in model.modules():
+        # GPT-J's sinusoids, computed in bfloat16 as the configuration alone would have it, are off by a hundredth.
+        for leaf in part._non_persistent_buffers_set:
+            if part._buffers.get(leaf) is not None:
+                part._buffers[leaf]._is_hf_initialized = False
+                model._init_weights(part)
 
 
 def check_finite(checkpoint: Checkpoint, model: nn.Module) -> None:

@@ -10,14 +10,34 @@ from solid_utils.core.errors import StudyError
 
 
 def decoder_layers(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """Path and list of the decoder layers, by structure: the outermost ModuleList as long as the model is deep."""
-    depth = model.config.get_text_config().num_hidden_layers
-    for path, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == depth:  # named_modules goes from the outside in
+    """Path and list of the decoder layers, by structure: the outermost ModuleList as long as the text model is deep.
+
+    Raises StudyError where there is none.
+    """
+    depth, inside, elsewhere = model.config.get_text_config().num_hidden_layers, None, None
+    # A vision or speech tower may be as deep and stand first; whose text the model says is Transformers' own answer.
+    text = model.get_decoder() if hasattr(model, "get_decoder") else model
+    for path, module in model.named_modules():  # from the outside in
+        inside = path if module is text and inside is None else inside
+        if not isinstance(module, nn.ModuleList) or len(module) != depth:
+            continue
+        if inside is not None and f".{path}.".startswith(f".{inside}.".replace("..", ".")):
             return path, module
-    raise StudyError(
-        f"{type(model).__name__}: no list of {depth} decoder layers found; this architecture is not supported"
-    )
+        elsewhere = elsewhere or (path, module)
+    if elsewhere is None:
+        raise StudyError(
+            f"{type(model).__name__}: no list of {depth} decoder layers found; this architecture is not supported"
+        )
+    return elsewhere
+
+
+def tied_layers(model: nn.Module) -> list[str]:
+    """Names of parameters inside a decoder layer that are a parameter of another layer, or of none, as well."""
+    prefix, places = f"{decoder_layers(model)[0]}.", {}
+    for name, parameter in model.named_parameters(remove_duplicate=False):
+        place = name.removeprefix(prefix).partition(".")[0] if name.startswith(prefix) else "outside"
+        places.setdefault(id(parameter), {}).setdefault(place, name)
+    return [" and ".join(names.values()) for names in places.values() if len(names) > 1]
 
 
 def parameters_after_layers(model: nn.Module) -> set[str]:

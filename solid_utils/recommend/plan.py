@@ -18,6 +18,7 @@ from solid_utils.core import machine
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.cost import active, multiplied
 from solid_utils.deployment.secured import build
+from solid_utils.difficulty.guard import worked
 from solid_utils.difficulty.sweep import Candidate, Sweep, nodes
 from solid_utils.difficulty.weights import InMemory
 from solid_utils.model import accelerator
@@ -69,12 +70,14 @@ class SearchPlan:
     weights: int  # bytes of all that is no hidden state
     states: int  # bytes of hidden states
     room: float  # bytes that the memory leaves for them
+    guard: int  # bytes that the guard holds before the first of them is there
+    guard_read: int  # bytes that it reads from disk
     memory: float
     rates: Rates | None = None
 
     @property
     def peak(self) -> int:
-        return self.weights + self.states
+        return max(self.weights + self.states, self.guard)
 
     @property
     def times(self) -> dict[str, float]:
@@ -82,7 +85,7 @@ class SearchPlan:
         return {
             "multiplying": self.flops / self.rates.multiply,
             "drawing": self.drawn / self.rates.draw,
-            "reading": self.bytes_read / self.rates.read if self.streamed else 0.0,
+            "reading": (self.bytes_read + self.guard_read) / self.rates.read if self.streamed else 0.0,
         }
 
     @property
@@ -98,6 +101,8 @@ class SearchPlan:
             f"  passes  {self.passes}{reading}; one for every set and seed would be {self.plain_passes}{apart}",
             f"  memory  {amount(self.peak)}B of {amount(self.memory)}B: {amount(self.weights)}B weights and work, "
             f"{amount(self.states)}B hidden states ({amount(self.room)}B free for them)",
+            f"  guard   first two texts are compared with plain Transformers: {amount(self.guard)}B in memory"
+            + (f", {amount(self.guard_read)}B read besides" if self.streamed else ""),
             f"  work    {amount(self.flops)}FLOP (attention scores left out), {amount(self.drawn)} random numbers",
         ]
         if self.rates:
@@ -135,6 +140,7 @@ class Planner:
         self.itemsize = self.model.dtype.itemsize
         self.stored = (stored or self.model.dtype).itemsize
         self.layers = layer_parameters(self.model)
+        self.guarded = len(worked(source.layers, streamed))
         self.multiplied = [multiplied(self.model, build(self.model, "", set(names))) for names in self.layers]
 
     def plan(self, declarations: list[str], seeds: list[int], room: float | None = None) -> SearchPlan:
@@ -150,6 +156,11 @@ class Planner:
             raise StudyError(
                 f"memory: {amount(self.memory)}B allowed, {len(candidates)} models at once need {amount(least)}B "
                 f"({amount(weights)}B without hidden states); allow more, or score fewer sets or seeds at once"
+            )
+        if self.guard_bytes() > self.memory:
+            raise StudyError(
+                f"memory: {amount(self.memory)}B allowed, comparing the engine with plain Transformers before the "
+                f"search needs {amount(self.guard_bytes())}B; allow more"
             )
         room = self.memory - weights if room is None else room
         groups = self.sweep.groups(candidates, self.sizes, room)
@@ -172,6 +183,8 @@ class Planner:
             weights=weights,
             states=max(self.sweep.state_bytes(candidates, sum(self.sizes[n] for n in group)) for group in groups),
             room=room,
+            guard=self.guard_bytes(),
+            guard_read=self.guard_read() if self.streamed else 0,
             memory=self.memory,
             rates=self.rates,
         )
@@ -211,6 +224,22 @@ class Planner:
         layer = public + max((self.random_bytes(fresh.names) for fresh in random), default=0) + self.layer_work()
         logits = 3 * 4 * min(LOGIT_ROWS, max(self.sizes)) * self.model.get_output_embeddings().weight.shape[0]
         return int(PROGRAM + always * self.itemsize + max(layer, copy + logits))
+
+    def guard_bytes(self) -> int:
+        """Most bytes that the guard holds: the weights as they lie, what is outside the layers and a layer in float32.
+
+        Of a streamed model also the layers that it looks at, and what is outside them once more, loaded anew.
+        """
+        inside = {name for names in self.layers for name in names}
+        outside, layer = self.count(set(self.scalars) - inside), max(map(self.count, self.layers))
+        lying = self.guarded * layer + 2 * outside if self.streamed else outside + sum(map(self.count, self.layers))
+        return int(PROGRAM + lying * self.itemsize + 4 * (outside + layer) * (self.itemsize < 4))
+
+    def guard_read(self) -> int:
+        """Bytes that the guard reads of a streamed checkpoint: the engine and Transformers read the same layers."""
+        inside = {name for names in self.layers for name in names}
+        layers = 2 * self.guarded * max(map(self.count, self.layers))
+        return (layers + self.count(set(self.scalars) - inside)) * self.stored
 
     def random_bytes(self, names: Iterable[str]) -> int:
         """Drawn tensors: all in the model's dtype, the largest in float32 as well."""

@@ -13,15 +13,17 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 import torch
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 
 from solid_utils.core import files
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.deployment.starts import UNAIDED
+from solid_utils.difficulty import guard
 from solid_utils.difficulty.difficulty import Difficulty, Losses, SearchResult, solid_search
 from solid_utils.difficulty.weights import InMemory, Skeleton, Streamed
 from solid_utils.model import accelerator, checkpoint, headers, loading, sampling
 from solid_utils.model.checkpoint import Checkpoint
+from solid_utils.model.guard import check_config, taken_apart
 from solid_utils.model.state import State
 from solid_utils.recommend.card import card, plus_minus
 from solid_utils.recommend.plan import Planner, SearchPlan, duration, measured_rates, wave
@@ -98,6 +100,7 @@ def recommend(args: argparse.Namespace) -> None:
     print(f"{plan}\n{later(planner, plan, at_once, args.seeds)}", flush=True)
 
     source = load(found, args.dtype, plan.streamed)
+    guard.check(source, samples, tokenizer.pad_token_id or 0)
     work = State(f"recommend/{slug(args.model)}", settings(args, found, samples), "recommend")
     # The planned room, so that the passes are those that were printed. Any padding will do: no token looks at it.
     score = Difficulty(source, samples, args.start, tokenizer.pad_token_id or 0, plan.room, work.cached)
@@ -155,6 +158,7 @@ def read_folder(found: Checkpoint) -> tuple[PreTrainedConfig, PreTrainedTokenize
             f"{found}: configuration or tokenizer cannot be read ({' '.join(str(error).split())[:120]}); "
             "save both there with save_pretrained"
         ) from None
+    check_config(config, str(found))
     if tokenizer.eos_token_id is None:
         raise StudyError(f"{found}: the tokenizer has no end-of-sequence token; set eos_token and save it again")
     return config, tokenizer
@@ -162,10 +166,14 @@ def read_folder(found: Checkpoint) -> tuple[PreTrainedConfig, PreTrainedTokenize
 
 def read_skeleton(found: Checkpoint, config: PreTrainedConfig, dtype: torch.dtype) -> Skeleton:
     """The model without values. Raises StudyError where the checkpoint's tensors are not those of it."""
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise StudyError(
+            f"{found}: no causal language model of Transformers' own ({config.model_type}); give another model"
+        )
     empty = loading.hollow(found, config, dtype)
     if not found.gguf and not loading.quantised(config):  # of those only a whole load can say
         headers.check_names(found, empty, found.opened())
-    with loading.refused(found, "no causal language model that can be planned for", "give another model"):
+    with taken_apart(f"{found}: {config.model_type}"):
         return Skeleton(config, dtype)
 
 

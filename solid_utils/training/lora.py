@@ -6,6 +6,7 @@ from transformers.pytorch_utils import Conv1D
 
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import SecuredSet
+from solid_utils.model.matrices import is_vector
 from solid_utils.model.structure import decoder_layers
 from solid_utils.settings.params import Recipe
 
@@ -25,6 +26,25 @@ def open_matrices(model: nn.Module, secured: SecuredSet) -> list[str]:
     if not names:
         raise StudyError(f"method: lora: '{secured.declaration}' leaves no decoder layer open; set method: full")
     return names
+
+
+def reach(model: nn.Module, secured: SecuredSet) -> str:
+    """One line: the share of the weights in open layers' matrices that get an adapter, and the first one without.
+
+    A stack of experts is no linear module, so it gets none.
+    """
+    reached = {f"{name}.weight" for name in open_matrices(model, secured)}
+    path, secret = decoder_layers(model)[0], set(secured.names)
+    sizes = {
+        name: parameter.numel()
+        for name, parameter in model.named_parameters()
+        if name.startswith(f"{path}.") and name not in secret and not is_vector(name, parameter.shape)
+    }
+    without = [name for name in sizes if name not in reached]
+    share = 1 - sum(sizes[name] for name in without) / sum(sizes.values())
+    return f"LoRA reaches {share:.1%} of the weights in open layers' matrices" + (
+        f"; not {without[0]} and {len(without) - 1} more" if without else ""
+    )
 
 
 def wrapped(model: nn.Module, secured: SecuredSet, recipe: Recipe) -> tuple[peft.PeftModel, set[str]]:

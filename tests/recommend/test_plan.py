@@ -95,6 +95,10 @@ def test_memory_too_small_gets_one_line(llama, samples):
     planner = Planner(Skeleton(llama.config, torch.float32), samples, "xavier", PROGRAM, streamed=True)
     with pytest.raises(StudyError, match=r"memory: 500 MB allowed, 3 models at once need 50\d MB .* allow more"):
         planner.plan(["all", "bottom 1", "bottom 2"], [20])
+    planner = Planner(Skeleton(llama.config, torch.float32), samples, "xavier", PROGRAM, streamed=True)
+    planner.memory, planner.guarded = 2e9, 10**6
+    with pytest.raises(StudyError, match=r"comparing the engine with plain Transformers before the search needs .*B; "):
+        planner.plan(["all", "bottom 1"], [20])
 
 
 def test_prefixes_at_once_are_those_that_fit_one_pass(llama, samples, monkeypatch):
@@ -117,8 +121,9 @@ def test_a_70b_model_is_planned_by_its_configuration():
     planned = planner.plan(wave(1, planner.at_once([20]), ["all"]), [20])
     assert planned.passes == 1 and planned.peak < 24e9
     assert planned.pass_bytes == pytest.approx(137e9, rel=0.01)
+    assert 0 < planned.guard_read < 0.1 * planned.pass_bytes and planned.guard < 16e9
     text = str(planned)
-    assert text.startswith("plan: 5 models over 48 samples (12,288 padded tokens)") and len(text.splitlines()) == 5
+    assert text.startswith("plan: 5 models over 48 samples (12,288 padded tokens)") and len(text.splitlines()) == 6
     assert (
         "one for every set and seed would be 5 (685 GB)" in text and "at 100 TFLOP/s, 200 M numbers/s, 3 GB/s" in text
     )

@@ -10,13 +10,14 @@ import pandas as pd
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, T5Config
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, ViTConfig
 
 from solid_utils.core import paths
 from solid_utils.core.errors import StudyError
 from solid_utils.difficulty import weights
 from solid_utils.model import accelerator, answers, checkpoint
 from solid_utils.recommend import card, plan, recommend
+from tests.cases import architectures
 from tests.cases import checkpoints as cases
 from tests.conftest import ENDS, GATED, byte_llama
 from tests.synthetic import write_attack
@@ -127,7 +128,7 @@ def test_a_killed_run_goes_on_and_ends_at_the_same_card(folder, monkeypatch, cap
     options = ("--stream", "always", "--epsilon", "0")
     whole, read = run(*options), []
     assert whole.startswith("# Which layers to secure: mine\n\n**Recommended: bottom 4*")
-    layer, last = weights.Streamed.layer, 6
+    layer, last = weights.Streamed.layer, 8
 
     def dies(source, index):
         if len(read) == last:
@@ -139,10 +140,11 @@ def test_a_killed_run_goes_on_and_ends_at_the_same_card(folder, monkeypatch, cap
     Path("card.md").unlink()
     with pytest.raises(KeyboardInterrupt):
         run(*options)
-    assert read == [0, 1, 2, 3, 2, 3] and not Path("card.md").exists()  # opened, bottom 1, bottom 2, in bottom 3
-    read, last = [], 10
+    # Opened, the guard's two, bottom 1, bottom 2, in bottom 3.
+    assert read == [0, *(0, 3), 1, 2, 3, 2, 3] and not Path("card.md").exists()
+    read, last = [], 12
     assert run(*options) == whole
-    assert read == [0, 3]  # opened, bottom 3; bottom 4 reads nothing
+    assert read == [0, *(0, 3), 3]  # opened, the guard's two, bottom 3; bottom 4 reads nothing
 
 
 def test_an_attack_on_the_same_set_is_reported(folder, capsys):
@@ -256,7 +258,7 @@ def test_a_gguf_file_gets_a_card_of_the_same_numbers(folder, tokenizer, capsys):
 
 
 def test_a_model_that_is_no_decoder_gets_one_line(folder, capsys):
-    T5Config(d_model=16).save_pretrained(folder)
+    ViTConfig(hidden_size=16).save_pretrained(folder)
     assert "config.json: no causal language model" in refused(capsys)
 
 
@@ -270,3 +272,26 @@ def test_the_command_line(folder):
     done = subprocess.run(command, capture_output=True, text=True, cwd=folder.parent)
     assert done.returncode == 2 and done.stderr.startswith("error: --model nowhere/: no config.json there")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("stream", ["never", "always"])
+def test_a_model_that_looks_ahead_gets_no_card(folder, stream):
+    options = {"vocab_size": 400, "is_decoder": False}
+    architectures.build("bert-both-ways", options).save_pretrained(folder)
+    with pytest.raises(StudyError, match="BertLMHeadModel looks ahead"):
+        run("--stream", stream, "--dtype", "float32")
+    assert not Path("card.md").exists()
+
+
+def test_an_encoder_with_a_decoder_gets_no_card(folder):
+    (folder / "config.json").write_text(json.dumps({"model_type": "bart", "architectures": ["BartForCausalLM"]}))
+    with pytest.raises(StudyError, match="config.json: bart is an encoder with a decoder"):
+        run()
+
+
+def test_a_forward_that_cannot_be_taken_apart_is_one_line(folder):
+    """RWKV divides its weights in place, which have no memory while a search is planned."""
+    architectures.build("rwkv-6", {"vocab_size": 400}).save_pretrained(folder)
+    with pytest.raises(StudyError, match="rwkv: its forward cannot be taken apart") as error:
+        run("--dtype", "float32")
+    assert "\n" not in str(error.value)

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from solid_utils.core import errors, files, machine, paths
 from solid_utils.core.errors import StudyError
-from solid_utils.model import accelerator, sampling, tensors
+from solid_utils.model import accelerator, random_model, tensors
+from solid_utils.model import tokenizer as door
 from solid_utils.settings import params
 
 transformers_logging.disable_progress_bar()
@@ -45,7 +45,7 @@ def materialise(folder: Path, spec: params.Model) -> None:
     elif spec.source == "customized":
         model, tokenizer, revision = from_customized(folder / "base", Path(spec.path))  # made before, see below
     else:
-        model, tokenizer, revision = random_llama(spec.shape)
+        model, tokenizer, revision = random_model.random_llama(spec.shape)
     files.write_json({"source": spec.source, "revision": revision}, folder / "source.json")
     if spec.source != "hub":  # hub weights stay in the hub's own cache
         machine.check_disk(2 * model.num_parameters(), folder, f"the model {spec.path or ''}")
@@ -60,13 +60,13 @@ def from_hub(spec: params.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerFa
         model = AutoModelForCausalLM.from_pretrained(
             spec.path, revision=spec.revision, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
         )
-        tokenizer = AutoTokenizer.from_pretrained(spec.path, revision=spec.revision, trust_remote_code=False)
     except (OSError, ConnectionError) as error:
         raise StudyError(
             f"models: {spec.path}: no access to the Hugging Face hub ({type(error).__name__}); "
             "log in with `hf auth login` where there is one, or set source: folder and path: FOLDER in params.yaml"
         ) from None
-    return model, tokenizer, getattr(model.config, "_commit_hash", None) or spec.revision
+    revision = getattr(model.config, "_commit_hash", None) or spec.revision
+    return model, door.load(spec.path, model, revision=revision), revision
 
 
 def from_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
@@ -76,11 +76,7 @@ def from_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast,
     model = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.bfloat16, use_safetensors=True, trust_remote_code=False
     )
-    return (
-        model,
-        AutoTokenizer.from_pretrained(folder),
-        _digest(folder),
-    )
+    return model, door.load(folder, model), _digest(folder)
 
 
 def _digest(folder: Path) -> str:
@@ -102,7 +98,7 @@ def from_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str
     model.hf_quantizer = None
     model.is_quantized = False
     del model.config.quantization_config
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+    tokenizer = door.load(path.parent, model, gguf_file=path.name)
     return model, tokenizer, hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
@@ -118,35 +114,6 @@ def from_customized(base: Path, delta: Path) -> tuple[PreTrainedModel, PreTraine
     model, tokenizer, revision = from_folder(base)
     load_delta(model, delta)
     return model, tokenizer, hashlib.sha256(revision.encode() + delta.read_bytes()).hexdigest()[:12]
-
-
-def random_llama(shape: params.Shape) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
-    """A tiny random Llama with untied embeddings, and a byte-level BPE tokenizer trained on the attack set's text."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=shape.vocabulary,
-        special_tokens=["<end>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # every byte, so that any text has tokens
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(
-        (item["prompt"] + item["answer"] for item in sampling.read_set("attack")[:500]), trainer
-    )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
-    config = LlamaConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.width,
-        intermediate_size=4 * shape.width,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        eos_token_id=fast.eos_token_id,
-        pad_token_id=fast.pad_token_id,
-        bos_token_id=None,  # the tokenizer has none
-    )
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config), fast, "random-0"
 
 
 def load_victim(name: str, spec: params.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
@@ -173,7 +140,7 @@ def load(folder: Path, spec: params.Model, victim: str) -> tuple[PreTrainedModel
         # On the disk it is bfloat16.
         accelerator.check_memory(size * (2 if spec.weights == "float32" else 1), f"the model in {folder}")
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, spec.weights), use_safetensors=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = door.load(folder, model)
     return model.eval().to(accelerator.device()), tokenizer, source["revision"]
 
 

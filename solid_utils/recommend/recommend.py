@@ -17,7 +17,6 @@ import torch
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedTokenizerBase,
 )
@@ -28,6 +27,7 @@ from solid_utils.deployment.starts import UNAIDED
 from solid_utils.difficulty.difficulty import Difficulty, Losses, SearchResult, solid_search
 from solid_utils.difficulty.weights import InMemory, Skeleton, Streamed
 from solid_utils.model import accelerator, sampling
+from solid_utils.model import tokenizer as door
 from solid_utils.model.state import State
 from solid_utils.recommend.card import card, plus_minus
 from solid_utils.recommend.plan import Planner, SearchPlan, duration, measured_rates, wave
@@ -92,17 +92,19 @@ def command() -> None:
 def recommend(args: argparse.Namespace) -> None:
     """Plan, search, card; written by the first process."""
     folder = checkpoint(args.model)
-    config, tokenizer = read_folder(folder)
-    samples = read_samples(args, tokenizer)
+    config = read_config(folder)
     skeleton = read_skeleton(folder, config, args.dtype)
+    tokenizer = door.load(folder, skeleton.model)
+    args.length = within(args.length, tokenizer)
+    samples = read_samples(args, tokenizer)
     planner, at_once = make_planner(args, folder, skeleton, samples, getattr(config, "dtype", None))
     plan = planner.plan(wave(1, at_once, ["all"]), args.seeds)
     print(f"{plan}\n{later(planner, plan, at_once, args.seeds)}", flush=True)
 
     source = load(folder, args.dtype, plan.streamed)
     work = State(f"recommend/{slug(args.model)}", settings(args, folder, samples), "recommend")
-    # The planned room, so that the passes are those that were printed. Any padding will do: no token looks at it.
-    score = Difficulty(source, samples, args.start, tokenizer.pad_token_id or 0, plan.room, work.cached)
+    # The planned room, so that the passes are those that were printed.
+    score = Difficulty(source, samples, args.start, tokenizer.pad_token_id, plan.room, work.cached)
     result, losses = search(score, len(source.layers), args, at_once)
 
     how = (
@@ -135,18 +137,21 @@ def checkpoint(model: str) -> Path:
     return folder
 
 
-def read_folder(folder: Path) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
+def read_config(folder: Path) -> PreTrainedConfig:
     try:
-        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        return AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise StudyError(
-            f"{folder}: configuration or tokenizer cannot be read ({' '.join(str(error).split())[:120]}); "
-            "save both there with save_pretrained"
+            f"{folder}: configuration cannot be read ({' '.join(str(error).split())[:120]}); "
+            "save it there with save_pretrained"
         ) from None
-    if tokenizer.eos_token_id is None:
-        raise StudyError(f"{folder}: the tokenizer has no end-of-sequence token; set eos_token and save it again")
-    return config, tokenizer
+
+
+def within(length: int, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The length asked for, or how many tokens the model has positions for; then a line says so."""
+    if (most := tokenizer.model_max_length) < length:
+        print(f"--length {length}: cut to {most}, the tokens that the model has positions for")
+    return min(length, most)
 
 
 def read_skeleton(folder: Path, config: PreTrainedConfig, dtype: torch.dtype) -> Skeleton:

@@ -9,7 +9,7 @@ for; the model's own configuration says the same. Chat templates are kept, and r
 from pathlib import Path
 
 from tokenizers import processors
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 
 from solid_utils.core.errors import StudyError
@@ -125,16 +125,17 @@ def _nothing_appended(tokenizer: PreTrainedTokenizerBase, place: str) -> None:
 
 
 def _in_step(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, place: str) -> None:
-    """The model's configuration and generation settings get the tokenizer's padding, and its end among theirs."""
+    """The model's configuration gets the tokenizer's padding, and its generation settings what pads and what ends.
+
+    All else in those goes: every answer here is greedy, and a repetition penalty would make a generated answer another
+    than the one that the model reads as most likely.
+    """
     model.config.get_text_config().pad_token_id = tokenizer.pad_token_id
-    # Where the end token pads, its row is one that is read (Phi's end is its beginning too) and must get its gradient.
+    # Where the end token pads, its row is one that is read (OPT begins every text with it) and must get its gradient.
     model.get_input_embeddings().padding_idx = None
-    settings = getattr(model, "generation_config", None)
-    if settings is None:
-        return
-    settings.pad_token_id = tokenizer.pad_token_id
-    ends = settings.eos_token_id  # none, one or several
-    ends = [] if ends is None else ends if isinstance(ends, list) else [ends]
+    known = model.generation_config or GenerationConfig()
+    ends = known.eos_token_id  # none, one or several
+    ends = [] if ends is None else list(ends) if isinstance(ends, list | tuple) else [ends]
     if outside := [end for end in ends if not 0 <= end < vocabulary(model)]:
         raise StudyError(
             f"{place}: eos_token_id {outside[0]} of config.json or generation_config.json is outside of the model's "
@@ -142,7 +143,12 @@ def _in_step(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, place: 
         )
     if tokenizer.eos_token_id not in ends:  # samples end with it, so an answer does
         ends = [*ends, tokenizer.eos_token_id]
-    settings.eos_token_id = ends[0] if len(ends) == 1 else ends
+    model.generation_config = GenerationConfig(
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=ends[0] if len(ends) == 1 else ends,
+        pad_token_id=tokenizer.pad_token_id,
+        use_cache=known.use_cache,
+    )
 
 
 def begun(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

@@ -23,9 +23,10 @@ def encode(items: list[dict], tokenizer, length: int) -> list[dict]:
     StudyError where the model has fewer positions than `length`, and for a prompt or an answer without a token.
     """
     check_length(tokenizer, length)
-    samples = []
+    samples, spaced = [], door.spaces_first(tokenizer)
     for item in items:
-        prompt, answer = door.begun(tokenizer, item["prompt"]), door.going_on(tokenizer, item["answer"])
+        prompt = door.begun(tokenizer, item["prompt"])
+        answer = door.going_on(tokenizer, item["answer"], spaced)
         if not prompt or (item["answer"] and not answer):  # without BOS nothing predicts an answer's first token
             raise StudyError(
                 f"{item['source']}: item {item['id']}: the tokenizer makes no token of its "

@@ -157,15 +157,17 @@ def begun(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return _ids(tokenizer, text, begin=not bos or not text.startswith(bos))
 
 
-def going_on(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def going_on(tokenizer: PreTrainedTokenizerBase, text: str, spaced: bool) -> list[int]:
     """Token ids of a text that goes on from another one: no BOS, and no space that the tokenizer puts before a word.
 
-    Llama's tokenizers begin every text with a space, which would stand between a prompt and its answer.
+    Llama's tokenizers begin every text with a space, which would stand between a prompt and its answer. `spaced` is
+    what `spaces_first` says of the tokenizer, asked once for many texts: each question takes three texts.
     """
-    alone = _ids(tokenizer, text)
-    gone, whole = _ids(tokenizer, BEFORE), _ids(tokenizer, BEFORE + text)
-    follows = whole[: len(gone)] == gone
-    return whole[len(gone) :] if follows and spaces_first(tokenizer) else alone
+    if spaced:
+        gone, whole = _ids(tokenizer, BEFORE), _ids(tokenizer, BEFORE + text)
+        if whole[: len(gone)] == gone:
+            return whole[len(gone) :]
+    return _ids(tokenizer, text)
 
 
 def spaces_first(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -103,7 +103,8 @@ def test_a_space_that_the_tokenizer_puts_first_does_not_come_between(copy):
     assert tokenizer.decode(tokenizer.encode("Blue")) == " Blue"
     (sample,) = sampling.encode([one()], tokenizer, 100)
     assert tokenizer.decode(sample["input_ids"][:-1]) == " " + PROMPT + ANSWER
-    assert door.going_on(tokenizer, " Blue") != door.going_on(tokenizer, "Blue")
+    assert door.spaces_first(tokenizer)
+    assert door.going_on(tokenizer, " Blue", True) != door.going_on(tokenizer, "Blue", True)
 
 
 def test_a_beginning_that_the_text_brings_along_stands_once(shipped):

@@ -67,6 +67,8 @@ def settle(tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, place: st
     tokenizer.padding_side = "right"
     tokenizer.model_max_length = positions(model) or NO_LIMIT  # what files say is often junk, such as 10**30 or 512
     setattr(tokenizer, ROWS, rows)
+    # Long texts are cut or refused where samples are made; Transformers would warn of them as of an error to come.
+    tokenizer.deprecation_warnings["sequence-length-is-longer-than-the-specified-maximum"] = True
     _in_step(tokenizer, model, place)
     return tokenizer
 

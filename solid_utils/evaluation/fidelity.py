@@ -161,7 +161,7 @@ def fidelity(replica, victim, tokenizer, samples: list[dict], benchmark: str = "
 
 def _compare(replica, remembered: Remembered | None, tokenizer, samples: list[dict]) -> Tensor:
     """Per sample (samples, 4): answer tokens, agreeing ones, sum of KL, sum of the replica's cross-entropy."""
-    input_ids, mask = pad([sample["input_ids"] for sample in samples], tokenizer.eos_token_id)  # (samples, tokens)
+    input_ids, mask = pad([sample["input_ids"] for sample in samples], tokenizer.pad_token_id)  # (samples, tokens)
     keep = answer_positions(samples, mask)
     labels = input_ids[keep.roll(1, dims=1)].to(replica.device)  # (answer tokens,)
     sample_of = keep.nonzero()[:, 0]  # (answer tokens,)

@@ -1,6 +1,8 @@
 """LeanLM: lm-eval's view of a model in memory, which computes what the requests share once."""
 
+import math
 from collections import defaultdict
+from collections.abc import Iterator
 
 import torch
 from lm_eval.api.model import TemplateLM
@@ -17,6 +19,7 @@ from transformers import DynamicCache, StoppingCriteriaList
 
 from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator
+from solid_utils.model import tokenizer as door
 from solid_utils.model.forward import (
     BATCH_COST,
     TOKEN_BUDGET,
@@ -27,6 +30,7 @@ from solid_utils.model.forward import (
     shares_prefixes,
 )
 from solid_utils.model.generation import RowStops, alike, generate, prefix_cache
+from solid_utils.model.structure import positions
 
 NEW_TOKENS = 256  # of an answer whose task names no limit, as in HFLM
 GENERATED = 4  # token budgets a generated batch may fill: a step takes about as long for many rows as for one
@@ -44,7 +48,8 @@ class LeanLM(TemplateLM):
     def __init__(self, model, tokenizer, token_budget: int = TOKEN_BUDGET) -> None:
         super().__init__()
         self.model, self.tokenizer, self.token_budget = model, tokenizer, token_budget
-        self.max_length = resolve_max_length(model.config, tokenizer)
+        # RoBERTa's configuration counts two positions that no token has.
+        self.max_length = min(resolve_max_length(model.config, tokenizer), positions(model) or math.inf)
 
     @property
     def eot_token_id(self) -> int:
@@ -57,10 +62,9 @@ class LeanLM(TemplateLM):
         return self.eot_token_id if bos is None else bos
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs) -> list[int]:
-        if add_special_tokens is None and string.startswith(self.tokenizer.decode(self.prefix_token_id)):
-            add_special_tokens = False  # a text that begins with its first token gets no second one, as in HFLM
-        special = {} if add_special_tokens is None else {"add_special_tokens": add_special_tokens}
-        return self.tokenizer.encode(string, **special)
+        if add_special_tokens is None:
+            return door.begun(self.tokenizer, string)
+        return self.tokenizer.encode(string, add_special_tokens=add_special_tokens)
 
     def loglikelihood(self, requests: list, disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """(log-probability, is it the greedy continuation) of each request. One progress bar, over model inputs."""
@@ -89,16 +93,26 @@ class LeanLM(TemplateLM):
         with measuring(self.model), tqdm(total=len(requests), desc="answers", unit="answer", leave=False) as progress:
             for shared, family in self._families(asked):
                 prefix = prefix_cache(self.model, asked[family[0]][0][:shared]) if shared else None
-                sizes = [len(asked[index][0]) - shared + asked[index][2] for index in family]
-                fixed = BATCH_COST * max(asked[index][2] for index in family)  # a forward a new token
-                batches = length_batches(sizes, GENERATED * self.token_budget, fixed, held=shared)
-                for batch in alike(self.model, [asked[index][0] for index in family], batches):
-                    indices = [family[place] for place in batch]
+                for indices in self._batches(asked, family, shared):
                     for index, text in zip(indices, self._generate([asked[n] for n in indices], prefix), strict=True):
                         texts[index] = text
-                    progress.update(len(batch))
+                    progress.update(len(indices))
                     accelerator.release_memory(accelerator.GROWTH)
         return texts
+
+    def _batches(
+        self, asked: list[tuple[list[int], list[str], int]], family: list[int], shared: int
+    ) -> Iterator[list[int]]:
+        """Requests of a family that are generated together."""
+        # A row goes on until the last one ends: where positions run out, only rows with the same room go together.
+        apart = positions(self.model) is not None
+        for limit in sorted({asked[index][2] for index in family}) if apart else [None]:
+            members = [index for index in family if limit in (None, asked[index][2])]
+            sizes = [len(asked[index][0]) - shared + asked[index][2] for index in members]
+            fixed = BATCH_COST * max(asked[index][2] for index in members)  # a forward a new token
+            batches = length_batches(sizes, GENERATED * self.token_budget, fixed, held=shared)
+            for batch in alike(self.model, [asked[index][0] for index in members], batches):
+                yield [members[place] for place in batch]
 
     def _families(self, asked: list[tuple[list[int], list[str], int]]) -> list[tuple[int, list[int]]]:
         """(shared tokens, requests) of contexts that begin alike, such as with the same worked examples."""

@@ -1,12 +1,16 @@
 """Greedy generation of a batch of prompts, each row stopped on its own."""
 
+import math
+
 import torch
 from torch import Tensor
 from transformers import DynamicCache, LogitsProcessorList, PreTrainedModel, StoppingCriteria, StoppingCriteriaList
 from transformers.utils import ModelOutput
 
+from solid_utils.core.errors import StudyError
 from solid_utils.model.forward import answer_logits, selected
 from solid_utils.model.habits import agrees
+from solid_utils.model.structure import positions
 
 LOOK_BACK = 2  # tokens more than a stop string's own: the model may spell it otherwise, as in lm-eval
 
@@ -24,6 +28,7 @@ def generate(
     """Greedy continuations of a batch of prompts, each cut after its end-of-sequence token.
 
     Prompts are padded on the left, after `prefix`, the keys and values of what they begin with, where they share that.
+    Raises StudyError where an answer would need more tokens than the model has positions for.
     """
     input_ids, output = _together(model, prompts, new_tokens, pad_id, processors, stopping, prefix)
     ends = model.generation_config.eos_token_id  # one id or several
@@ -65,6 +70,11 @@ def _together(
     """The padded prompts (batch, longest), and what Transformers' own generation makes of them."""
     shared, device = prefix.get_seq_length() if prefix else 0, next(model.parameters()).device
     longest = max(map(len, prompts))
+    if longest + new_tokens > (most := positions(model) or math.inf):
+        raise StudyError(
+            f"model: answers of {new_tokens} tokens to prompts of {longest}, it has positions for {most}; lower length "
+            "or new_tokens in configs/tiers.yaml"
+        )
     gaps = [longest - len(prompt) for prompt in prompts]
     rows = zip(prompts, gaps, strict=True)
     input_ids = torch.tensor(

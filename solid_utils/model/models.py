@@ -10,12 +10,12 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from solid_utils.core import errors, files, machine, paths
 from solid_utils.core.errors import StudyError
-from solid_utils.model import accelerator, checkpoint, loading, sampling, tensors
+from solid_utils.model import accelerator, checkpoint, loading, random_model, tensors
+from solid_utils.model import tokenizer as door
 from solid_utils.settings import params
 
 
@@ -45,7 +45,7 @@ def materialise(folder: Path, spec: params.Model) -> None:
     elif spec.source == "customized":
         model, tokenizer, revision = from_customized(folder / "base", Path(spec.path))  # made before, see below
     else:
-        model, tokenizer, revision = random_llama(spec.shape)
+        model, tokenizer, revision = random_model.random_llama(spec.shape)
     if spec.source != "hub":  # hub weights stay in the hub's own cache
         # Twice: safetensors files are written again with digests, one after the other.
         machine.check_disk(2 * 2 * model.num_parameters(), folder, f"the model {spec.path or ''}")
@@ -67,8 +67,7 @@ def from_hub(spec: params.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerFa
             "log in with `hf auth login` where there is one, or set source: folder and path: FOLDER in params.yaml"
         ) from None
     model = loading.load(checkpoint.find(folder), torch.bfloat16)
-    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    return model, tokenizer, folder.name  # of the hub's cache: the commit
+    return model, door.load(folder, model), folder.name  # of the hub's cache: the commit
 
 
 def from_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
@@ -80,7 +79,7 @@ def from_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast,
         print(note, flush=True)
     opened = found.opened()
     model = loading.load(found, torch.bfloat16, opened=opened)
-    return model, AutoTokenizer.from_pretrained(folder, trust_remote_code=False), found.revision(found.sha256(opened))
+    return model, door.load(folder, model), found.revision(found.sha256(opened))
 
 
 def from_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
@@ -90,8 +89,7 @@ def from_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str
     print(f"dequantising {path.name} (about 20 s)", flush=True)
     found = checkpoint.find(path)
     model = loading.load(found, torch.float32)
-    tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name, trust_remote_code=False)
-    return model, tokenizer, found.revision(found.sha256())
+    return model, door.load(path.parent, model, **found.named), found.revision(found.sha256())
 
 
 def from_customized(base: Path, delta: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
@@ -106,35 +104,6 @@ def from_customized(base: Path, delta: Path) -> tuple[PreTrainedModel, PreTraine
     model, tokenizer, revision = from_folder(base)
     load_delta(model, delta)
     return model, tokenizer, hashlib.sha256(revision.encode() + delta.read_bytes()).hexdigest()[:12]
-
-
-def random_llama(shape: params.Shape) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
-    """A tiny random Llama with untied embeddings, and a byte-level BPE tokenizer trained on the attack set's text."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=shape.vocabulary,
-        special_tokens=["<end>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # every byte, so that any text has tokens
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(
-        (item["prompt"] + item["answer"] for item in sampling.read_set("attack")[:500]), trainer
-    )
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", pad_token="<end>")
-    config = LlamaConfig(
-        vocab_size=shape.vocabulary,
-        hidden_size=shape.width,
-        intermediate_size=4 * shape.width,
-        num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads,
-        eos_token_id=fast.eos_token_id,
-        pad_token_id=fast.pad_token_id,
-        bos_token_id=None,  # the tokenizer has none
-    )
-    torch.manual_seed(0)
-    return AutoModelForCausalLM.from_config(config), fast, "random-0"
 
 
 def load_victim(name: str, spec: params.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
@@ -164,7 +133,7 @@ def load(folder: Path, spec: params.Model, victim: str) -> tuple[PreTrainedModel
         # On the disk it is bfloat16.
         accelerator.check_memory(size * (2 if spec.weights == "float32" else 1), f"the model in {folder}")
         model = loading.load(found, getattr(torch, spec.weights))
-        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = door.load(folder, model)
     return model.eval().to(accelerator.device()), tokenizer, source["revision"]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from solid_utils.core import files, paths
 from solid_utils.core.errors import StudyError
+from solid_utils.model import tokenizer as door
 from solid_utils.settings import params
 
 APART = ("c4", "code")  # texts of another kind than the attack's prompts, see items.apart_items
@@ -18,22 +19,38 @@ def read_set(name: str, folder: Path = paths.SETS) -> list[dict]:
 def encode(items: list[dict], tokenizer, length: int) -> list[dict]:
     """Items -> samples {id, source, input_ids, answer_start}; the answer ends with the end-of-sequence token.
 
-    Prompts that leave no room for one answer token within `length` tokens are dropped; longer answers are cut.
+    Prompts that leave no room for one answer token within `length` tokens are dropped; longer answers are cut. Raises
+    StudyError where the model has fewer positions than `length`, and for a prompt or an answer without a token.
     """
-    samples = []
+    check_length(tokenizer, length)
+    samples, spaced = [], door.spaces_first(tokenizer)
     for item in items:
-        prompt = tokenizer(item["prompt"]).input_ids
-        answer = tokenizer(item["answer"], add_special_tokens=False).input_ids + [tokenizer.eos_token_id]
+        prompt = door.begun(tokenizer, item["prompt"])
+        answer = door.going_on(tokenizer, item["answer"], spaced)
+        if not prompt or (item["answer"] and not answer):  # without BOS nothing predicts an answer's first token
+            raise StudyError(
+                f"{item['source']}: item {item['id']}: the tokenizer makes no token of its "
+                f"{'answer' if prompt else 'prompt'}; mend the text or leave it out"
+            )
         if len(prompt) < length:
             samples.append(
                 {
                     "id": item["id"],
                     "source": item["source"],
-                    "input_ids": (prompt + answer)[:length],
+                    "input_ids": (prompt + answer + [tokenizer.eos_token_id])[:length],
                     "answer_start": len(prompt),
                 }
             )
     return samples
+
+
+def check_length(tokenizer, length: int) -> None:
+    """Raises StudyError where samples of so many tokens have more than the model has positions for."""
+    if length > (most := getattr(tokenizer, "model_max_length", length)):
+        raise StudyError(
+            f"length: {length} tokens a sample, the model has positions for {most}; lower length in configs/tiers.yaml "
+            "or in the model's own budget (configs/models.yaml)"
+        )
 
 
 def samples(name: str, tokenizer, length: int, count: int, items: list[dict] | None = None) -> list[dict]:
@@ -60,7 +77,8 @@ def apart(tokenizer, length: int, count: int) -> dict[str, list[dict]]:
 
 
 def _whole(item: dict, tokenizer, length: int) -> dict:
-    ids = tokenizer(item["text"]).input_ids[:length]
+    check_length(tokenizer, length)
+    ids = door.begun(tokenizer, item["text"])[:length]
     return {"id": item["id"], "source": item["source"], "input_ids": ids, "answer_start": 1}
 
 
@@ -77,12 +95,13 @@ def texts(name: str, tokenizer, length: int, count: int) -> list[dict]:
     Every second text begins at a token drawn by its id: all prompts open with the same few sentences, and a replacement
     that never saw another beginning works after these only. Raises StudyError when the set is smaller.
     """
+    check_length(tokenizer, length)
     items = read_set(name)[:count]
     if len(items) < count:
         raise StudyError(f"{name} set: {count} texts asked, {len(items)} there; lower queries in params.yaml (tiers)")
     samples = []
     for number, item in enumerate(items):
-        ids = tokenizer(item["prompt"] + item["answer"]).input_ids
+        ids = door.begun(tokenizer, item["prompt"] + item["answer"])
         # Two neighbours come from different sources (1:1), so pairs alternate.
         first = random.Random(item["id"]).randrange(max(1, len(ids) - length // 2)) if number // 2 % 2 else 0
         window = ids[first : first + length]

@@ -79,6 +79,29 @@ def layer_parameters(model: nn.Module) -> list[list[str]]:
     return inside
 
 
+def positions(model: nn.Module) -> int | None:
+    """How many tokens a model has positions for; None where they are computed and never run out (rotary, ALiBi).
+
+    A table of positions is an embedding or a buffer as long as the configuration says (GPT-2, OPT, BERT; GPT-J, CTRL).
+    Some begin at a later row: OPT's at its `offset`, RoBERTa's after the padding's.
+    """
+    config, tokens = model.config.get_text_config(), model.get_input_embeddings()
+    said = [getattr(config, key, None) for key in ("n_positions", "max_position_embeddings")]
+    # MPT keeps no table and fails beyond its length all the same.
+    found = [length] if isinstance(length := getattr(config, "max_seq_len", None), int) else []
+    for path, module in model.named_modules():
+        skipped = getattr(module, "offset", 0) if isinstance(module, nn.Embedding) else 0
+        tables = {path: module.weight} if isinstance(module, nn.Embedding) and module is not tokens else {}
+        if tables and not skipped and module.padding_idx is not None:
+            skipped = module.padding_idx + 1
+        tables |= {f"{path}.{name}": buffer for name, buffer in module.named_buffers(recurse=False)}
+        for name, table in tables.items():
+            leaf, rows = name.rpartition(".")[2], table.shape[0] if table.ndim == 2 else 0
+            if ("pos" in leaf or leaf == "wpe") and any(length and 0 <= rows - length <= skipped for length in said):
+                found.append(rows - skipped)
+    return min(found, default=None)
+
+
 def is_tied(model: nn.Module) -> bool:
     """Is the head's weight the embeddings' tensor?"""
     return model.get_output_embeddings().weight is model.get_input_embeddings().weight

@@ -13,7 +13,7 @@ from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 
 import torch
-from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedTokenizerBase
 
 from solid_utils.core import files
 from solid_utils.core.errors import StudyError, one_line
@@ -22,6 +22,7 @@ from solid_utils.difficulty import guard
 from solid_utils.difficulty.difficulty import Difficulty, Losses, SearchResult, solid_search
 from solid_utils.difficulty.weights import InMemory, Skeleton, Streamed
 from solid_utils.model import accelerator, checkpoint, headers, loading, sampling
+from solid_utils.model import tokenizer as door
 from solid_utils.model.checkpoint import Checkpoint
 from solid_utils.model.guard import check_config, taken_apart
 from solid_utils.model.state import State
@@ -92,18 +93,21 @@ def command() -> None:
 def recommend(args: argparse.Namespace) -> None:
     """Plan, search, card; written by the first process."""
     found = find(args.model, args.ignore_adapter)
-    config, tokenizer = read_folder(found)
-    samples = read_samples(args, tokenizer)
+    config = loading.read_config(found)
+    check_config(config, str(found))
     skeleton = read_skeleton(found, config, args.dtype)
+    tokenizer = door.load(found.folder, skeleton.model, **found.named)
+    args.length = within(args.length, tokenizer)
+    samples = read_samples(args, tokenizer)
     planner, at_once = make_planner(args, found, skeleton, samples, getattr(config, "dtype", None))
     plan = planner.plan(wave(1, at_once, ["all"]), args.seeds)
     print(f"{plan}\n{later(planner, plan, at_once, args.seeds)}", flush=True)
 
     source = load(found, args.dtype, plan.streamed)
-    guard.check(source, samples, tokenizer.pad_token_id or 0)
+    guard.check(source, samples, tokenizer.pad_token_id)
     work = State(f"recommend/{slug(args.model)}", settings(args, found, samples), "recommend")
-    # The planned room, so that the passes are those that were printed. Any padding will do: no token looks at it.
-    score = Difficulty(source, samples, args.start, tokenizer.pad_token_id or 0, plan.room, work.cached)
+    # The planned room, so that the passes are those that were printed.
+    score = Difficulty(source, samples, args.start, tokenizer.pad_token_id, plan.room, work.cached)
     result, losses = search(score, len(source.layers), args, at_once)
 
     how = (
@@ -149,19 +153,11 @@ def find(model: str, ignore_adapter: bool = False) -> Checkpoint:
     return found
 
 
-def read_folder(found: Checkpoint) -> tuple[PreTrainedConfig, PreTrainedTokenizerBase]:
-    config = loading.read_config(found)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(found.folder, trust_remote_code=False, **found.named)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        raise StudyError(
-            f"{found}: configuration or tokenizer cannot be read ({' '.join(str(error).split())[:120]}); "
-            "save both there with save_pretrained"
-        ) from None
-    check_config(config, str(found))
-    if tokenizer.eos_token_id is None:
-        raise StudyError(f"{found}: the tokenizer has no end-of-sequence token; set eos_token and save it again")
-    return config, tokenizer
+def within(length: int, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The length asked for, or how many tokens the model has positions for; then a line says so."""
+    if (most := tokenizer.model_max_length) < length:
+        print(f"--length {length}: cut to {most}, the tokens that the model has positions for")
+    return min(length, most)
 
 
 def read_skeleton(found: Checkpoint, config: PreTrainedConfig, dtype: torch.dtype) -> Skeleton:

@@ -14,12 +14,13 @@ from solid_utils.settings.sections import Name, Positive, Section, Seed, Seeds, 
 
 
 class Shape(Section):
-    """Size of a random Llama, for tests."""
+    """Size of a random Llama, for tests, and whose habits its tokenizer has."""
 
     layers: Positive
     width: Positive
     heads: Positive
     vocabulary: Positive
+    tokenizer: Literal["gpt2", "llama2"] = "gpt2"
 
 
 class Parallel(Section):

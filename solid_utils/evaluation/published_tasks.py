@@ -34,6 +34,8 @@ from solid_utils.evaluation.evaluation import (
 )
 from solid_utils.model import hub
 from solid_utils.settings import data_params, params
+from solid_utils.tasks import copies
+from solid_utils.tasks.downloads import DATA_SETS, NO_NAME
 from solid_utils.tasks.suites import SUITES, TASKS
 
 HARNESS = Path(lm_eval.__file__).parent / "tasks"
@@ -113,6 +115,7 @@ def suite(rows: tuple[Published, ...], settings: data_params.Published, allow_co
     HumanEval and MBPP are among them only with `allow_code`; else one line says that they are left out.
     Raises StudyError where a data set is not to be had, and where generated code is allowed but cannot be isolated.
     """
+    copies.configurations.cache_clear()  # a copy may have been mended since
     code = {row.name for row in rows if row.code}
     kept = without_code(tuple(row.name for row in rows), code, allow_code)
     return [_benchmark(row, settings) for row in rows if row.name in kept]
@@ -143,8 +146,18 @@ def _loaded(config: dict, kind: type[BuiltOnce], repo: str, settings: data_param
     """The task with its data, from the mirror, where one is set, else from the hub."""
     with hub.to_be_had(repo, settings):
         if settings.mirror:
+            _check_copy(repo, config.get("dataset_name"), settings)
             return in_memory(config | {"dataset_path": hub.copy(repo, settings)}, {}, kind)
         return kind(config=config | {"dataset_path": repo, "dataset_kwargs": {"revision": hub.REVISIONS[repo]}})
+
+
+def _check_copy(repo: str, name: str | None, settings: data_params.Published) -> None:
+    """Raises StudyError where the copy of what a task reads is not whole; a missing one is left to the loading."""
+    place = hub.place(repo, settings)
+    for one in DATA_SETS if place.is_dir() else ():
+        if one.repo == repo and (name or NO_NAME) in one.names():
+            for split in one.splits:
+                copies.verify(place, one, name, split)
 
 
 class HasAnswer(BuiltOnce, SQuAD2):

@@ -14,6 +14,7 @@ from solid_utils.evaluation.published_tasks import CUSTOMIZATION, SECURITY, suit
 from solid_utils.model import hub
 from solid_utils.paper import paper
 from solid_utils.settings import data_params
+from solid_utils.tasks import downloads
 from tests import mirrors
 from tests.conftest import byte_llama
 
@@ -233,3 +234,42 @@ def test_every_data_set_has_a_revision(monkeypatch):
     assert asked.keys() == mirrors.MAKERS.keys() - {"HuggingFaceH4/mt_bench_prompts"}
     assert all(len(revision) == 40 for revision in hub.REVISIONS.values())
     assert all(revision == hub.REVISIONS[repo] for repo, revision in asked.items())
+
+
+def test_a_benchmark_is_not_built_on_a_broken_copy(tmp_path):
+    rows = tuple(row for row in SECURITY if row.name == "PIQA")
+    place = mirrors.write(tmp_path, ["baber/piqa"]) / "baber/piqa"
+    whole = (place / "default/train.jsonl").read_text()
+    broken = data_params.Published(mirror=str(tmp_path), judge=None)
+    (place / "default/train.jsonl").write_text(whole.replace('"wrong"', "null"))
+    with pytest.raises(StudyError, match=r"default/train.jsonl: row 1: sol1: is no text \(None\); download it again"):
+        suite(rows, broken, allow_code=False)
+    (place / "default/train.jsonl").write_text(whole)
+    (place / "piqa.py").write_text("raise SystemExit('run')")
+    with pytest.raises(StudyError, match="a loading script, which is never run"):
+        suite(rows, broken, allow_code=False)
+    (place / "piqa.py").unlink()
+    assert [benchmark.name for benchmark in suite(rows, broken, allow_code=False)] == ["PIQA"]
+
+
+def test_the_table_is_that_of_the_task_files(monkeypatch):
+    """What lm-eval opens of each data set: its configuration, the split it asks and that of the worked examples."""
+    opened = {}
+    seen = []
+    monkeypatch.setattr(published_tasks, "_loaded", lambda config, kind, repo, settings: seen.append((repo, config)))
+    settings = data_params.Published(mirror="unused", judge=None)
+    for row in (*SECURITY, *CUSTOMIZATION):
+        for pattern in row.files:
+            for path in row.folder.glob(pattern):
+                published_tasks._task.__wrapped__(path, row.shots, row.filter, settings)
+    for repo, config in seen:
+        splits = [config.get(f"{name}_split") for name in ("test", "validation", "fewshot", "training")]
+        asked = splits[0] or splits[1]
+        examples = splits[2] or splits[3]
+        opened.setdefault(repo, set()).add((config.get("dataset_name") or downloads.NO_NAME, asked, examples))
+    opened[published_tasks.SQUAD] = {(downloads.NO_NAME, "validation", "train")}  # a class of lm-eval's
+    table = {}
+    for one in downloads.DATA_SETS:
+        if "attack" not in one.parts and "mt_bench" not in one.parts:
+            table[one.repo] = {(name, one.asked, one.examples) for name in one.names()}
+    assert table == opened

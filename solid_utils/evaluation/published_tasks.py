@@ -154,8 +154,9 @@ def _loaded(config: dict, kind: type[BuiltOnce], repo: str, settings: data_param
 def _check_copy(repo: str, name: str | None, settings: data_params.Published) -> None:
     """Raises StudyError where the copy of what a task reads is not whole; a missing one is left to the loading."""
     place = hub.place(repo, settings)
+    name = name or NO_NAME
     for one in DATA_SETS if place.is_dir() else ():
-        if one.repo == repo and (name or NO_NAME) in one.names():
+        if one.repo == repo and name in one.names():
             for split in one.splits:
                 copies.verify(place, one, name, split)
 

@@ -8,8 +8,8 @@ What happens at the edges, the same everywhere:
 - no benchmark, a benchmark missing on one side, twice, or without a score: StudyError, as no average may shrink
   silently.
 - a ratio whose denominator is zero or below is undefined: nan, never infinity and never 1000 %.
-- a replica below the floor counts as it is, below zero. Cutting it off at zero would turn the noise of replicas that all
-  guess into a positive average.
+- a replica below the floor counts as it is, below zero. Cutting it off at zero would turn the noise of replicas that
+  all guess into a positive average.
 """
 
 import math
@@ -111,8 +111,8 @@ def chance_corrected_ratio(replica: Scores, victim: Scores, floor: pd.Series) ->
 
     0 is knowing nothing, 1 the victim; guessing alone has an ADR near 0.23. `floor`: chance, or what was measured of
     it (`empirical_floor`). The ratio of sums keeps a benchmark on which the victim barely beats the floor from ruling
-    the result, as it would in a mean of ratios. Pass benchmarks with signal (`has_signal`). nan when the victim is at or
-    below the floor in total. One benchmark is a Series of length one.
+    the result, as it would in a mean of ratios. Pass benchmarks with signal (`has_signal`). nan when the victim is at
+    or below the floor in total. One benchmark is a Series of length one.
     """
     replica, victim, floor = _aligned(replica, victim, floor)
     return ratio((replica - floor).sum(), (victim - floor).sum())

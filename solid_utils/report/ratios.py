@@ -125,9 +125,9 @@ def outcomes(scores: pd.DataFrame) -> pd.DataFrame:
 def benchmark_rule(results: Results) -> pd.DataFrame:
     """The victim's benchmarks: does each count (SIGNAL_RULE), and if not, why; one row a model and benchmark.
 
-    `floor`, what knowing nothing scores: the highest of chance, the best constant answer (as scored) and a wholly random
-    replica (the start of the fully secured deployment), as far as they were measured. A victim's standard error that is
-    unknown is taken to be as large as it can be, see metrics.known_error.
+    `floor`, what knowing nothing scores: the highest of chance, the best constant answer (as scored) and a wholly
+    random replica (the start of the fully secured deployment), as far as they were measured. A victim's standard error
+    that is unknown is taken to be as large as it can be, see metrics.known_error.
     """
     table = outcomes(results.victims)
     table = table[(table["state"] == "end") & ~table["domain"].isin(NOT_BENCHMARKS)]

@@ -163,6 +163,20 @@ def test_squads_own_scores(security, text, exact, f1):
     assert scores == {"HasAns_exact": exact, "HasAns_f1": pytest.approx(f1)}
 
 
+def test_squads_worked_examples_are_lm_evals(settings):
+    """Every third question has no answer: lm-eval draws examples for it, and the next question gets the next ones."""
+    rows = tuple(row for row in SECURITY if row.name == "SQuADv2_EM")
+    ((_, task),) = suite(rows, settings, allow_code=False)[0].tasks.items()
+    for limit, numbers in ((None, [0, 1, 3, 4, 6, 7]), (3, [0, 1, 3])):
+        task.build_all_requests(limit=limit)
+        ours = {one.doc_id: one.args[0] for one in task.instances}
+        assert list(ours) == numbers == [number for number, _ in task.doc_iterator(limit=limit)]
+    task.sampler.set_rnd(evaluation.FEWSHOT_SEED)
+    plain = super(published_tasks.HasAnswer, task).fewshot_context
+    theirs = {number: plain(task.eval_docs[number], 2) for number in range(9)}
+    assert ours == {number: theirs[number] for number in numbers}
+
+
 def test_f1_weighs_classes_by_their_share():
     """Two of three right for the class with three, none for the other: F1 0.667 and 0, weights 3/4 and 1/4."""
     assert published_tasks.weighted_f1([(0, 0), (0, 0), (0, 1), (1, 0)]) == pytest.approx(2 / 3 * 3 / 4)
@@ -252,8 +266,9 @@ def test_a_benchmark_is_not_built_on_a_broken_copy(tmp_path):
     assert [benchmark.name for benchmark in suite(rows, broken, allow_code=False)] == ["PIQA"]
 
 
-def test_the_table_is_that_of_the_task_files(monkeypatch):
+def test_the_table_is_that_of_the_task_files(monkeypatch, asked):
     """What lm-eval opens of each data set: its configuration, the split it asks and that of the worked examples."""
+    asked.append(True)  # as with allow_code
     opened = {}
     seen = []
     monkeypatch.setattr(published_tasks, "_loaded", lambda config, kind, repo, settings: seen.append((repo, config)))
@@ -264,9 +279,8 @@ def test_the_table_is_that_of_the_task_files(monkeypatch):
                 published_tasks._task.__wrapped__(path, row.shots, row.filter, settings)
     for repo, config in seen:
         splits = [config.get(f"{name}_split") for name in ("test", "validation", "fewshot", "training")]
-        asked = splits[0] or splits[1]
-        examples = splits[2] or splits[3]
-        opened.setdefault(repo, set()).add((config.get("dataset_name") or downloads.NO_NAME, asked, examples))
+        name = config.get("dataset_name") or downloads.NO_NAME
+        opened.setdefault(repo, set()).add((name, splits[0] or splits[1], splits[2] or splits[3]))
     opened[published_tasks.SQUAD] = {(downloads.NO_NAME, "validation", "train")}  # a class of lm-eval's
     table = {}
     for one in downloads.DATA_SETS:

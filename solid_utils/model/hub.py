@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 
+from solid_utils.core import paths
 from solid_utils.core.errors import StudyError
 from solid_utils.settings import data_params
 
@@ -55,6 +56,11 @@ def place(repo: str, settings: data_params.Published) -> Path:
 def copy(repo: str, settings: data_params.Published) -> str:
     """The same for `datasets`."""
     return str(place(repo, settings))
+
+
+def copies_read(settings: data_params.Published) -> str:
+    """Which copies a mirror has, as the stage `mirror` found them: half-done work on others is not taken up again."""
+    return paths.MIRROR.read_text(encoding="utf8") if settings.mirror and paths.MIRROR.exists() else ""
 
 
 @contextmanager

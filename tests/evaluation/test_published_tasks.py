@@ -210,6 +210,18 @@ def test_a_constant_answers_f1():
     assert constant("f1", True, [1, 1, 0], kind="multiple_choice") == pytest.approx(0.8 * 2 / 3)
 
 
+def test_an_f1_has_a_standard_error():
+    """Of 200 items of one class, 80 % right, recall is 0.8 and F1 its double over 1.8; that of a mean is known."""
+    pairs = [(0, 0)] * 160 + [(0, 1)] * 40
+    task = SimpleNamespace(aggregation=lambda: {"f1": published_tasks.weighted_f1})
+    benchmark = evaluation.Benchmark("FPB", "Finance", "f1", {"fpb": task})
+    found = evaluation._redrawn(benchmark, {"fpb": [{"f1": pair, "filter": "none"} for pair in pairs]})
+    recall = math.sqrt(0.8 * 0.2 / 200)
+    assert found == pytest.approx(2 / 1.8**2 * recall, rel=0.12)
+    one = evaluation.Benchmark("one", "Gen", "acc", {"one": task})
+    assert math.isnan(evaluation._redrawn(one, {"one": [{"acc": 1.0, "filter": "none"}]}))
+
+
 def test_code_is_left_out_unless_allowed(settings, asked, capsys):
     asked.clear()
     suite.cache_clear()

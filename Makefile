@@ -22,6 +22,7 @@ setup: ## the environment (.venv), with the versions pinned in pyproject.toml; a
 
 study: setup ## set-up, data, the whole default study (only what changed), the tables, results/report.html
 	@python -m solid_utils.attacks.declared
+	@python -m solid_utils.data.mirror check --write build/mirror.txt
 	@python -m solid_utils.model.accelerator
 	@[ -e .git ] || dvc config --local core.no_scm true
 	@if [ -z "$$SOLID_DATA" ] && [ -n "$$(dvc remote list)" ]; then \

@@ -127,6 +127,16 @@ def lay(place: Path, tables: dict[str, dict[str, list[dict]]]) -> None:
     (place / "README.md").write_text(f"---\n{yaml.safe_dump({'configs': configs})}---\n")
 
 
+def add_attack_sources(folder: Path, alpaca: list[dict], auxiliary: list[dict]) -> Path:
+    """The same beside MMLU's subjects, which `write` laid."""
+    row = MAKERS["cais/mmlu"][1]
+    rows = [row(number) for number in range(ROWS)]
+    tables = {name: dict.fromkeys(SPLITS["cais/mmlu"], rows) for name in MAKERS["cais/mmlu"][0]}
+    attack_sources(folder, alpaca, auxiliary)
+    lay(folder / "cais/mmlu", tables | {"all": {"test": auxiliary[:1], "auxiliary_train": auxiliary}})
+    return folder
+
+
 def attack_sources(folder: Path, alpaca: list[dict], auxiliary: list[dict]) -> Path:
     """Alpaca and MMLU with its auxiliary training set, as published.mirror wants them."""
     lay(folder / "tatsu-lab/alpaca", {"default": {"train": [row | {"text": "unused"} for row in alpaca]}})

@@ -17,7 +17,7 @@ from solid_utils.deployment import oracle, starts, view
 from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.described import described, facts
 from solid_utils.evaluation import fidelity, published_tasks
-from solid_utils.model import accelerator, guard, models, sampling
+from solid_utils.model import accelerator, guard, hub, models, sampling
 from solid_utils.model.state import State
 from solid_utils.settings import params
 from solid_utils.training import lora, training
@@ -67,6 +67,7 @@ class AttackRun:
             "length": self.budget.length,
             "evaluation": self.budget.evaluation,
             "published": self.study.published,
+            "copies": hub.copies_read(self.study.published),
             "allow_code": self.study.allow_code,
         }
 

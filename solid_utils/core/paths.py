@@ -5,6 +5,7 @@ from pathlib import Path
 DATA = Path("data")  # raw data, tracked by data.dvc
 SETS = Path("build/sets")  # disjoint items: SETS / NAME.jsonl
 BENCHMARK_ITEMS = SETS / "benchmarks"
+MIRROR = Path("build/mirror.txt")  # which copies of the hub's data sets are read
 LABELS = Path("build/labels")  # LABELS / MODEL: the victim's answers
 STATE = Path("build/state")  # half-done work, outside all outputs
 CHECKPOINTS = Path("checkpoints")  # CHECKPOINTS / MODEL / {victim, attacks/RUN, customizations/RUN}

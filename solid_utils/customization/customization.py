@@ -15,7 +15,7 @@ from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.described import facts
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.evaluation import fidelity, mt_bench, published_tasks
-from solid_utils.model import guard, models, sampling
+from solid_utils.model import guard, hub, models, sampling
 from solid_utils.model.answers import TOKENS, batches, most_likely, sample_losses
 from solid_utils.model.state import State
 from solid_utils.settings import params
@@ -109,8 +109,14 @@ class CustomizationRun:
             shell, names = adapted(type(self.victim)(self.victim.config), self.secured, self.recipe)
         self.trained = sum(parameter.numel() for name, parameter in shell.named_parameters() if name in names)
         settings = {"model": self.spec, "run": self.customization, "budget": self.budget, "revision": self.revision}
-        settings |= {"published": self.study.published, "allow_code": self.study.allow_code}
+        settings |= self._scored_with
         self.state = State(f"{model}/customizations/{run}", settings | {"secured": self.secured}, "customization")
+
+    @property
+    def _scored_with(self) -> dict:
+        """Settings that the published scores depend on."""
+        published = self.study.published
+        return {"published": published, "copies": hub.copies_read(published), "allow_code": self.study.allow_code}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Cross-entropy in nats and exact match on the validation problems."""
@@ -158,7 +164,7 @@ class CustomizationRun:
     def _of_the_victim(self) -> State:
         """The untouched model's published scores, shared by all runs: a judge costs money, and may change its mind."""
         settings = {"model": self.spec, "revision": self.revision, "evaluation": self.budget.evaluation}
-        settings |= {"published": self.study.published, "allow_code": self.study.allow_code}
+        settings |= self._scored_with
         return State(f"{self.model}/published", settings, "customization", shared=True)
 
     def _published(self, model: nn.Module, kept: State | None = None) -> Scored:

@@ -12,25 +12,37 @@ fetched here: how many of their prompts are distinct and short enough is what th
 import random
 from collections.abc import Callable, Iterator
 from itertools import chain, islice, permutations
+from pathlib import Path
 
 from solid_utils.core.errors import StudyError
+from solid_utils.data.asked import Bank, told
 from solid_utils.data.prompts import alpaca_item, answered, distinct, interleave, mmlu_item, mmlu_items
 from solid_utils.model import hub
 from solid_utils.settings import data_params
+from solid_utils.tasks import copies
+from solid_utils.tasks.downloads import needed
 
 ALPACA, MMLU = "tatsu-lab/alpaca", "cais/mmlu"
 SPARE = 50  # items beyond the counts, of each source where held out, for those that some tokenizer makes too long
 OPENING = 100  # characters; by the same ones begin questions about the same passage
 
 
-def split(settings: data_params.Data, published: data_params.Published, asked: list[dict]) -> dict[str, list[dict]]:
+def split(
+    settings: data_params.Data, published: data_params.Published, asked: list[dict], bank: Bank | None = None
+) -> dict[str, list[dict]]:
     """The sets {attack, validation, evaluation} of prompt-answer items: data.hub's counts first, then spare ones.
 
-    `asked`: MMLU rows, in the packaged schema, that stand in benchmarks. Raises StudyError where the sources are not to
-    be had or hold too little.
+    `asked`: MMLU rows, in the packaged schema, that stand in benchmarks; `bank`: what else benchmarks ask. Raises
+    StudyError where the sources are not to be had or hold too little.
     """
-    wanted, generator = settings.hub, random.Random(settings.seed)
-    alpaca, mmlu = _alpaca(wanted.characters, published), _mmlu(wanted.characters, published, asked)
+    wanted = settings.hub
+    generator = random.Random(settings.seed)
+    bank = bank or Bank()
+    _check_copies(published)
+    tasks = _alpaca(wanted.characters, published)
+    questions = _mmlu(wanted.characters, published, asked)
+    alpaca = told(ALPACA, tasks, bank.without_alpaca(tasks))
+    mmlu = told(MMLU, questions, bank.without_mmlu(questions))
     generator.shuffle(alpaca)
     generator.shuffle(mmlu)
     held = {"validation": wanted.validation, "evaluation": wanted.evaluation}
@@ -42,6 +54,16 @@ def split(settings: data_params.Data, published: data_params.Published, asked: l
         spare = interleave(tasks[sizes.alpaca :], questions[sizes.mmlu :])
         sets[name] = interleave(tasks[: sizes.alpaca], questions[: sizes.mmlu]) + spare
     return {name: [{"id": f"{name}-{n:05d}"} | item for n, item in enumerate(items)] for name, items in sets.items()}
+
+
+def _check_copies(published: data_params.Published) -> None:
+    """Raises StudyError where the mirror's copies of the two sources are not whole."""
+    if not published.mirror:
+        return
+    there = [one for one in needed(frozenset({"attack"})) if hub.place(one.repo, published).is_dir()]
+    wrong, _ = copies.faults(Path(published.mirror).resolve(), there)
+    if wrong:
+        raise StudyError(wrong[0])
 
 
 def _alpaca(characters: int, published: data_params.Published) -> list[dict]:

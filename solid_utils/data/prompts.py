@@ -63,12 +63,12 @@ def distinct(rows: list[dict]) -> list[dict]:
     """
     first = {}
     for row in rows:
-        choices = sorted(_plain(row[f"answer_{letter}"]) for letter in "abcd")
-        first.setdefault((_plain(row["question"]), *choices), row)
+        choices = sorted(plain_text(row[f"answer_{letter}"]) for letter in "abcd")
+        first.setdefault((plain_text(row["question"]), *choices), row)
     return list(first.values())
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """Lower case, straight quotes, single blanks, nothing that closes a sentence before a blank or at the end."""
     # Questions that differ in type only once stood in two sets: a leak from attack to evaluation.
     words = text.casefold().translate(STRAIGHT).split()

@@ -2,7 +2,8 @@
 
 The paper's sampling steps overlap and do not give its printed counts (B.2, Table 5), so the sets are drawn by one
 seeded shuffle instead, disjoint by construction. With `data.source: hub` attack, validation and evaluation items come
-from the paper's own sources (hub_sets.py), all others from the packaged ones as ever.
+from the paper's own sources (hub_sets.py), all others from the packaged ones as ever. What the benchmarks of the
+chosen suite ask stands in none of the three, see asked.py.
 
     python -m solid_utils.data.sets RAW_DATA
 """
@@ -18,10 +19,12 @@ import reasoning_gym
 from solid_utils.core import errors, files, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.data import hub_sets
+from solid_utils.data.asked import Bank, offline_bank, published_bank, refuse_nothing_left, told
 from solid_utils.data.items import apart_items, read_lines, write_benchmarks
 from solid_utils.data.prompts import alpaca_item, answered, distinct, interleave, mmlu_items
 from solid_utils.raw import fetch
 from solid_utils.settings import data_params, params
+from solid_utils.tasks.parts import parts_read
 
 
 def read_mmlu(path: Path) -> list[dict]:
@@ -78,18 +81,23 @@ def hold_out(rows: list[dict], questions: int, examples: int) -> tuple[list[int]
     return sorted(sum((rows[:questions] for rows in last), [])), sorted(sum((rows[questions:] for rows in last), []))
 
 
-def split(raw: Path, settings: data_params.Data) -> dict[str, list[dict]]:
+def split(raw: Path, settings: data_params.Data, bank: Bank | None = None) -> dict[str, list[dict]]:
     """The disjoint sets {attack, validation, evaluation} of prompt-answer items, and raw MMLU rows for benchmarks.
 
     "mmlu_benchmark" covers the subjects evenly, "mmlu_more" has further rows of each; row["examples"] are worked
-    examples of its subject, which stand in no set.
+    examples of its subject, which stand in no set. `bank`: what else benchmarks ask. Raises StudyError where that, or
+    what `settings` ask for, leaves too little.
     """
+    bank = bank or Bank()
     generator = random.Random(settings.seed)
     alpaca, mmlu = read_alpaca(raw / "alpaca_en_demo.json"), read_mmlu(raw / "mmlu.jsonl")
     generator.shuffle(alpaca)
     generator.shuffle(mmlu)
-    # Distinct after the shuffle, which so does not depend on what is dropped.
-    mmlu = subjects_first(distinct(mmlu), data_params.SUBJECTS)
+    # Dropped after the shuffle, which so does not depend on what is dropped.
+    alpaca = told("Alpaca", alpaca, bank.without_alpaca(alpaca))
+    fresh = told("MMLU", distinct(mmlu), bank.without_mmlu(distinct(mmlu)))
+    refuse_nothing_left(fresh, settings.source)
+    mmlu = subjects_first(fresh, data_params.SUBJECTS)
     alpaca = draw(
         alpaca, {"validation": settings.validation.alpaca, "evaluation": settings.evaluation.alpaca}, "Alpaca"
     )
@@ -142,18 +150,26 @@ def math_items(settings: data_params.CustomizationSets, seed: int) -> dict[str, 
     return {name: [{"id": f"math-{name}-{n:05d}"} | item for n, item in enumerate(pieces[name])] for name in wanted}
 
 
-def write_sets(raw: Path, folder: Path, settings: data_params.Data, published: data_params.Published) -> None:
-    """Write every set as JSON lines, and the benchmark items.
+def write_sets(
+    raw: Path,
+    folder: Path,
+    settings: data_params.Data,
+    published: data_params.Published,
+    parts: frozenset[str] = frozenset(),
+) -> None:
+    """Write every set as JSON lines, and the benchmark items. `parts`: the published benchmarks that the study asks.
 
     Raises StudyError on a missing or altered raw file, and where the hub is asked and its data are not to be had.
     """
     fetch.verify(raw)
-    sets = split(raw, settings)
+    bank = offline_bank(raw) + published_bank(parts - {"attack"}, published)
+    # From the hub the three sets are drawn anew, and the packaged benchmarks keep their items.
+    sets = split(raw, settings, bank if settings.source == "packaged" else None)
     documents = read_lines(raw / "c4_demo.jsonl")
     mmlu_rows, more_mmlu = sets.pop("mmlu_benchmark"), sets.pop("mmlu_more")
     if settings.source == "hub":
         asked = [one for row in (*mmlu_rows, *more_mmlu) for one in (row, *row["examples"])]
-        sets |= hub_sets.split(settings, published, asked)
+        sets |= hub_sets.split(settings, published, asked, bank)
     sets |= {f"math_{name}": items for name, items in math_items(settings.customization, settings.seed).items()}
     sets |= apart_items(documents[settings.benchmark.c4 :], read_lines(raw / "HumanEval.jsonl.gz"))
     for name, items in sets.items():
@@ -166,4 +182,4 @@ def write_sets(raw: Path, folder: Path, settings: data_params.Data, published: d
 if __name__ == "__main__":
     with errors.one_line():
         study = params.load()
-        write_sets(Path(sys.argv[1]), paths.SETS, study.data, study.published)
+        write_sets(Path(sys.argv[1]), paths.SETS, study.data, study.published, parts_read(study))

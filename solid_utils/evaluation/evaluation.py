@@ -4,6 +4,8 @@ lm-eval supplies tasks, prompts and metrics; only its model class is ours (lean.
 bigcode harness and for the official finance and law code as well (paper B.5). Nothing here looks anything up on a hub.
 """
 
+import random
+import statistics
 import tempfile
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from solid_utils.model.forward import TOKEN_BUDGET
 from solid_utils.tasks.suites import BENCHMARKS, RUNS_CODE, TASKS
 
 NAN = float("nan")
+REDRAWN = 300  # times: the error of a standard error is then 4 % of it
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that its command draws the same worked examples
 
 
@@ -69,12 +72,12 @@ def score(model, tokenizer, suite: Sequence[Benchmark], limit: int | None = None
     tasks = {name: task for benchmark in suite for name, task in benchmark.tasks.items()}
     # lm-eval's own question about generated code says yes: whether any runs was decided by `without_code`.
     outcome = lm_eval.evaluate(LeanLM(model, tokenizer), {"tasks": tasks}, limit=limit, confirm_run_unsafe_code=True)
-    rows = [_row(benchmark, outcome["results"], limit) for benchmark in suite]
+    rows = [_row(benchmark, outcome["results"], outcome["samples"], limit) for benchmark in suite]
     items = [item for benchmark in suite for item in _items(benchmark, outcome["samples"])]
     return Scored(rows, items)
 
 
-def _row(benchmark: Benchmark, results: dict, limit: int | None) -> dict:
+def _row(benchmark: Benchmark, results: dict, samples: dict[str, list[dict]], limit: int | None) -> dict:
     metric, tasks = f"{benchmark.metric},{benchmark.filter}", list(benchmark.tasks.values())
     outcomes = [results[name] for name in benchmark.tasks]
     sizes = [result["sample_len"] for result in outcomes]
@@ -85,7 +88,7 @@ def _row(benchmark: Benchmark, results: dict, limit: int | None) -> dict:
         "shots": tasks[0].config.num_fewshot,
         "metric": benchmark.metric,
         "value": _mean(benchmark, [float(result[metric]) for result in outcomes], sizes),
-        "stderr": NAN if "N/A" in stderrs else _stderr(benchmark, [float(error) for error in stderrs], sizes),
+        "stderr": _redrawn(benchmark, samples) if "N/A" in stderrs else _stderr(benchmark, stderrs, sizes),
         "n": sum(sizes),
         "chance": _mean(benchmark, [_chance(task, limit) for task in tasks], sizes),
         "floor": _floor(benchmark, limit),
@@ -100,10 +103,25 @@ def _mean(benchmark: Benchmark, values: list[float], sizes: list[int]) -> float:
     return values[0] if len(values) == 1 else aggregate_subtask_metrics(values, sizes, benchmark.weighed)
 
 
-def _stderr(benchmark: Benchmark, errors: list[float], sizes: list[int]) -> float:
+def _stderr(benchmark: Benchmark, errors: list, sizes: list[int]) -> float:
+    errors = list(map(float, errors))
     if len(errors) == 1:
         return errors[0]
     return float(pooled_sample_stderr(errors, sizes) if benchmark.weighed else unweighted_mean_stderr(errors))
+
+
+def _redrawn(benchmark: Benchmark, samples: dict[str, list[dict]]) -> float:
+    """Standard error of a score that is no mean over items (F1), by drawing the items again; nan where it is a mean.
+
+    lm-eval gives none for it. A mean has none only where it is one of a single item.
+    """
+    name, task = next(iter(benchmark.tasks.items()))
+    pairs = [one[benchmark.metric] for one in samples[name] if one["filter"] == benchmark.filter]
+    if len(benchmark.tasks) > 1 or len(pairs) < 2 or not isinstance(pairs[0], tuple):
+        return NAN
+    draw = random.Random(FEWSHOT_SEED)
+    metric = task.aggregation()[benchmark.metric]
+    return statistics.stdev(metric(draw.choices(pairs, k=len(pairs))) for _ in range(REDRAWN))
 
 
 def _items(benchmark: Benchmark, samples: dict[str, list[dict]]) -> list[dict]:

@@ -15,7 +15,7 @@ from lm_eval.models.utils import (
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from torch import Tensor
 from tqdm import tqdm
-from transformers import DynamicCache, StoppingCriteriaList
+from transformers import DynamicCache
 
 from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator
@@ -29,7 +29,7 @@ from solid_utils.model.forward import (
     shared_prefixes,
     shares_prefixes,
 )
-from solid_utils.model.generation import RowStops, alike, generate, prefix_cache
+from solid_utils.model.generation import alike, generate_rows, prefix_cache
 from solid_utils.model.structure import positions
 
 NEW_TOKENS = 256  # of an answer whose task names no limit, as in HFLM
@@ -42,7 +42,7 @@ class LeanLM(TemplateLM):
 
     Requests with the same model input run once (the four letters of an MMLU question), requests with a common prefix
     share its keys and values (the endings of a HellaSwag context), and the output head sees answer positions only.
-    Texts are generated likewise, in batches of like length where each row ends on its own.
+    Texts are generated likewise, in batches of like length, which each row leaves when it ends.
     """
 
     def __init__(self, model, tokenizer, token_budget: int = TOKEN_BUDGET) -> None:
@@ -139,10 +139,7 @@ class LeanLM(TemplateLM):
 
     def _generate(self, asked: list[tuple[list[int], list[str], int]], prefix: DynamicCache | None) -> list[str]:
         contexts, stops, limits = zip(*asked, strict=True)
-        ends = RowStops(self.tokenizer, stops, limits, max(map(len, contexts)))
-        rows = generate(
-            self.model, contexts, max(limits), self.eot_token_id, stopping=StoppingCriteriaList([ends]), prefix=prefix
-        )
+        rows = generate_rows(self.model, self.tokenizer, contexts, stops, limits, self.eot_token_id, prefix)
         texts = [self.tokenizer.decode(row, skip_special_tokens=True) for row in rows]
         return [postprocess_generated_text(text, stop, None) for text, stop in zip(texts, stops, strict=True)]
 

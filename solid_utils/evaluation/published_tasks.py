@@ -7,8 +7,10 @@ PIQA (Mistral-7B, Table 28) are accuracies by length-normalised likelihood, 50.2
 MT-Bench, which needs a judge, is in mt_bench.py.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from pathlib import Path
 
 import datasets
@@ -34,6 +36,8 @@ from solid_utils.evaluation.evaluation import (
 )
 from solid_utils.model import hub
 from solid_utils.settings import data_params, params
+from solid_utils.tasks import copies
+from solid_utils.tasks.downloads import DATA_SETS, NO_NAME
 from solid_utils.tasks.suites import SUITES, TASKS
 
 HARNESS = Path(lm_eval.__file__).parent / "tasks"
@@ -113,6 +117,7 @@ def suite(rows: tuple[Published, ...], settings: data_params.Published, allow_co
     HumanEval and MBPP are among them only with `allow_code`; else one line says that they are left out.
     Raises StudyError where a data set is not to be had, and where generated code is allowed but cannot be isolated.
     """
+    copies.configurations.cache_clear()  # a copy may have been mended since
     code = {row.name for row in rows if row.code}
     kept = without_code(tuple(row.name for row in rows), code, allow_code)
     return [_benchmark(row, settings) for row in rows if row.name in kept]
@@ -143,8 +148,19 @@ def _loaded(config: dict, kind: type[BuiltOnce], repo: str, settings: data_param
     """The task with its data, from the mirror, where one is set, else from the hub."""
     with hub.to_be_had(repo, settings):
         if settings.mirror:
+            _check_copy(repo, config.get("dataset_name"), settings)
             return in_memory(config | {"dataset_path": hub.copy(repo, settings)}, {}, kind)
         return kind(config=config | {"dataset_path": repo, "dataset_kwargs": {"revision": hub.REVISIONS[repo]}})
+
+
+def _check_copy(repo: str, name: str | None, settings: data_params.Published) -> None:
+    """Raises StudyError where the copy of what a task reads is not whole; a missing one is left to the loading."""
+    place = hub.place(repo, settings)
+    name = name or NO_NAME
+    for one in DATA_SETS if place.is_dir() else ():
+        if one.repo == repo and name in one.names():
+            for split in one.splits:
+                copies.verify(place, one, name, split)
 
 
 class HasAnswer(BuiltOnce, SQuAD2):
@@ -152,15 +168,28 @@ class HasAnswer(BuiltOnce, SQuAD2):
 
     lm-eval also asks for the likelihood of "unanswerable" and, for its metric, loads a script from the hub. HasAns
     scores need neither: the likelihood counts above a threshold of 1 only, and EM and F1 are SQuAD's official ones.
+    Worked examples are lm-eval's, which draws them for the unanswered questions as well.
     """
 
     def __init__(self, config: dict) -> None:
         ConfigurableTask.__init__(self, config=config | {"metadata": {"version": self.VERSION}})
 
-    def download(self, dataset_kwargs: dict | None = None, **kwargs) -> None:
-        super().download(dataset_kwargs, **kwargs)
-        answered = self.dataset["validation"].filter(lambda doc: bool(doc["answers"]["text"]), keep_in_memory=True)
-        self.dataset["validation"] = answered
+    def set_fewshot_seed(self, seed: int | None = None) -> None:
+        super().set_fewshot_seed(seed)
+        self._next = 0  # the question whose worked examples are drawn next
+
+    def doc_iterator(self, *, limit: int | None = None, **kwargs) -> Iterator[tuple[int, dict]]:
+        """The answered questions, under lm-eval's own numbers; `limit` counts these."""
+        answered = (index for index, found in enumerate(self.eval_docs["answers"]) if found["text"])
+        return ((index, self.eval_docs[index]) for index in islice(answered, limit))
+
+    def fewshot_context(self, doc: dict, num_fewshot: int, *args, **kwargs) -> str:
+        # One generator draws for one question after the other, so those that are left out must draw, too.
+        while num_fewshot and self.eval_docs[self._next]["id"] != doc["id"]:
+            self.sampler.sample(n=num_fewshot)
+            self._next += 1
+        self._next += 1
+        return super().fewshot_context(doc, num_fewshot, *args, **kwargs)
 
     # lm-eval 0.4.13 hands these two an argument that its SQuAD2 does not take, so with worked examples it breaks off.
     def doc_to_text(self, doc: dict, template: str | None = None) -> str:

@@ -1,6 +1,6 @@
 """How much of the victim a replica has: one function a metric, over pandas Series indexed by benchmark.
 
-`replica`, `victim` and `chance` are scores of the same benchmarks, all as fractions or all in percent; their order does
+`replica`, `victim` and `floor` are scores of the same benchmarks, all as fractions or all in percent; their order does
 not matter. Ratios are plain numbers: 1 means "as good as the victim". In place of a Series any argument may be a
 DataFrame, benchmarks down and resamples across: the metric is then a Series over resamples (see `intervals`).
 
@@ -8,8 +8,8 @@ What happens at the edges, the same everywhere:
 - no benchmark, a benchmark missing on one side, twice, or without a score: StudyError, as no average may shrink
   silently.
 - a ratio whose denominator is zero or below is undefined: nan, never infinity and never 1000 %.
-- a replica below chance counts as it is, below zero. Cutting it off at zero would turn the noise of replicas that all
-  guess into a positive average.
+- a replica below the floor counts as it is, below zero. Cutting it off at zero would turn the noise of replicas that
+  all guess into a positive average.
 """
 
 import math
@@ -86,24 +86,36 @@ def delta_adr(replica: Scores, fully_secured: Scores, victim: Scores, adr: ADR =
     return adr(replica, victim) - adr(fully_secured, victim)
 
 
-def has_signal(value: float | pd.Series, stderr: float | pd.Series, chance: float | pd.Series) -> bool | pd.Series:
-    """Whether the victim beats chance by more than two standard errors: value - chance > 2 stderr (not in the paper).
+def has_signal(value: float | pd.Series, stderr: float | pd.Series, floor: float | pd.Series) -> bool | pd.Series:
+    """Whether the victim beats the floor by more than two standard errors: value - floor > 2 stderr (not in the paper).
 
-    A benchmark without signal says nothing about a replica: show it, and leave it out of the averages. A standard error
-    that is unknown (nan) gives False.
+    `floor`: what knowing nothing scores (`empirical_floor`), which may lie far above chance: always "yes" is right on
+    62 % of BoolQ. A benchmark without signal says nothing about a replica: show it, and leave it out of the averages. A
+    standard error that is unknown (nan) gives False; see `known_error`.
     """
-    return value - chance > 2 * stderr
+    return value - floor > 2 * stderr
 
 
-def chance_corrected_ratio(replica: Scores, victim: Scores, chance: pd.Series) -> Metric:
-    """Sum of (replica - chance) / sum of (victim - chance) over benchmarks (not in the paper).
+def known_error(value: pd.Series, stderr: pd.Series, n: pd.Series) -> pd.Series:
+    """The standard error, and where it is unknown (nan) the largest that a mean of n scores in [0, 1] can have.
 
-    0 is guessing, 1 the victim; guessing alone has an ADR near 0.23. The ratio of sums keeps a benchmark on which the
-    victim barely beats chance from ruling the result, as it would in a mean of ratios. Pass benchmarks with signal
-    (`has_signal`). nan when the victim is at or below chance in total. One benchmark is a Series of length one.
+    That is sqrt(value (1 - value) / (n - 1)), reached where every score is 0 or 1. Not in the paper. nan for one item,
+    which says nothing of its error, and for a value outside [0, 1], such as a rating.
     """
-    replica, victim, chance = _aligned(replica, victim, chance)
-    return ratio((replica - chance).sum(), (victim - chance).sum())
+    spread = (value * (1 - value)).where(value.between(0, 1))
+    return stderr.fillna((spread / (n - 1).where(n > 1)) ** 0.5)
+
+
+def chance_corrected_ratio(replica: Scores, victim: Scores, floor: pd.Series) -> Metric:
+    """Sum of (replica - floor) / sum of (victim - floor) over benchmarks (not in the paper).
+
+    0 is knowing nothing, 1 the victim; guessing alone has an ADR near 0.23. `floor`: chance, or what was measured of
+    it (`empirical_floor`). The ratio of sums keeps a benchmark on which the victim barely beats the floor from ruling
+    the result, as it would in a mean of ratios. Pass benchmarks with signal (`has_signal`). nan when the victim is at
+    or below the floor in total. One benchmark is a Series of length one.
+    """
+    replica, victim, floor = _aligned(replica, victim, floor)
+    return ratio((replica - floor).sum(), (victim - floor).sum())
 
 
 def empirical_floor(chance: pd.Series, constant: pd.Series, random: pd.Series) -> pd.Series:

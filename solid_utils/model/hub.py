@@ -7,6 +7,7 @@ from pathlib import Path
 
 import datasets
 
+from solid_utils.core import paths
 from solid_utils.core.errors import StudyError
 from solid_utils.settings import data_params
 
@@ -40,15 +41,26 @@ def load(repo: str, settings: data_params.Published, name: str | None = None, sp
 
     Raises StudyError where it is not to be had.
     """
+    datasets.disable_progress_bars()
     with to_be_had(repo, settings), tempfile.TemporaryDirectory() as cache:
         if settings.mirror:
             return datasets.load_dataset(copy(repo, settings), name, split=split, cache_dir=cache, keep_in_memory=True)
         return datasets.load_dataset(repo, name, split=split, revision=REVISIONS[repo])
 
 
-def copy(repo: str, settings: data_params.Published) -> str:
+def place(repo: str, settings: data_params.Published) -> Path:
     """Where the mirror has a data set."""
-    return str(Path(settings.mirror).resolve() / repo)
+    return Path(settings.mirror).resolve() / repo
+
+
+def copy(repo: str, settings: data_params.Published) -> str:
+    """The same for `datasets`."""
+    return str(place(repo, settings))
+
+
+def copies_read(settings: data_params.Published) -> str:
+    """Which copies a mirror has, as the stage `mirror` found them: half-done work on others is not taken up again."""
+    return paths.MIRROR.read_text(encoding="utf8") if settings.mirror and paths.MIRROR.exists() else ""
 
 
 @contextmanager
@@ -56,7 +68,9 @@ def to_be_had(repo: str, settings: data_params.Published) -> Iterator[None]:
     """Failures to load it as one line."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except StudyError:
+        raise
+    except Exception as error:  # of any kind: datasets, pyarrow and lm-eval's templates have a dozen for broken data
         place = f"the mirror {settings.mirror}" if settings.mirror else "the hub"
         raise StudyError(
             f"{repo}: not to be had from {place} ({' '.join(str(error).split())}); set published.mirror in params.yaml "

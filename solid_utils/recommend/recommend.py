@@ -94,7 +94,7 @@ def recommend(args: argparse.Namespace) -> None:
     """Plan, search, card; written by the first process."""
     found = find(args.model, args.ignore_adapter)
     config = loading.read_config(found)
-    check_config(config, str(found))
+    check_config(config, str(loading.place_of_config(found)))
     skeleton = read_skeleton(found, config, args.dtype)
     tokenizer = door.load(found.folder, skeleton.model, **found.named)
     args.length = within(args.length, tokenizer)
@@ -164,12 +164,12 @@ def read_skeleton(found: Checkpoint, config: PreTrainedConfig, dtype: torch.dtyp
     """The model without values. Raises StudyError where the checkpoint's tensors are not those of it."""
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise StudyError(
-            f"{found}: no causal language model of Transformers' own ({config.model_type}); give another model"
+            f"{loading.place_of_config(found)}: no causal language model of Transformers' own ({config.model_type}); give another model"
         )
     empty = loading.hollow(found, config, dtype)
     if not found.gguf and not loading.quantised(config):  # of those only a whole load can say
         headers.check_names(found, empty, found.opened())
-    with taken_apart(f"{found}: {config.model_type}"):
+    with taken_apart(f"{loading.place_of_config(found)}: {config.model_type}"):
         return Skeleton(config, dtype)
 
 

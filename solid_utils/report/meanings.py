@@ -90,13 +90,16 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "common_prefix": ("fraction", "of the victim's greedy answer that the replica's begins with, mean over prompts"),
     "interval_covers": ("text", "what the intervals allow for: other items only, or other seeds too"),
     # ratios and benchmarks
-    "benchmarks": ("count", "benchmarks that count: those where the victim is above chance by two standard errors"),
+    "benchmarks": ("count", "benchmarks that count: those where the victim is above the floor by two standard errors"),
     "adr_mean_of_ratios": ("fraction", "average distillation ratio, definition A: mean of replica over victim"),
     "adr_ratio_of_means": ("fraction", "average distillation ratio, definition B: mean replica over mean victim"),
     "adr_domains_mean_of_ratios": ("fraction", "definition C: mean over domains of definition A"),
     "adr_domains_ratio_of_means": ("fraction", "definition D: mean over domains of definition B"),
     "delta_adr": ("fraction", "ADR (A) above that of the fully secured deployment under the same attack"),
-    "chance_corrected_ratio": ("fraction", "sum of replica - chance over sum of victim - chance: 0 guesses, 1 is it"),
+    "chance_corrected_ratio": (
+        "fraction",
+        "sum of replica - floor over sum of victim - floor: 0 is the floor, 1 it",
+    ),
     "chance_corrected_start": ("fraction", "the chance-corrected ratio before any query"),
     "benchmarks.victim": ("fraction", "the victim's score"),
     "constant": ("fraction", "score of the best constant answer, where the items tell it"),

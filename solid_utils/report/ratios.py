@@ -13,7 +13,7 @@ from solid_utils.report.results import Results
 
 NOT_BENCHMARKS = ("fidelity", "customization")  # domains whose rows are other measures
 EVALUATION = "evaluation"  # fidelity on held-out prompts of the attack's kind: what "agreement" alone means
-SIGNAL_RULE = "A benchmark counts where the victim's score exceeds chance by more than two standard errors."
+SIGNAL_RULE = "A benchmark counts where the victim's score exceeds the floor by more than two standard errors."
 OVER_BENCHMARKS = ("adr_mean_of_ratios", "adr_ratio_of_means", "chance_corrected_ratio")
 OVER_DOMAINS = ("adr_domains_mean_of_ratios", "adr_domains_ratio_of_means")  # definitions C and D
 NAN = float("nan")
@@ -61,7 +61,7 @@ class Yardstick:
 
     def _metric(self, name: str) -> Callable[..., metrics.Metric]:
         if name == "chance_corrected_ratio":
-            return partial(metrics.chance_corrected_ratio, chance=self.counted["chance"])
+            return partial(metrics.chance_corrected_ratio, floor=self.counted["floor"])
         adr = metrics.adr_mean_of_ratios if name.endswith("mean_of_ratios") else metrics.adr_ratio_of_means
         if name in OVER_DOMAINS:
             return partial(metrics.adr_over_domains, domains=self.counted["domain"], adr=adr)
@@ -125,8 +125,9 @@ def outcomes(scores: pd.DataFrame) -> pd.DataFrame:
 def benchmark_rule(results: Results) -> pd.DataFrame:
     """The victim's benchmarks: does each count (SIGNAL_RULE), and if not, why; one row a model and benchmark.
 
-    `floor` stands beside chance: the highest of chance, the best constant answer (as scored) and a wholly random
-    replica (the start of the fully secured deployment), as far as they were measured.
+    `floor`, what knowing nothing scores: the highest of chance, the best constant answer (as scored) and a wholly
+    random replica (the start of the fully secured deployment), as far as they were measured. A victim's standard error
+    that is unknown is taken to be as large as it can be, see metrics.known_error.
     """
     table = outcomes(results.victims)
     table = table[(table["state"] == "end") & ~table["domain"].isin(NOT_BENCHMARKS)]
@@ -137,8 +138,9 @@ def benchmark_rule(results: Results) -> pd.DataFrame:
     random = hidden.groupby(["model", "benchmark"])["value"].mean().rename("random").astype(float)
     table = table.join(random, on=["model", "benchmark"])
     table["floor"] = metrics.empirical_floor(table["chance"], table["constant"], table["random"])
-    table["counts"] = metrics.has_signal(table["victim"], table["victim_stderr"], table["chance"]).astype(bool)
-    table["reason"] = [_reason(row) for row in table.itertuples()]
+    error = metrics.known_error(table["victim"], table["victim_stderr"], table["n"].astype(float))
+    table["counts"] = metrics.has_signal(table["victim"], error, table["floor"]).astype(bool)
+    table["reason"] = [_reason(row) for row in table.assign(error=error).itertuples()]
     return table.drop(columns=["run", "state", "seeds"])
 
 
@@ -151,6 +153,8 @@ def yardstick(model: str, rule: pd.DataFrame, resamples: Resampled) -> Yardstick
 def _reason(row) -> str:
     if row.counts:
         return ""
-    if np.isnan(row.victim_stderr):
-        return f"victim {row.victim:.3f}, chance {row.chance:.3f}, standard error unknown"
-    return f"victim {row.victim:.3f}, chance {row.chance:.3f}, two standard errors {2 * row.victim_stderr:.3f}"
+    what = f"victim {row.victim:.3f}, floor {row.floor:.3f} (chance {row.chance:.3f})"
+    if np.isnan(row.error):
+        return f"{what}, standard error unknown"
+    most = ", at most" if np.isnan(row.victim_stderr) else ""
+    return f"{what}, two standard errors {2 * row.error:.3f}{most}"

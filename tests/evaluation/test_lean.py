@@ -143,6 +143,22 @@ def test_generation_ends_with_its_last_row(tokenizer, speaker):
     assert len(steps) == first.index(first[5:9]) + 4
 
 
+@pytest.mark.parametrize("reuses", [True, False])
+def test_finished_rows_leave_the_batch(tokenizer, speaker, monkeypatch, reuses):
+    """Eight rows, all but one of which end after a few letters; that one goes on alone, with or without its cache."""
+    if not reuses:
+        monkeypatch.setattr("solid_utils.model.generation.shares_prefixes", lambda *_: False)
+    texts = [f"{number} {'so ' * number}on" for number in range(8)]
+    said = alone(speaker, tokenizer, answers(texts, ["never said"]))
+    asked = [*answers(texts[:1], ["never said"])]
+    asked += [one for text, whole in zip(texts[1:], said[1:], strict=True) for one in answers([text], [whole[2:5]])]
+    rows = []
+    speaker.get_input_embeddings().register_forward_pre_hook(lambda _, arguments: rows.append(len(arguments[0])))
+    assert LeanLM(speaker, tokenizer).generate_until(asked) == alone(speaker, tokenizer, asked)
+    ours = rows[: rows.index(1) + 24 - 6]  # what follows is lm-eval's own
+    assert ours[0] == 8 and 1 in ours and sum(ours) < 8 * 8 + 24
+
+
 def test_the_end_token_stops(tokenizer, speaker):
     (text,) = alone(speaker, tokenizer, answers(TEXTS[:1], ["never said"]))
     speaker.generation_config.eos_token_id = tokenizer.encode(text[5])[0]

@@ -14,6 +14,7 @@ from solid_utils.evaluation.published_tasks import CUSTOMIZATION, SECURITY, suit
 from solid_utils.model import hub
 from solid_utils.paper import paper
 from solid_utils.settings import data_params
+from solid_utils.tasks import downloads
 from tests import mirrors
 from tests.conftest import byte_llama
 
@@ -162,6 +163,20 @@ def test_squads_own_scores(security, text, exact, f1):
     assert scores == {"HasAns_exact": exact, "HasAns_f1": pytest.approx(f1)}
 
 
+def test_squads_worked_examples_are_lm_evals(settings):
+    """Every third question has no answer: lm-eval draws examples for it, and the next question gets the next ones."""
+    rows = tuple(row for row in SECURITY if row.name == "SQuADv2_EM")
+    ((_, task),) = suite(rows, settings, allow_code=False)[0].tasks.items()
+    for limit, numbers in ((None, [0, 1, 3, 4, 6, 7]), (3, [0, 1, 3])):
+        task.build_all_requests(limit=limit)
+        ours = {one.doc_id: one.args[0] for one in task.instances}
+        assert list(ours) == numbers == [number for number, _ in task.doc_iterator(limit=limit)]
+    task.sampler.set_rnd(evaluation.FEWSHOT_SEED)
+    plain = super(published_tasks.HasAnswer, task).fewshot_context
+    theirs = {number: plain(task.eval_docs[number], 2) for number in range(9)}
+    assert ours == {number: theirs[number] for number in numbers}
+
+
 def test_f1_weighs_classes_by_their_share():
     """Two of three right for the class with three, none for the other: F1 0.667 and 0, weights 3/4 and 1/4."""
     assert published_tasks.weighted_f1([(0, 0), (0, 0), (0, 1), (1, 0)]) == pytest.approx(2 / 3 * 3 / 4)
@@ -193,6 +208,18 @@ def test_a_constant_answer_to_what_is_generated():
 def test_a_constant_answers_f1():
     """Always class 1: precision 2/3, recall 1, so F1 0.8, and it weighs 2/3."""
     assert constant("f1", True, [1, 1, 0], kind="multiple_choice") == pytest.approx(0.8 * 2 / 3)
+
+
+def test_an_f1_has_a_standard_error():
+    """Of 200 items of one class, 80 % right, recall is 0.8 and F1 its double over 1.8; that of a mean is known."""
+    pairs = [(0, 0)] * 160 + [(0, 1)] * 40
+    task = SimpleNamespace(aggregation=lambda: {"f1": published_tasks.weighted_f1})
+    benchmark = evaluation.Benchmark("FPB", "Finance", "f1", {"fpb": task})
+    found = evaluation._redrawn(benchmark, {"fpb": [{"f1": pair, "filter": "none"} for pair in pairs]})
+    recall = math.sqrt(0.8 * 0.2 / 200)
+    assert found == pytest.approx(2 / 1.8**2 * recall, rel=0.12)
+    one = evaluation.Benchmark("one", "Gen", "acc", {"one": task})
+    assert math.isnan(evaluation._redrawn(one, {"one": [{"acc": 1.0, "filter": "none"}]}))
 
 
 def test_code_is_left_out_unless_allowed(settings, asked, capsys):
@@ -233,3 +260,42 @@ def test_every_data_set_has_a_revision(monkeypatch):
     assert asked.keys() == mirrors.MAKERS.keys() - {"HuggingFaceH4/mt_bench_prompts"}
     assert all(len(revision) == 40 for revision in hub.REVISIONS.values())
     assert all(revision == hub.REVISIONS[repo] for repo, revision in asked.items())
+
+
+def test_a_benchmark_is_not_built_on_a_broken_copy(tmp_path):
+    rows = tuple(row for row in SECURITY if row.name == "PIQA")
+    place = mirrors.write(tmp_path, ["baber/piqa"]) / "baber/piqa"
+    whole = (place / "default/train.jsonl").read_text()
+    broken = data_params.Published(mirror=str(tmp_path), judge=None)
+    (place / "default/train.jsonl").write_text(whole.replace('"wrong"', "null"))
+    with pytest.raises(StudyError, match=r"default/train.jsonl: row 1: sol1: is no text \(None\); download it again"):
+        suite(rows, broken, allow_code=False)
+    (place / "default/train.jsonl").write_text(whole)
+    (place / "piqa.py").write_text("raise SystemExit('run')")
+    with pytest.raises(StudyError, match="a loading script, which is never run"):
+        suite(rows, broken, allow_code=False)
+    (place / "piqa.py").unlink()
+    assert [benchmark.name for benchmark in suite(rows, broken, allow_code=False)] == ["PIQA"]
+
+
+def test_the_table_is_that_of_the_task_files(monkeypatch, asked):
+    """What lm-eval opens of each data set: its configuration, the split it asks and that of the worked examples."""
+    asked.append(True)  # as with allow_code
+    opened = {}
+    seen = []
+    monkeypatch.setattr(published_tasks, "_loaded", lambda config, kind, repo, settings: seen.append((repo, config)))
+    settings = data_params.Published(mirror="unused", judge=None)
+    for row in (*SECURITY, *CUSTOMIZATION):
+        for pattern in row.files:
+            for path in row.folder.glob(pattern):
+                published_tasks._task.__wrapped__(path, row.shots, row.filter, settings)
+    for repo, config in seen:
+        splits = [config.get(f"{name}_split") for name in ("test", "validation", "fewshot", "training")]
+        name = config.get("dataset_name") or downloads.NO_NAME
+        opened.setdefault(repo, set()).add((name, splits[0] or splits[1], splits[2] or splits[3]))
+    opened[published_tasks.SQUAD] = {(downloads.NO_NAME, "validation", "train")}  # a class of lm-eval's
+    table = {}
+    for one in downloads.DATA_SETS:
+        if "attack" not in one.parts and "mt_bench" not in one.parts:
+            table[one.repo] = {(name, one.asked, one.examples) for name in one.names()}
+    assert table == opened

@@ -50,7 +50,7 @@ MEASURES = {  # every interval of a score that the study prints; of the runs, th
     "A": A,
     "B": B,
     "C": partial(metrics.adr_over_domains, domains=pd.Series({"hellaswag": "Rsn", "sums": "Math", "elements": "Math"})),
-    "corrected": partial(metrics.chance_corrected_ratio, chance=CHANCE),
+    "corrected": partial(metrics.chance_corrected_ratio, floor=CHANCE),
     "gap": partial(metrics.gap_to_fully_open, n=N),
 }
 
@@ -190,7 +190,7 @@ def test_one_item_leaves_the_spread_unknown():
 
 
 def test_a_victim_at_chance_has_no_interval_and_one_near_it_neither():
-    chance = partial(metrics.chance_corrected_ratio, chance=pd.Series({"hellaswag": 0.25}))
+    chance = partial(metrics.chance_corrected_ratio, floor=pd.Series({"hellaswag": 0.25}))
 
     def ends(right: int, items: int = 100) -> intervals.Interval:
         made = resamples(rows("v", np.arange(items) < right), rows("r", np.arange(items) < 26), times=2000)

@@ -110,6 +110,21 @@ def test_chance_corrected_ratio_is_a_ratio_of_sums():
     assert metrics.chance_corrected_ratio(replica, victim, chance) == pytest.approx((0.1 + 0.1) / (0.2 + 0.6))
 
 
+@pytest.mark.parametrize(
+    ("value", "stderr", "n", "expected"),
+    [
+        (0.45, 0.02, 100, 0.02),
+        (0.5, math.nan, 101, 0.05),
+        (1.0, math.nan, 10, 0.0),
+        (0.5, math.nan, 1, math.nan),  # one item says nothing of its error
+        (7.5, math.nan, 80, math.nan),  # a rating
+    ],
+)
+def test_an_unknown_standard_error_is_the_largest_that_there_can_be(value, stderr, n, expected):
+    found = metrics.known_error(series(task=value), series(task=stderr), series(task=n))
+    assert found["task"] == pytest.approx(expected, nan_ok=True)
+
+
 def test_replica_below_chance_counts_below_zero():
     chance = series(HellaSwag=0.25, TriviaQA=0.0)
     replica, victim = series(HellaSwag=0.20, TriviaQA=0.0), series(HellaSwag=0.50, TriviaQA=0.25)

@@ -23,6 +23,7 @@ STUDY = WHOLE["study"]
 ENTRY = {
     "check": "attacks",
     "fetch": "raw",
+    "mirror": "data",
     "sets": "data",
     "victim": "model",
     "baseline": "evaluation",
@@ -56,7 +57,7 @@ def test_committed_notebooks_are_clean():
 
 def expected_stages(study: dict) -> set[str]:
     """Every stage instance of a study."""
-    names = {"check", "notebooks", "fetch", "sets", "tables"}
+    names = {"check", "notebooks", "fetch", "mirror", "sets", "tables"}
     for model in study["models"]:
         names |= {f"{stage}@{model}" for stage in ("victim", "baseline", "labels", "dd", "scan")}
         names |= {f"attack@{model}-{run}" for run in study["attacks"]}
@@ -129,7 +130,7 @@ def empty_outputs(folder: Path, study: dict) -> None:
         over = stage.get("matrix", {})
         for model in study["models"] if over else [""]:
             for run in study[over["run"].removeprefix("${study.").removesuffix("}")] if "run" in over else [""]:
-                for out in map(str, stage["outs"]):
+                for out in ("".join(out) for out in stage["outs"]):  # a text, or a dict of one key
                     path = folder / out.replace("${item.model}", model).replace("${item.run}", run)
                     (path.parent if path.suffix else path).mkdir(parents=True, exist_ok=True)
                     if path.suffix:

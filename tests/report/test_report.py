@@ -55,7 +55,7 @@ def verdict(found: Report, key: str) -> tuple[str, str]:
 def test_a_benchmark_counts_only_above_two_standard_errors(study):
     rule = ratios.benchmark_rule(study.results).set_index("benchmark")
     assert rule["counts"].to_dict() == {name: name in COUNTED for name in BENCHMARKS}
-    assert rule.loc["truthfulqa", "reason"] == "victim 0.270, chance 0.200, two standard errors 0.080"
+    assert rule.loc["truthfulqa", "reason"] == "victim 0.270, floor 0.200 (chance 0.200), two standard errors 0.080"
     assert rule.loc["sums", "reason"] == ""
 
 
@@ -154,8 +154,37 @@ def test_floor_is_what_a_constant_answer_or_a_random_model_scores(study):
     assert rule["floor"].to_dict() == {"hellaswag": 0.31, "sums": 0.08, "mmlu": 0.25, "truthfulqa": 0.2}
     floor = row(catalogue.make(changed)["attacks"], run="floor")
     assert floor["adr_mean_of_ratios"] == pytest.approx((0.31 / 0.45 + 0.08 / 0.80) / 2)
-    assert floor["chance_corrected_ratio"] == pytest.approx((0.06 + 0.08) / (0.20 + 0.80))
+    assert floor["chance_corrected_ratio"] == pytest.approx(0)
+    guessing = row(catalogue.make(changed)["attacks"], run="guessing")
+    assert guessing["chance_corrected_ratio"] == pytest.approx(-(0.06 + 0.08) / (0.45 - 0.31 + 0.80 - 0.08))
     assert "floor" not in set(study.tables["attacks"]["run"]), "here nothing scores above chance"
+
+
+def test_always_yes_recovers_nothing_and_a_victim_at_the_floor_does_not_count(study):
+    """BoolQ's case: chance 0.25, the best constant answer 0.36 or 0.40, the victim 0.45 with an error of 0.04."""
+    victims = study.results.victims
+    for constant, counts in ((0.36, True), (0.40, False)):
+        here = victims["benchmark"] == "hellaswag"
+        known = victims.assign(floor=victims["floor"].astype(float).mask(here, constant))
+        known["stderr"] = known["stderr"].mask(here, 0.04)
+        attacks = study.results.attacks
+        said = attacks.assign(value=attacks["value"].mask(attacks["benchmark"] == "hellaswag", constant))
+        changed = dataclasses.replace(study.results, attacks=said, victims=known)
+        assert ratios.benchmark_rule(changed).set_index("benchmark").loc["hellaswag", "counts"] == counts
+        if counts:
+            table = catalogue.make(changed)["ratios"]
+            assert row(table, run="layer0-sem", benchmark="hellaswag")["chance_corrected_ratio"] == pytest.approx(0)
+
+
+def test_a_score_without_a_standard_error_counts_by_the_largest_it_can_have(study):
+    """hellaswag 0.45 of 100 items: at most sqrt(0.45 x 0.55 / 99) = 0.05; of 20 items 0.114, so 0.2 is not enough."""
+    for n, counts in ((100, True), (20, False), (1, False)):
+        victims = study.results.victims
+        here = victims["benchmark"] == "hellaswag"
+        blank = victims.assign(stderr=victims["stderr"].mask(here), n=victims["n"].mask(here, n))
+        rule = ratios.benchmark_rule(dataclasses.replace(study.results, victims=blank)).set_index("benchmark")
+        assert rule.loc["hellaswag", "counts"] == counts
+    assert rule.loc["hellaswag", "reason"].endswith("standard error unknown")
 
 
 def test_ratios_by_domain_and_by_benchmark(study):

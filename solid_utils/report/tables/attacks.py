@@ -229,7 +229,7 @@ SECTION = Section(
         'before any query, so "recovered" = (after - start) / (100 - start). ADR is the paper\'s ratio of scores, '
         "replica to victim: A averages the ratios (section 5.1), B divides the averages (its Tables 26 to 42), C "
         "and D are the means over domains of A and of B; delta ADR is A above that of the fully secured "
-        'deployment. "corr." is the chance-corrected ratio: 0 is guessing, 100 the victim. "floor" scores the '
+        'deployment. "corr." is the chance-corrected ratio: 0 is the floor, 100 the victim. "floor" scores the '
         "highest of guessing, a constant answer and a random model, as far as they were measured. KL and CE "
         "(cross-entropy) are in nats.",
         RULE,

@@ -85,7 +85,7 @@ def _read_ratios(rows: pd.DataFrame) -> str:
         return "no benchmark counts."
     best = domains.loc[domains["chance_corrected_ratio"].idxmax()]
     return (
-        f"above chance most is kept in {best['domain']} by {best['run']}: "
+        f"above the floor most is kept in {best['domain']} by {best['run']}: "
         f"{percent(best['chance_corrected_ratio'])}. Rows of one benchmark rest on few items."
     )
 
@@ -94,8 +94,9 @@ SECTION = Section(
     "benchmarks",
     "Benchmarks",
     (
-        f"{SIGNAL_RULE} Those with a star do not, and are left out of every ratio. Scores in percent, with standard "
-        "errors over items.",
+        f"{SIGNAL_RULE} The floor is the highest of guessing, the best constant answer and a random model, as far as "
+        "they were measured. Those with a star do not count, and are left out of every ratio. Scores in percent, with "
+        "standard errors over items.",
     ),
     (
         Table("benchmarks", benchmark_table, reads=_read_benchmarks, printed=True, show=_by_run),

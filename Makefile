@@ -11,7 +11,7 @@ export GOMP_SPINCOUNT := 10000
 export MALLOC_MMAP_THRESHOLD_ := 67108864
 export MALLOC_TRIM_THRESHOLD_ := 134217728
 
-.PHONY: help setup study test tables compare grid bench lab clean
+.PHONY: help setup doctor study test tables compare grid bench lab clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -19,6 +19,9 @@ help: ## this list
 
 setup: ## the environment (.venv), with the versions pinned in pyproject.toml; at once if nothing changed
 	@scripts/setup.sh "$(VENV)"
+
+doctor: ## what the chosen settings need, what is missing here and how long it takes; make doctor ARGS="--memory 24GB"
+	@python -m solid_utils.doctor $(ARGS)
 
 study: setup ## set-up, data, the whole default study (only what changed), the tables, results/report.html
 	@python -m solid_utils.attacks.declared

@@ -63,6 +63,10 @@ class Attack(AttackSection):
         """Runs with the same word ask alike, so that they may share what was recorded."""
         return self.attack
 
+    def drawn_by(self, seeds: list[int]) -> int | None:
+        """The seed that draws which texts it asks about; None for the first of the attack set."""
+        return None
+
     def queries(self, account: Account, seed: int, steps: int) -> list[dict]:
         """What was asked after `steps` steps of its own: a query a sample, repeated ones and validation included."""
         return account.reached(seed, steps) + (account.validation if steps else [])

@@ -113,7 +113,8 @@ class AttackRun:
         """Training and validation samples: what this attacker asks of the oracle."""
         validation = self._samples("validation", self.budget.attack.validation)
         if self.labels == "none":
-            return sampling.texts("attack", self.tokenizer, self.recipe.length, self.recipe.queries), validation
+            drawn, recipe = self.attack.drawn_by(self.budget.attack.seeds), self.recipe
+            return sampling.texts("attack", self.tokenizer, recipe.length, recipe.queries, drawn), validation
         pair = self._samples("attack", self.recipe.queries), validation
         if self.labels == "dataset":
             return pair

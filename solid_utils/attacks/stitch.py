@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from solid_utils.attacks import linear_map
 from solid_utils.attacks.attack import Attack
+from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
@@ -31,6 +32,15 @@ class Stitch(Attack):
 
     attack: Literal["stitch"]
     previous: Annotated[int, Field(ge=0)] = 2  # earlier tokens it may look at
+    # Which texts a few queries are is all that chance decides here. "drawn": by the run's seed, which must be one.
+    texts: Literal["first", "drawn"] = "first"
+
+    def drawn_by(self, seeds: list[int]) -> int | None:
+        if self.texts == "drawn" and len(seeds) > 1:
+            raise StudyError(
+                f"stitch: texts: drawn takes one seed a run, attack.seeds has {len(seeds)}; leave one there"
+            )
+        return seeds[0] if self.texts == "drawn" else None
 
     def queries(self, account: Account, seed: int, steps: int) -> list[dict]:
         """All its texts; it chooses its penalty on some of them and needs no validation answers."""
@@ -69,4 +79,5 @@ class Stitch(Attack):
         return linear_map.flops(tokens, width, self.previous, seen.below)
 
     def words(self, recipe: Recipe, usual: Recipe) -> str:
-        return f"ridge, {self.previous} previous tokens, batch {linear_map.BATCH} x {recipe.length} tokens"
+        drawn = ", texts drawn" if self.texts == "drawn" else ""
+        return f"ridge, {self.previous} previous tokens, batch {linear_map.BATCH} x {recipe.length} tokens{drawn}"

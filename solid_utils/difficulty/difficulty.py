@@ -21,7 +21,8 @@ from solid_utils.difficulty import sweep
 from solid_utils.difficulty.weights import InMemory
 from solid_utils.model import accelerator, answers
 
-MEMORY = 1e9  # bytes of hidden states held at once
+MEMORY = 1e9  # bytes of hidden states held at once on a CPU, unless one batch of them takes more: 1.05e9 on Phi-2
+GPU_SHARE = 0.25  # of a GPU's memory. Each sweep draws all random layers again: one batch at a time, Phi-2's take hours
 SCALES = (0.0, *(2.0**power for power in range(-8, 2)))  # inverse temperatures tried; 0 is ln(vocabulary)
 
 Losses = dict[str, dict[int, np.ndarray]]  # declaration -> seed -> nats, (samples,)
@@ -40,7 +41,7 @@ class Difficulty:
         samples: list[dict],
         start: str,
         pad_id: int,
-        memory: float = MEMORY,
+        memory: float | None = None,
         cached: Callable = lambda _, compute: compute(),
     ):
         self.source = victim if isinstance(victim, InMemory) else InMemory(victim)
@@ -71,7 +72,8 @@ class Difficulty:
         }
         distinct = list(dict.fromkeys(candidates.values()))
         sizes = [batch.input_ids.numel() for batch in self.batches]
-        numbers = self.sweep.groups(distinct, sizes, self.memory)
+        gpu = accelerator.memory_share() if accelerator.device().type == "cuda" else 0
+        numbers = self.sweep.groups(distinct, sizes, self.memory or usual_room(self.sweep, distinct, sizes, gpu))
         groups = [[self.batches[number] for number in group] for group in numbers]
         tables = {candidate: np.full((self.count, len(scales)), np.nan) for candidate in distinct}
         mine = (accelerator.processes().process_index, numbers)
@@ -88,6 +90,14 @@ class Difficulty:
         for index, samples, losses in gather_object(scored):
             tables[distinct[index]][samples] = losses
         return {name: {seed: tables[candidates[name, seed]] for seed in seeds} for name in declarations}
+
+
+def usual_room(one: sweep.Sweep, candidates: list[sweep.Candidate], sizes: list[int], gpu: float) -> float:
+    """Bytes of hidden states that are held at once where nobody says how many.
+
+    `sizes`: padded tokens of the batches; `gpu`: bytes of the accelerator's memory, 0 without one.
+    """
+    return max(MEMORY, GPU_SHARE * gpu, one.state_bytes(candidates, max(sizes, default=0)))
 
 
 def lowest(scales: np.ndarray, losses: np.ndarray) -> tuple[float, float]:

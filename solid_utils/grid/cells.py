@@ -47,19 +47,25 @@ class Cell:
 
 
 def cells(grid: params.Grid, only: list[str] | None = None) -> dict[str, list[Cell]]:
-    """Every group's cells, the first seed's first; what is fitted draws nothing, so it has one. Raises StudyError for
+    """Every group's cells, the first seed's first; where nothing is drawn, one seed is enough. Raises StudyError for
     an unknown name in `only`."""
     chosen = {name: params.pick(grid.groups, name, "grid.groups") for name in only or grid.groups}
     return {
         name: [
             Cell(secured, group.attack, recipe, queries, seed)
-            for seed in (grid.seeds[:1] if KINDS[group.attack].fitted else grid.seeds)
+            for seed in grid.seeds
             for recipe in group.recipes
+            if seed == grid.seeds[0] or draws(group.attack, grid.recipes[recipe])
             for queries in group.queries
             for secured in group.secured
         ]
         for name, group in chosen.items()
     }
+
+
+def draws(attack: str, recipe: dict) -> bool:
+    """Does the seed matter? A map in closed form draws no weights and no order, but may draw its texts."""
+    return not KINDS[attack].fitted or recipe.get("texts") == "drawn"
 
 
 def plan_table(planned: dict[str, list[Cell]]) -> pd.DataFrame:

@@ -2,5 +2,6 @@
 
 In: pandas tables of scores, items and attack points.
 Out: numbers, intervals, fits.
-Public: metrics.chance_corrected_ratio, intervals.resample, intervals.interval, censored.fit, attack_cost.costs.
+Public: metrics.chance_corrected_ratio, intervals.resample, intervals.interval, censored.fit, attack_cost.costs,
+    power.detectable, power.lift.
 """

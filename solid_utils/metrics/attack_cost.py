@@ -2,7 +2,8 @@
 
 A curve is one attack with one recipe and seed on one deployment. Each of its points ends its own schedule, so points
 differ in budget and in nothing else. Costs are taken as given, validation queries with them where the run made any.
-Nothing is interpolated: a cost is that of a point that was run, so it is an upper bound, by one step of the grid.
+Nothing is interpolated: a cost is that of a point that was run, so it is an upper bound, by one step of the grid; where
+the smallest budget reached the level already, by an unknown factor (`at_most`).
 """
 
 from collections.abc import Sequence
@@ -59,17 +60,21 @@ def costs(points: pd.DataFrame, levels: Sequence[float] = LEVELS) -> pd.DataFram
     """Cost of each level on each curve: at the first of two consecutive points at or past it; a row a curve and level.
 
     One point past the level may be luck, so it does not count alone, not even the last. A level not reached is
-    right-censored: `censored` is True and the costs are the largest spent, a lower bound.
-    Columns: CURVE, level, steps, MEASURES, recovered (at that point), censored. Raises StudyError as `curves` does.
+    right-censored: `censored` is True and the costs are the largest spent, a lower bound. A level that the smallest
+    budget reached is left-censored: `at_most` is True, as less might have done.
+    Columns: CURVE, level, steps, MEASURES, recovered (at that point), censored, at_most. Raises StudyError as `curves`
+    does.
     """
     rows = []
     for _, curve in curves(points).groupby(CURVE, sort=False):
+        smallest = curve.loc[curve["steps"] > 0, "steps"].min()
         for level in levels:
             past = curve["recovered"].to_numpy() >= level
             confirmed = np.flatnonzero(past[:-1] & past[1:])
             point = curve.iloc[confirmed[0] if confirmed.size else -1]
-            rows.append(point.to_dict() | {"level": level, "censored": not confirmed.size})
-    return pd.DataFrame(rows, columns=[*CURVE, "level", "steps", *MEASURES, "recovered", "censored"])
+            sides = {"censored": not confirmed.size, "at_most": bool(confirmed.size and point["steps"] <= smallest)}
+            rows.append(point.to_dict() | {"level": level} | sides)
+    return pd.DataFrame(rows, columns=[*CURVE, "level", "steps", *MEASURES, "recovered", "censored", "at_most"])
 
 
 def cheapest(found: pd.DataFrame, measure: str, by: list[str]) -> pd.DataFrame:
@@ -100,11 +105,12 @@ def cost_table(found: pd.DataFrame) -> pd.DataFrame:
 
     Of an attack's seeds the median counts (`middle_seeds`), of the attacks the cheapest, in hindsight: what it
     takes to find that recipe is no part of it (see tables_grid.tuned_table). `cost` is the most that one of them
-    spent where none reached the level (`censored`), of those that spent it the one that recovered most.
+    spent where none reached the level (`censored`), of those that spent it the one that recovered most; `at_most`:
+    it is the smallest budget that this attack was given.
     `of_legitimate`, of queries only: cost over the queries of the smallest legitimate customization in one epoch
     (paper Table 8).
     """
-    columns = [*SET, "level", "measure", "attack", "recipe", "seeds", "cost", "censored", "of_legitimate"]
+    columns = [*SET, "level", "measure", "attack", "recipe", "seeds", "cost", "censored", "at_most", "of_legitimate"]
     if found.empty:
         return pd.DataFrame(columns=columns)
     tables = []

@@ -1,6 +1,7 @@
-"""A straight line through right-censored values: Tobit regression by maximum likelihood (Tobin 1958).
+"""A straight line through values censored on either side: Tobit regression by maximum likelihood (Tobin 1958).
 
-y = intercept + slope x + N(0, sigma^2); of a censored point only a lower bound of y is known. The likelihood has one
+y = intercept + slope x + N(0, sigma^2); of a censored point only a bound of y is known, a lower one (right-censored) or
+an upper one (left-censored): its likelihood is the probability of the interval beyond the bound. The likelihood has one
 maximum (Olsen 1978), so the start of the search does not matter. Points count as independent.
 """
 
@@ -36,21 +37,21 @@ class Line:
 
 @dataclass(frozen=True)
 class Points:
-    """Points (n,); `bound` marks those of which y is only a lower bound."""
+    """Points (n,); `side` is 1 where y is only a lower bound, -1 where it is only an upper one, else 0."""
 
     x: np.ndarray
     y: np.ndarray
-    bound: np.ndarray
+    side: np.ndarray
 
     def loss(self, line: np.ndarray) -> tuple[float, np.ndarray]:
         """Minus the log-likelihood of (intercept, slope, log sigma), and its gradient (3,)."""
         sigma = math.exp(line[2])
         z = (self.y - line[0] - line[1] * self.x) / sigma
         density = -(z**2 + math.log(2 * math.pi)) / 2
-        tail = special.log_ndtr(-z)
-        pull = np.where(self.bound, np.exp(density - tail), z)  # minus d log-likelihood / dz
-        scale = np.where(self.bound, pull * z, z**2 - 1)
-        value = np.where(self.bound, tail, density - line[2]).sum()
+        tail, bound = special.log_ndtr(-self.side * z), self.side != 0
+        pull = np.where(bound, self.side * np.exp(density - tail), z)  # minus d log-likelihood / dz
+        scale = np.where(bound, pull * z, z**2 - 1)
+        value = np.where(bound, tail, density - line[2]).sum()
         return -value, -np.array([pull.sum() / sigma, (pull * self.x).sum() / sigma, scale.sum()])
 
     def best(self, start: np.ndarray, fixed: int | None = None) -> tuple[np.ndarray, float]:
@@ -69,8 +70,10 @@ class Points:
         return line, found.fun
 
 
-def fit(x: ArrayLike, y: ArrayLike, censored: ArrayLike) -> Line:
+def fit(x: ArrayLike, y: ArrayLike, censored: ArrayLike, at_most: ArrayLike | None = None) -> Line:
     """The maximum-likelihood line through points (n,), with profile-likelihood intervals. Deterministic.
+
+    `censored` marks points of which y is a lower bound, `at_most` those of which it is an upper one; no point is both.
 
     Where nothing is censored, slope and intercept are those of least squares and their intervals Student's t: the
     likelihood ratio's cut-off is chosen so, with the uncensored points as n. sigma divides by n, not by n - 2.
@@ -79,13 +82,14 @@ def fit(x: ArrayLike, y: ArrayLike, censored: ArrayLike) -> Line:
     - no intervals: fewer than three points are uncensored, or they lie on a line that no bound contradicts (no
       scatter, such as values that are all equal).
     """
-    points = Points(np.asarray(x, float), np.asarray(y, float), np.asarray(censored, bool))
-    seen, count = ~points.bound, int((~points.bound).sum())
+    side = np.asarray(censored, bool).astype(int) - (0 if at_most is None else np.asarray(at_most, bool).astype(int))
+    points = Points(np.asarray(x, float), np.asarray(y, float), side)
+    seen, count = side == 0, int((side == 0).sum())
     if (places := len(np.unique(points.x[seen]))) < 2:
         return Line(note=f"no line: {count} of {len(seen)} points uncensored, at {places} place(s) of x")
     slope, intercept = np.polyfit(points.x[seen], points.y[seen], 1)
     above = points.y - intercept - slope * points.x
-    if (np.where(seen, np.abs(above), above) <= EXACT * np.abs(points.y).max()).all():
+    if (np.where(seen, np.abs(above), side * above) <= EXACT * np.abs(points.y).max()).all():
         return Line(Estimate(intercept), Estimate(slope), Estimate(0.0), "no intervals: no scatter about the line")
     start = np.array([intercept, slope, math.log(np.sqrt(np.mean(above**2)))])  # log sigma needs no bound above 0
     best, loss = points.best(start)

@@ -89,14 +89,24 @@ def held_out(tokenizer, length: int, wanted: params.Evaluation) -> dict[str, lis
     return {"evaluation": samples("evaluation", tokenizer, length, wanted.samples)} | named
 
 
-def texts(name: str, tokenizer, length: int, count: int) -> list[dict]:
-    """The first `count` items of a set as plain texts of at most `length` tokens: samples without an answer.
+def shuffled(items: list[dict], seed: int) -> list[dict]:
+    """The items in a drawn order, neighbours together: they come from different sources, and `texts` counts on that."""
+    pairs = [items[first : first + 2] for first in range(0, len(items), 2)]
+    random.Random(seed).shuffle(pairs)
+    return [item for pair in pairs for item in pair]
+
+
+def texts(name: str, tokenizer, length: int, count: int, drawn: int | None = None) -> list[dict]:
+    """`count` items of a set as plain texts of at most `length` tokens: samples without an answer.
+
+    The first ones, or with the seed `drawn` as many drawn by it.
 
     Every second text begins at a token drawn by its id: all prompts open with the same few sentences, and a replacement
     that never saw another beginning works after these only. Raises StudyError when the set is smaller.
     """
     check_length(tokenizer, length)
-    items = read_set(name)[:count]
+    items = read_set(name) if drawn is None else shuffled(read_set(name), drawn)
+    items = items[:count]
     if len(items) < count:
         raise StudyError(f"{name} set: {count} texts asked, {len(items)} there; lower queries in params.yaml (tiers)")
     samples = []

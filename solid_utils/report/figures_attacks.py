@@ -63,8 +63,9 @@ def recovered_by_queries(tables: Tables) -> Plot | None:
 def cost_by_depth(tables: Tables, measure: str = "queries") -> Plot | None:
     """Cost of each level against secured layers from the bottom, a panel a level; one mark an attack and seed.
 
-    Reads `attack_points`. Hollow with an arrow: not reached with that much. The line is the censored fit of the best
-    attacker (attack_trends.depth_fits); the green band, for queries, a legitimate customization (paper Table 8).
+    Reads `attack_points`. Hollow, arrow up: not reached with that much; arrow down: the least that was tried reached
+    it. The line is the censored fit of the best attacker (attack_trends.depth_fits); the green band, for queries, a
+    legitimate customization (paper Table 8).
     """
     spent = prefixes(costs(tables["attack_points"]))
     if (spent := spent[spent[measure] > 0]).empty:
@@ -146,7 +147,10 @@ def _from_zero(axes: Axes, queries: pd.Series) -> None:
 
 
 def _marks(axes: Axes, mine: pd.DataFrame, measure: str, attack: str, styles: Style) -> None:
-    """Filled where the level was reached, hollow under an arrow where it was not; attacks and seeds side by side."""
+    """Filled where the level was reached, above an arrow where with the least; hollow, below one, where it was not.
+
+    Attacks and seeds side by side.
+    """
     marker, colour = styles[attack]
     shift, seeds = list(styles).index(attack) - (len(styles) - 1) / 2, mine.groupby("seed").ngroup()
     x = mine["depth"] * np.exp(shift * 0.35 / len(styles) + 0.03 * (seeds - seeds.mean()))
@@ -154,10 +158,11 @@ def _marks(axes: Axes, mine: pd.DataFrame, measure: str, attack: str, styles: St
     for censored, face in ((False, colour), (True, "white")):
         here = mine["censored"] == censored
         axes.scatter(x[here], mine.loc[here, measure], 28, marker=marker, facecolor=face, edgecolor=colour, zorder=3)
-    stopped = mine.assign(x=x)[mine["censored"]].groupby(["depth", measure], as_index=False)["x"].mean()
-    for place in stopped.itertuples():
-        up = {"textcoords": "offset points", "arrowprops": {"arrowstyle": "<-", "color": colour}}
-        axes.annotate("", (place.x, getattr(place, measure)), (0, 20), **up)
+    for side, reach in (("censored", 20), ("at_most", -20)):
+        bounds = mine.assign(x=x)[mine[side]].groupby(["depth", measure], as_index=False)["x"].mean()
+        for place in bounds.itertuples():
+            arrow = {"textcoords": "offset points", "arrowprops": {"arrowstyle": "<-", "color": colour}}
+            axes.annotate("", (place.x, getattr(place, measure)), (0, reach), **arrow)
 
 
 def _height(cost: pd.Series, measure: str) -> tuple[float, float]:

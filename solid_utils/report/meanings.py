@@ -124,6 +124,12 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "measure": ("name", "what is paid: `queries`, `tokens` or `flops`"),
     "cost": ("of the measure", "paid by the cheapest attack for the level; where `censored`, the most that was spent"),
     "censored": ("yes or no", "the level was not reached: the cost is a lower bound"),
+    "detectable": (
+        "fraction",
+        "smallest gap that n problems show in four of five cases, the two runs differing on as many",
+    ),
+    "at_most": ("yes or no", "the smallest budget that was run reached the level already: the cost is an upper bound"),
+    "difficulty_ranks.at_most": ("count", "of these sets whose level the smallest budget reached already"),
     "difficulty_ranks.censored": ("count", "of these sets whose level was not reached"),
     "of_legitimate": ("fraction", "cost over one epoch's queries of the smallest legitimate customization (Table 8)"),
     "budget": ("of the measure", "what the attacker may spend"),

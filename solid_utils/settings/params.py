@@ -1,5 +1,6 @@
 """params.yaml -> typed, validated settings. Every error names the key and the fix."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +12,8 @@ from solid_utils.settings.data_params import Data, Published
 from solid_utils.settings.grammar import Declaration
 from solid_utils.settings.reading import read
 from solid_utils.settings.sections import Name, Positive, Section, Seed, Seeds, Share, Start, merge, pick, validated
+
+COMMIT = r"[0-9a-f]{40}"  # of a git repository, as the hub's are
 
 
 class Shape(Section):
@@ -55,8 +58,11 @@ class Model(Section):
             raise ValueError("source: random needs a shape")
         if self.source != "random" and self.path is None:
             raise ValueError(f"source: {self.source} needs a path")
-        if self.source == "hub" and self.revision is None:
-            raise ValueError("source: hub needs a revision")
+        if self.source == "hub" and not re.fullmatch(COMMIT, self.revision or ""):
+            raise ValueError(
+                f"revision: '{self.revision}' is no commit, and a branch may name other weights tomorrow; write the 40 "
+                f"digits that `git ls-remote https://huggingface.co/{self.path} main` prints"
+            )
         if self.source == "customized" and self.base is None:
             raise ValueError("source: customized needs a base, the model that was fine-tuned")
         if self.weights == "bfloat16" and self.autocast is None:

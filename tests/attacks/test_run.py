@@ -14,7 +14,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
 from solid_utils.deployment import oracle, starts
 from solid_utils.evaluation import published_tasks
-from solid_utils.model import models
+from solid_utils.model import models, sampling
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.settings import params, reading
 from solid_utils.training import lora
@@ -25,6 +25,7 @@ LORA = {"method": "lora", "rank": 2, "alpha": 4}
 RUNS = {
     "sem": {"secured": "layers 0", "attack": "sem"},
     "stitch": {"secured": "layers 0", "attack": "stitch", "previous": 1},
+    "stitch-drawn": {"secured": "layers 0", "attack": "stitch", "previous": 1, "texts": "drawn"},
     "linear": {"secured": "layers 0", "attack": "sem_linear", "previous": 1},
     "linear-untrained": {
         "secured": "layers 0",
@@ -152,6 +153,22 @@ def test_a_stitch_is_fitted_kept_scored_and_counted(attack):
     asked = oracle.Oracle(run.victim, run.secured, run.tokenizer.pad_token_id)
     assert torch.equal(kept, linear_map.fit(run.start(SEED), asked, texts, 1).bfloat16().float())
     assert asked.sequences == after["queries"] and asked.tokens == after["tokens"]
+
+
+def test_which_texts_a_stitch_gets_may_be_drawn(attack):
+    usual, drawn = attack("stitch"), attack("stitch-drawn")
+    names = [sample["id"] for sample in drawn.samples]
+    assert len(set(names)) == len(usual.samples) == 32
+    assert names != [sample["id"] for sample in usual.samples]
+    assert names == [sample["id"] for sample in attack("stitch-drawn").samples], "by the seed alone"
+    items = sampling.read_set("attack")
+    place = {item["id"]: number for number, item in enumerate(items)}
+    assert all(place[b] == place[a] + 1 for a, b in zip(names[::2], names[1::2], strict=True)), "sources alternate"
+    again = sampling.texts("attack", drawn.tokenizer, 64, 32, SEED + 1)
+    assert [sample["id"] for sample in again] != names
+    assert drawn.row(SEED, 2)["recipe"] == f"{usual.row(SEED, 2)['recipe']}, texts drawn"
+    with pytest.raises(StudyError, match="texts: drawn takes one seed a run, attack.seeds has 2"):
+        drawn.attack.drawn_by([1, 2])
 
 
 def test_a_stitch_below_secret_embeddings_is_refused(attack):

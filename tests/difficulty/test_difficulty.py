@@ -98,6 +98,14 @@ def test_little_memory_means_more_sweeps_and_the_same_numbers(llama, samples, mo
         difficulty.Difficulty(llama, samples, "xavier", 0, memory=100).losses(SETS, [20])
 
 
+def test_one_batch_goes_even_where_it_takes_more_than_usual(llama, samples, monkeypatch):
+    """Phi-2's prefixes take 1.05 GB a batch: the notebooks, which say nothing of memory, ended there with an error."""
+    whole = difficulty.Difficulty(llama, samples, "xavier", 0).losses(SETS, [20])
+    monkeypatch.setattr(difficulty, "MEMORY", 100)
+    little = difficulty.Difficulty(llama, samples, "xavier", 0).losses(SETS, [20])
+    assert all(np.array_equal(little[name][20], whole[name][20]) for name in SETS)
+
+
 def test_a_killed_run_goes_on_and_ends_at_the_same_numbers(llama, samples, monkeypatch):
     monkeypatch.setattr(answers, "TOKENS", 16)
     kept = {}

@@ -104,10 +104,11 @@ def test_equal_tokens_under_every_recipe_of_the_shipped_grid():
         assert len(tokens) == len({queries for queries, _ in tokens})
 
 
-def test_a_stitch_draws_nothing_and_has_one_seed():
+def test_a_stitch_has_one_seed_unless_it_draws_its_texts():
     cells = cells_module.cells(params.load().grid)
     assert {cell.seed for cell in cells["stitch"]} == {42}
     assert {cell.seed for cell in cells["depth"]} == {42, 1234, 20}
+    assert [cell.seed for cell in cells["stitch_draw"]] == [seed for seed in (42, 1234, 20) for _ in range(6)]
 
 
 def test_unknown_groups_and_recipes_are_one_line():

@@ -89,6 +89,7 @@ def test_cost_by_brute_force_whatever_the_order_of_the_rows(shares, order):
         past = [row for (row, share), (_, following) in pairs if min(share, following) >= level]
         assert cost["queries"] == (past or rows[-1:])[0]["queries"]
         assert cost["censored"] == (not past)
+        assert cost["at_most"] == (bool(past) and past[0] is rows[0])
 
 
 @examples
@@ -234,18 +235,20 @@ def test_fit_is_that_of_lifelines():
     assert line.slope.value == pytest.approx(0.187048, abs=1e-5)
     assert line.sigma.value == pytest.approx(0.184169, abs=1e-5)
     best = np.array([line.intercept.value, line.slope.value, math.log(line.sigma.value)])
-    assert censored.Points(x, y, bound).loss(best)[0] == pytest.approx(-2.1231993925, abs=1e-8)
+    assert censored.Points(x, y, bound.astype(int)).loss(best)[0] == pytest.approx(-2.1231993925, abs=1e-8)
 
 
 def test_without_a_slope_it_is_scipys_censored_normal():
     y, bound = np.minimum(noisy(0), 4.0), noisy(0) > 4
-    line, _ = censored.Points(X, y, bound).best(np.array([3.0, 0.0, 0.0]), fixed=1)
+    line, _ = censored.Points(X, y, bound.astype(int)).best(np.array([3.0, 0.0, 0.0]), fixed=1)
     mean, sigma = stats.norm.fit(stats.CensoredData(uncensored=y[~bound], right=y[bound]))
     assert (line[0], math.exp(line[2])) == pytest.approx((mean, sigma), rel=1e-3)  # SciPy's own search is that coarse
 
 
 def test_gradient_is_that_of_finite_differences():
-    points = censored.Points(X, np.minimum(noisy(0), 4.0), noisy(0) > 4)
+    y = noisy(0)
+    points = censored.Points(X, np.clip(y, 3.2, 4.0), (y > 4).astype(int) - (y < 3.2))
+    assert set(points.side) == {-1, 0, 1}
     for at in ([3.0, 0.1, -1.0], [0.0, 0.5, 1.0], [5.0, -0.1, -0.5]):
         estimate = optimize.approx_fprime(np.array(at), lambda line: points.loss(line)[0])
         assert points.loss(np.array(at))[1] == pytest.approx(estimate, rel=1e-4, abs=1e-3)
@@ -265,11 +268,60 @@ def test_ignoring_the_censoring_is_biased_and_the_fit_is_not():
     assert max(naive) < 0.05
 
 
+def test_upper_bounds_count_as_such():
+    """Cheap levels are met by the smallest budget, 10^3.4: taken for costs they make the bottom look dear, depth cheap.
+
+    The truth is 0.1 decades a layer, from 10^3; the largest budget is 10^5.
+    """
+    covered, slopes, naive = 0, [], []
+    for seed in range(12):
+        y = noisy(seed)
+        met, spent = y < 3.4, y > 5
+        line = censored.fit(X, np.clip(y, 3.4, 5), spent, met)
+        covered += line.slope.low <= 0.1 <= line.slope.high
+        slopes.append(line.slope.value)
+        naive.append(censored.fit(X, np.clip(y, 3.4, 5), spent).slope.value)
+    assert covered >= 10
+    assert np.median(slopes) == pytest.approx(0.1, abs=0.01)
+    assert max(naive) < 0.1, "always too flat"
+
+
+def test_two_sided_fit_is_the_maximum_of_scipys_own_likelihood():
+    """Minus the log-likelihood written with scipy.stats, minimised without gradients."""
+    y = noisy(1)
+    met, spent = y < 3.4, y > 5
+    seen = np.clip(y, 3.4, 5)
+
+    def loss(line):
+        normal = stats.norm(line[0] + line[1] * X, math.exp(line[2]))
+        parts = np.where(spent, normal.logsf(seen), np.where(met, normal.logcdf(seen), normal.logpdf(seen)))
+        return -parts.sum()
+
+    best = optimize.minimize(loss, [3.0, 0.1, -1.0], method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-9})
+    line = censored.fit(X, seen, spent, met)
+    assert (line.intercept.value, line.slope.value) == pytest.approx(tuple(best.x[:2]), abs=1e-5)
+    assert line.sigma.value == pytest.approx(math.exp(best.x[2]), abs=1e-5)
+    low = line.slope.low  # on the profile's edge twice the loss is the cut-off above its minimum
+    edge = optimize.minimize(lambda rest: loss([rest[0], low, rest[1]]), [3.0, -1.0], method="Nelder-Mead")
+    count = int((~met & ~spent).sum())
+    cut = count * math.log1p(stats.t.ppf(0.975, count - 2) ** 2 / (count - 2))
+    assert 2 * (edge.fun - best.fun) == pytest.approx(cut, abs=1e-3)
+
+
+def test_a_sides_mirror_image_is_the_other_side():
+    y = noisy(2)
+    right = censored.fit(X, np.minimum(y, 4), y > 4)
+    left = censored.fit(X, -np.minimum(y, 4), NONE, y > 4)
+    assert left.slope.value == pytest.approx(-right.slope.value, abs=1e-6)
+    assert (left.slope.low, left.slope.high) == pytest.approx((-right.slope.high, -right.slope.low), abs=1e-6)
+
+
 @examples
 @given(seed=st.integers(0, 1000), shift=st.floats(-5, 5), scale=st.floats(0.1, 10))
 def test_fit_follows_a_change_of_units(seed, shift, scale):
     y, bound = np.minimum(noisy(seed), 4.5), noisy(seed) > 4.5
-    points, moved = censored.Points(X, y, bound), censored.Points(X, shift + scale * y, bound)
+    side = bound.astype(int)
+    points, moved = censored.Points(X, y, side), censored.Points(X, shift + scale * y, side)
     line, _ = points.best(np.array([3.0, 0.1, -1.0]))
     other, _ = moved.best(np.array([shift, 0.0, math.log(scale)]))
     assert other == pytest.approx([shift + scale * line[0], scale * line[1], line[2] + math.log(scale)], abs=1e-3)
@@ -336,9 +388,11 @@ def difficulty(table: pd.DataFrame, **scores) -> pd.DataFrame:
 
 
 def ranks(costs_of: dict, dd: list, calibrated: list) -> pd.DataFrame:
-    """`costs_of`: secured set -> cost, censored."""
+    """`costs_of`: secured set -> cost, censored (or "at most")."""
     base = {"model": "toy", "level": 0.5, "measure": "queries"}
-    rows = [base | {"secured": name, "cost": cost, "censored": c} for name, (cost, c) in costs_of.items()]
+    sides = {True: {"censored": True, "at_most": False}, False: {"censored": False, "at_most": False}}
+    sides["at most"] = {"censored": False, "at_most": True}
+    rows = [base | {"secured": name, "cost": cost} | sides[side] for name, (cost, side) in costs_of.items()]
     table = pd.DataFrame(rows)
     return attack_trends.difficulty_ranks(table, difficulty(table, dd=dd, calibrated=calibrated)).set_index("score")
 
@@ -358,6 +412,16 @@ def test_censored_costs_tie_at_the_top():
     assert found["censored"].to_dict() == {"dd": 2, "calibrated": 0}
     assert found.loc["calibrated", "spearman"] == pytest.approx(-1)
     assert math.isnan(found.loc["calibrated", "spearman_low"])  # three sets have no interval
+
+
+def test_upper_bounds_tie_at_the_bottom():
+    sets = {"a": (100, "at most"), "b": (50, "at most"), "c": (400, False), "d": (200, False), "e": (1000, True)}
+    sets["f"] = (300, "at most")  # first tried with more than d cost: nobody knows its place
+    found = ranks(sets, [1.0, 2.0, 3.0, 4.0, 5.0, 0.0], [math.nan] * 6).loc["dd"]
+    assert (found["sets"], found["censored"], found["at_most"]) == (5, 1, 2)
+    assert found["spearman"] == pytest.approx(stats.spearmanr([1, 2, 3, 4, 5], [1.5, 1.5, 4, 3, 5]).statistic)
+    logs = np.log10([50, 50, 400, 200, 1000])
+    assert found["pearson"] == pytest.approx(stats.pearsonr([1, 2, 3, 4, 5], logs).statistic)
 
 
 def test_nothing_to_rank_is_nan_and_two_difficulties_are_refused():

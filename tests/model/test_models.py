@@ -13,7 +13,7 @@ from solid_utils.model import models, tensors
 from solid_utils.settings import params
 from tests.cases import checkpoints as cases
 
-HUB = params.Model(source="hub", path="nobody/nothing", revision="main", weights="float32", autocast=None)
+HUB = params.Model(source="hub", path="nobody/nothing", revision="0" * 40, weights="float32", autocast=None)
 
 
 def test_a_replica_is_kept_as_the_tensors_that_differ(llama, tmp_path):

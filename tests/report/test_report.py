@@ -13,6 +13,7 @@ import pytest
 
 from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
+from solid_utils.metrics import power
 from solid_utils.paper import paper
 from solid_utils.report import catalogue, ratios, report, results, terminal, verdicts
 from solid_utils.report.catalogue import TABLES
@@ -263,6 +264,14 @@ def test_ratings_are_not_pooled_with_accuracies(study):
     assert row(table, run="solid-math", benchmark="all", metric="rating")["after"] == 7
 
 
+def _solved_by_one(study) -> float:
+    """Share of the problems that solid or the fully open model solved at the end, and not both."""
+    items = study.results.items
+    items = items[items["run"].isin(["solid-math", "fully_open-math"]) & (items["steps"] > 0)]
+    problems = items[items["benchmark"].isin(["chain_sum", "words"])]
+    return float((problems.groupby(["benchmark", "item"])["value"].sum() == 1).mean())
+
+
 def test_customization_table_pools_problems_and_compares_with_fully_open(study):
     found = row(study.tables["customization"], run="solid-math", benchmark="all")
     assert (found["n"], found["before"], found["after"]) == (100, pytest.approx(0.15), pytest.approx(0.58))
@@ -273,6 +282,8 @@ def test_customization_table_pools_problems_and_compares_with_fully_open(study):
     assert -0.08 < found["gap_to_fully_open_low"] < -0.02 < found["gap_to_fully_open_high"] <= 0
     assert found["after_low"] < 0.58 < found["after_high"] and found["run_open"] == "fully_open-math"
     assert "ends -2.0 [-5.0, +0.0] points" in TABLES["customization"].sentence(study.tables["customization"])
+    assert f"({found['n']} problems show a gap of" in TABLES["customization"].sentence(study.tables["customization"])
+    assert found["detectable"] == pytest.approx(power.detectable(found["n"], _solved_by_one(study)))
     opened = row(study.tables["customization"], run="fully_open-math", benchmark="all")
     assert pd.isna(opened["gap_to_fully_open"])
 

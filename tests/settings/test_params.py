@@ -58,7 +58,7 @@ def test_a_runs_recipe_overrides_the_tiers():
 @pytest.mark.parametrize(
     ("key", "value", "complaint"),
     [
-        ("tier", "huge", "tier: unknown name 'huge'; choose one of paper, small, tiny"),
+        ("tier", "huge", "tier: unknown name 'huge'; choose one of gpu, paper, small, tiny"),
         ("study.models", ["gpt-9"], "study.models: unknown name 'gpt-9'; choose one of"),
         ("study.attacks", ["melt"], "study.attacks: unknown name 'melt'"),
         (
@@ -71,6 +71,9 @@ def test_a_runs_recipe_overrides_the_tiers():
         ("tiers.small.lenght", 3, "lenght: Extra inputs are not permitted"),
         ("threads", "two", "threads: Input should be a valid integer"),
         ("models.tiny.shape", None, "models.tiny: source: random needs a shape"),
+        ("models.phi-2.revision", "main", "models.phi-2: revision: 'main' is no commit, and a branch may name other"),
+        ("models.phi-2.revision", "ef38235", "models.phi-2: revision: 'ef38235' is no commit"),
+        ("models.phi-2.revision", None, "models.phi-2: revision: 'None' is no commit"),
         (
             ["attacks", "layer0-sem", "noise"],
             "fresh",
@@ -166,7 +169,7 @@ def test_a_runs_recipe_overrides_the_tiers():
         (["attacks", "x;touch y"], {}, "attacks.x;touch y: 'x;touch y' is no name"),
         (["customizations", "a" * 61], {}, "is no name"),
         (["attacks", "layer0-sem", "recipe"], {"smal": {}}, "attacks.layer0-sem.recipe: unknown name 'smal'"),
-        ("models.tiny.budget", {"smal": {}}, "models.tiny.budget: unknown name 'smal'; choose one of paper, small"),
+        ("models.tiny.budget", {"smal": {}}, "models.tiny.budget: unknown name 'smal'; choose one of gpu, paper, s"),
         ("models.phi-2.budget", {"paper": {"lenght": 3}}, "models.phi-2.budget.paper: lenght: Extra inputs"),
         ("models.tiny.parallel", {"semm": {}}, "models.tiny.parallel: unknown name 'semm'"),
         (["attacks", "layer0-sem", "recipe"], {"paper": {"stepz": 1}}, "attacks.layer0-sem.recipe: stepz: Extra"),

@@ -1,7 +1,9 @@
 """Benchmarks: every run's scores, which benchmarks count, and what share of the victim's each attack keeps."""
 
+import numpy as np
 import pandas as pd
 
+from solid_utils.metrics import power
 from solid_utils.report.ratios import (
     NOT_BENCHMARKS,
     OVER_BENCHMARKS,
@@ -47,6 +49,18 @@ def _read_benchmarks(rows: pd.DataFrame) -> str:
     out = [f"{row.benchmark} ({row.reason})" for row in rule[~rule["counts"]].itertuples()]
     return (
         f"{rule['counts'].sum()} of {len(rule)} benchmarks count; left out of the averages: {'; '.join(out) or 'none'}."
+        f"{_curse(rule[rule['counts']])}"
+    )
+
+
+def _curse(counted: pd.DataFrame) -> str:
+    """The winner's curse: the same items choose a benchmark and score it."""
+    lift = power.lift(counted["victim"], counted["victim_stderr"], counted["floor"])
+    if not np.isfinite(lift).any():
+        return ""
+    return (
+        " Chosen on the items that they are scored on, which flatters the victim there by "
+        f"{100 * np.nanmean(lift):.1f} points on average, at most {100 * np.nanmax(lift):.1f}."
     )
 
 

@@ -101,6 +101,7 @@ COST_COLUMNS: Columns = {
     "attack": ("best attack", "text"),
     "cost": ("cost", "figures"),
     "censored": ("not reached with", "flag"),
+    "at_most": ("or less", "flag"),
     "of_legitimate": ("of a legitimate epoch %", "percent"),
     "|": None,
     "recipe": ("recipe", "text"),
@@ -173,7 +174,8 @@ SECTION = Section(
     (
         "The cost of recovering a share of what was missing: that of the first of two consecutive points of a "
         "curve past it, where every point ends its own schedule. Not reached: the most that was spent is a lower "
-        "bound. A run of the small tier has one such point, so all its levels are lower bounds, however far it "
+        "bound. Or less: the smallest budget that was run reached it already, so the cost is an upper bound. A run of "
+        "the small tier has one such point, so all its levels are lower bounds, however far it "
         "came.",
     ),
     (

@@ -6,9 +6,9 @@ from functools import partial
 import numpy as np
 import pandas as pd
 
-from solid_utils.metrics import metrics
+from solid_utils.metrics import metrics, power
 from solid_utils.metrics.intervals import covers
-from solid_utils.report.ratios import Resampled, ends, outcomes, with_ends
+from solid_utils.report.ratios import Resampled, ends, outcomes, states, with_ends
 from solid_utils.report.results import Results
 from solid_utils.report.table import Columns, Context, Section, Table
 from solid_utils.report.wording import interval_note, points
@@ -31,7 +31,20 @@ def customization_table(context: Context) -> pd.DataFrame:
     table = _with_gap(facts.merge(table.reset_index(), on=["model", "run"]))
     intervals = [_intervals(row, context.resamples) for row in table.itertuples()]
     columns = [*with_ends("after")[1:], *with_ends("gap_to_fully_open")[1:], "interval_covers"]
+    differing = [_differing(row, results.items) for row in table.itertuples()]
+    table["detectable"] = power.detectable(table["n"], differing)
     return table.join(pd.DataFrame(intervals, index=table.index, columns=columns))
+
+
+def _differing(row, items: pd.DataFrame) -> float:
+    """Share of a row's problems that one of run and fully open run solved and the other did not; nan without both."""
+    kinds = row.kinds.split("+") if row.benchmark == "all" else [row.benchmark]
+    ended = states(items[(items["model"] == row.model) & items["run"].isin([row.run, row.run_open])])
+    ended = ended[(ended["state"] == "end") & ended["benchmark"].isin(kinds)]
+    solved = ended.pivot_table(index=["benchmark", "item"], columns="run", values="value").dropna()
+    if solved.shape[1] < 2 or len(solved) != row.n:
+        return math.nan
+    return float((solved[row.run] - solved[row.run_open]).abs().mean())
 
 
 def _scores(results: Results) -> pd.DataFrame:
@@ -84,16 +97,24 @@ CUSTOMIZATION_COLUMNS: Columns = {
     "after": ("after %", "percent"),
     "gain": ("gain", "percent"),
     "gap_to_fully_open": ("gap to fully open", "percent"),
+    "detectable": ("smallest gap that would show", "percent"),
     "|": None,
     "stderr": ("after, ± %", "percent"),
     "gap_stderr": ("gap, ±", "percent"),
 }
 
 
+def _power(row: pd.Series) -> str:
+    """What so many problems can show; empty where nothing is said of it."""
+    if math.isnan(row["detectable"]):
+        return ""
+    return f" ({row['n']} problems show a gap of {100 * row['detectable']:.0f} points or more in four of five cases)"
+
+
 def _read_customization(rows: pd.DataFrame) -> str:
     pooled = rows[(rows["benchmark"] == "all") & (rows["deployment"] != "fully_open")]
     gaps = [
-        f"{row['deployment']} ends {points(row, 'gap_to_fully_open', 'gap_stderr')} points from fully open"
+        f"{row['deployment']} ends {points(row, 'gap_to_fully_open', 'gap_stderr')} points from fully open{_power(row)}"
         for _, row in pooled.iterrows()
         if not math.isnan(row["gap_to_fully_open"])
     ]

@@ -1,6 +1,6 @@
 """README and docs/ with their numbers: templates in docs/templates/, filled from the shipped run.
 
-python -m solid_utils.report.documents     write the pages from the shipped tables, in seconds; `make tables` does it too
+python -m solid_utils.report.documents     write the pages from the shipped tables, in seconds (`make tables` does too)
 
 A template is the page itself, where each measured number is an expression such as `{{ recovered("layers 0", "stitch",
 100) | pct }}`; what can be asked stands in lookups.py. The pages are about the shipped run: a run of your own changes

@@ -39,7 +39,7 @@ def measured(rows: pd.DataFrame, metric: str, text: str) -> float:
 
 @dataclass(frozen=True)
 class Lookups:
-    """What a document may ask of the run in `folder` (reference/MACHINE), whose tables lie in `tables`, as CSV files."""
+    """What a document may ask of the run in `folder` (reference/MACHINE); `tables` holds its tables as CSV files."""
 
     folder: Path
     tables: Path
@@ -180,11 +180,12 @@ class Lookups:
 
     @staticmethod
     def setting(file: str, *keys: str) -> object:
-        """A value of configs/FILE.yaml."""
-        value = yaml.safe_load((Path("configs") / f"{file}.yaml").read_text(encoding="utf8"))
+        """A value of configs/FILE.yaml, or of params.yaml."""
+        path = Path("params.yaml") if file == "params" else Path("configs") / f"{file}.yaml"
+        value = yaml.safe_load(path.read_text(encoding="utf8"))
         for key in keys:
             if key not in value:
-                raise StudyError(f"configs/{file}.yaml: no {'.'.join(keys)}")
+                raise StudyError(f"{path}: no {'.'.join(keys)}")
             value = value[key]
         return value
 
@@ -216,6 +217,21 @@ class Lookups:
         if len(found) != 1:
             raise StudyError(f"published table {table}: {len(found)} values of {model}, {attack}, {secured}, {row}")
         return float(found["value"].iloc[0])
+
+    @staticmethod
+    def paper_rows() -> int:
+        """Benchmark rows of the paper's Table 7; SQuADv2 counts twice."""
+        return len(paper.ROWS)
+
+    @staticmethod
+    def ceilings() -> pd.DataFrame:
+        """Fully secured difficulties, as printed and by formula: paper.ceilings."""
+        return paper.ceilings()
+
+    @staticmethod
+    def chance() -> float:
+        """What guessing alone scores by the mean of ratios on Llama2-70B's benchmarks (Table 14), in percent."""
+        return float((paper.CHANCE / paper.pretrain("Llama2-70B")).mean() * 100)
 
     @cached_property
     def facts(self) -> pd.DataFrame:

@@ -72,7 +72,8 @@ def environment(lookups: Lookups) -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     made.filters |= {"pct": percent, "num": number, "rounded": rounded, "within": within, "correlation": correlation}
-    made.globals |= {name: getattr(lookups, name) for name in dir(Lookups) if not name.startswith("_")}
+    asked = [name for name in dir(Lookups) if not name.startswith("_") and callable(getattr(Lookups, name))]
+    made.globals |= {name: getattr(lookups, name) for name in asked}
     return made
 
 

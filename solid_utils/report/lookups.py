@@ -4,37 +4,26 @@ What lies in no result file, such as the minutes that a command took, stands in 
 """
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
-from solid_utils.core import paths, schema
+from solid_utils.core import paths
 from solid_utils.core.errors import StudyError
-from solid_utils.core.numbers import recovered_share
 from solid_utils.metrics.attack_cost import legitimate_queries
 from solid_utils.paper import paper
 from solid_utils.report import verdicts
+from solid_utils.report.cells import TEXTS, Run, read, read_grid
 
 FACTS = paths.REFERENCE / "facts.csv"
-# The three held-out text sets: prompts like the attack's own, web texts, Python functions.
-TEXTS = {"own": "evaluation", "c4": "evaluation_c4", "code": "evaluation_code"}
 USUAL = {"sem": "ours", "stitch": "stitch", "ft_all": "ft", "ft_closed": "ft"}  # recipe of the grid, if none is named
 
 
-def measured(rows: pd.DataFrame, metric: str, text: str) -> float:
-    """A fidelity metric over one set of texts, or over all three with every answer token counted once ("pooled").
-
-    rows: of one state of one run, columns schema.SCORES. Raises StudyError where a set of texts is missing.
-    """
-    wanted = [TEXTS[text]] if text in TEXTS else list(TEXTS.values())
-    found = rows[(rows["metric"] == metric) & rows["benchmark"].isin(wanted)].drop_duplicates("benchmark")
-    if len(found) != len(wanted):
-        raise StudyError(f"{metric} on {text}: {len(found)} of {len(wanted)} sets of texts; name another run or text")
-    values = found["value"].astype(float)
-    tokens = found["n"].astype(float)
-    return float((values * tokens).sum() / tokens.sum())
+@cache
+def _yaml(path: Path) -> dict:
+    return yaml.safe_load(path.read_text(encoding="utf8"))
 
 
 @dataclass(frozen=True)
@@ -47,12 +36,19 @@ class Lookups:
 
     # --- tables
 
+    @cached_property
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        """What was read already."""
+        return {}
+
     def table(self, name: str, folder: str = "") -> pd.DataFrame:
         """A table as it was written, of this run or of one beside it, such as "beyond"."""
         path = self.tables.parent / folder / "tables" / f"{name}.csv"
-        if not path.exists():
-            raise StudyError(f"{path}: no such table; run `make tables`")
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        if path not in self._tables:
+            if not path.exists():
+                raise StudyError(f"{path}: no such table; run `make tables`")
+            self._tables[path] = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        return self._tables[path]
 
     def row(self, name: str, folder: str = "", **wanted: object) -> dict:
         """The one row of a table in which these columns have these values. StudyError where none or several do."""
@@ -67,35 +63,26 @@ class Lookups:
         """An attack run's row of the table `attacks`."""
         return self.row("attacks", folder, model=self.model, run=name)
 
-    # --- one evaluation: fidelity of runs and grid cells
+    # --- one evaluation: fidelity of grid cells (secured, attack, queries, recipe) and of runs of the study
 
     @cached_property
-    def grid(self) -> pd.DataFrame:
-        """Scores of all grid cells, columns schema.SCORES and `cell`; `name` is the recipe's, `asked` the group's."""
-        beside = (paths.PLAN_FILE, paths.LEAKS_FILE)
-        files = sorted(path for path in (self.folder / "grid" / self.model).glob("*.csv") if path.name not in beside)
-        parts = [path.stem.rsplit("-", 3) for path in files]  # ATTACK-SECURED, recipe, queries, seed
-        tables = [
-            schema.read(path, schema.SCORES).assign(cell=path.stem, name=part[1], asked=int(part[2]))
-            for path, part in zip(files, parts, strict=True)
-        ]
-        return pd.concat(tables, ignore_index=True)
+    def grid(self) -> dict[tuple[str, str, str, int], list[Run]]:
+        """All cells, see cells.read_grid."""
+        return read_grid(self.folder / "grid" / self.model)
 
-    def cells(self, secured: str, attack: str, queries: int, recipe: str = "") -> list[pd.DataFrame]:
-        """The scores of each seed's cell; `recipe` is a name of configs/grid.yaml, by default the attack's own."""
-        rows = self.grid[(self.grid["attack"] == attack) & (self.grid["name"] == (recipe or USUAL[attack]))]
-        rows = rows[rows["asked"] == queries]
-        rows = rows[(rows["secured"] == secured) | (rows["deployment"] == secured)]
-        return [cell for _, cell in rows.groupby("cell")]
+    def cells(self, secured: str, attack: str, queries: int, recipe: str = "") -> list[Run]:
+        """Each seed's run; `recipe` is a name of configs/grid.yaml, by default the attack's usual one."""
+        return self.grid.get((attack, secured, recipe or USUAL[attack], queries), [])
 
     def seeds(self, *cell: object, **recipe: str) -> int:
         """How many seeds ran."""
         return len(self.cells(*cell, **recipe))
 
-    def fidelity(self, *cell: object, metric: str = "agreement", text: str = "pooled", start: bool = False, **recipe):
+    def fidelity(
+        self, *cell: object, metric: str = "agreement", text: str = "pooled", start: bool = False, **recipe: str
+    ) -> float:
         """A metric after the attack, or before any query; the mean over seeds. StudyError where no cell ran."""
-        ran = self._ran(*cell, **recipe)
-        values = [measured(self._state(one, start), metric, text) for one in ran]
+        values = [run.measured(metric, text, start) for run in self._ran(*cell, **recipe)]
         return sum(values) / len(values)
 
     def least(self, secured: list[str], *cell: object, **wanted: object) -> float:
@@ -108,12 +95,12 @@ class Lookups:
 
     def recovered(self, *cell: object, text: str = "pooled", **recipe: str) -> float:
         """Share of the missing agreement that was recovered on these texts; the mean over seeds."""
-        shares = self._shares(*cell, text=text, **recipe)
+        shares = [run.recovered(text) for run in self._ran(*cell, **recipe)]
         return sum(shares) / len(shares)
 
     def spread(self, *cell: object, text: str = "pooled", **recipe: str) -> float:
         """By how much the seeds of a cell differ, highest less lowest."""
-        shares = self._shares(*cell, text=text, **recipe)
+        shares = [run.recovered(text) for run in self._ran(*cell, **recipe)]
         return max(shares) - min(shares)
 
     def shown(self, *cell: object, text: str = "pooled", **recipe: str) -> str:
@@ -132,42 +119,32 @@ class Lookups:
         greedy = 100 * self.fidelity(*cell, metric="greedy_match", **recipe)
         return f" **{self.shown(*cell, **recipe)}** | {kinds} | {greedy:.0f} "
 
+    def steps(self, *cell: object, **recipe: str) -> int:
+        """Optimizer steps of a cell."""
+        return self._ran(*cell, **recipe)[0].steps
+
     def tokens(self, text: str = "pooled", run: str = "") -> int:
         """Answer tokens of the grid's evaluation, or of the study's `run`."""
-        rows = self.end(run) if run else self.grid[self.grid["cell"] == self.grid["cell"].iloc[0]]
-        rows = rows[rows["metric"] == "agreement"].drop_duplicates("benchmark").set_index("benchmark")["n"]
-        return int(rows[[TEXTS[text]]].sum() if text in TEXTS else rows[list(TEXTS.values())].sum())
+        return (self.scores(run) if run else next(iter(self.grid.values()))[0]).tokens(text)
 
-    def end(self, run: str, folder: str = "", model: str = "", start: bool = False) -> pd.DataFrame:
-        """Scores of a run of the study after the attack, or before any query."""
-        path = self.folder / folder / "runs" / (model or self.model) / "attacks" / run / "scores.csv"
-        if not path.exists():
-            raise StudyError(f"{path}: no such run")
-        return self._state(pd.read_csv(path, keep_default_na=False, na_values=[""]), start)
+    def scores(self, run: str, folder: str = "", model: str = "") -> Run:
+        """A run of the study, or of what lies in a folder beside it, such as "beyond"."""
+        return read(self.folder / folder / "runs" / (model or self.model) / "attacks" / run / "scores.csv")
 
-    def agreement(self, run: str, text: str = "pooled", metric: str = "agreement", **where: object) -> float:
-        """A run's fidelity; `folder`, `model` and `start` as in `end`."""
-        return measured(self.end(run, **where), metric, text)
+    def agreement(
+        self, run: str, text: str = "pooled", metric: str = "agreement", start: bool = False, **where: str
+    ) -> float:
+        """A run's fidelity after the attack, or before any query; `folder` and `model` as in `scores`."""
+        return self.scores(run, **where).measured(metric, text, start)
 
-    def regained(self, run: str, text: str = "pooled", **where: object) -> float:
+    def regained(self, run: str, text: str = "pooled", **where: str) -> float:
         """Recovered share of a run of the study on these texts."""
-        return recovered_share(self.agreement(run, text, **where), self.agreement(run, text, start=True, **where))
+        return self.scores(run, **where).recovered(text)
 
-    def _shares(self, *cell: object, text: str, **recipe: str) -> list[float]:
-        shares = []
-        for one in self._ran(*cell, **recipe):
-            before, after = (measured(self._state(one, start), "agreement", text) for start in (True, False))
-            shares.append(recovered_share(after, before))
-        return shares
-
-    def _ran(self, *cell: object, **recipe: str) -> list[pd.DataFrame]:
+    def _ran(self, *cell: object, **recipe: str) -> list[Run]:
         if not (found := self.cells(*cell, **recipe)):
             raise StudyError(f"grid: no cell {cell} {recipe}; a document names only what ran")
         return found
-
-    @staticmethod
-    def _state(rows: pd.DataFrame, start: bool) -> pd.DataFrame:
-        return rows[rows["steps"] == (0 if start else rows["steps"].max())]
 
     # --- counts, settings, the paper
 
@@ -175,14 +152,18 @@ class Lookups:
         """Grid cells: planned, run, and how many of those by another seed than the first."""
         cells = self.table("grid_cells")
         first = self.setting("grid", "grid", "seeds")[0]
-        ran = self.grid.drop_duplicates("cell")
-        return {"planned": cells["planned"].sum(), "run": cells["run"].sum(), "more": (ran["seed"] != first).sum()}
+        ran = {id(run): run for runs in self.grid.values() for run in runs}.values()  # one may stand under two names
+        return {
+            "planned": int(cells["planned"].sum()),
+            "run": int(cells["run"].sum()),
+            "more": sum(run.seed != first for run in ran),
+        }
 
     @staticmethod
     def setting(file: str, *keys: str) -> object:
         """A value of configs/FILE.yaml, or of params.yaml."""
         path = Path("params.yaml") if file == "params" else Path("configs") / f"{file}.yaml"
-        value = yaml.safe_load(path.read_text(encoding="utf8"))
+        value = _yaml(path)
         for key in keys:
             if key not in value:
                 raise StudyError(f"{path}: no {'.'.join(keys)}")
@@ -193,10 +174,6 @@ class Lookups:
         """Optimizer steps of the paper's SEM: its samples, epochs and batch (B.2), as tier `paper` holds them."""
         sem = self.setting("tiers", "tiers", "paper", "attack", "sem")
         return sem["queries"] * sem["epochs"] / sem["batch"]
-
-    def steps(self, *cell: object, **recipe: str) -> int:
-        """Optimizer steps of a cell."""
-        return int(self._ran(*cell, **recipe)[0]["steps"].max())
 
     def budget(self, attack: str) -> float:
         """The largest share of the paper's samples that a run of this attack was trained on in the default study."""

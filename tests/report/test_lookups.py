@@ -1,32 +1,53 @@
 """Lookups: one evaluation over three kinds of text, worked out by hand; what is not there is one line."""
 
+import dataclasses
 from pathlib import Path
 
-import pandas as pd
 import pytest
 
 from solid_utils.core.errors import StudyError
+from solid_utils.report.cells import Run
 from solid_utils.report.documents import correlation, number, percent, rounded, within
-from solid_utils.report.lookups import Lookups, measured
+from solid_utils.report.lookups import Lookups
+
+KINDS = {"evaluation": (0.8, 100), "evaluation_c4": (0.5, 60), "evaluation_code": (0.2, 40)}
 
 
 @pytest.fixture
-def rows() -> pd.DataFrame:
-    """Agreement of one state of one run: 0.8 of 100 tokens, 0.5 of 60, 0.2 of 40."""
-    kinds = [("evaluation", 0.8, 100), ("evaluation_c4", 0.5, 60), ("evaluation_code", 0.2, 40)]
-    return pd.DataFrame(
-        [{"metric": "agreement", "benchmark": name, "value": value, "n": n} for name, value, n in kinds]
-    )
+def run() -> Run:
+    """After the attack agreement is 0.8 of 100 tokens, 0.5 of 60, 0.2 of 40; before it was 0.1 everywhere."""
+    after = {("agreement", name): score for name, score in KINDS.items()}
+    before = {("agreement", name): (0.1, tokens) for name, (_, tokens) in KINDS.items()}
+    return Run("sem", "layers 0", "layers 0", 42, 400, before, after)
 
 
-def test_pooled_counts_every_token_once(rows):
-    assert measured(rows, "agreement", "pooled") == pytest.approx((80 + 30 + 8) / 200)
-    assert [measured(rows, "agreement", text) for text in ("own", "c4", "code")] == [0.8, 0.5, 0.2]
+def test_pooled_counts_every_token_once(run):
+    assert run.measured("agreement") == pytest.approx((80 + 30 + 8) / 200)
+    assert [run.measured("agreement", text) for text in ("own", "c4", "code")] == [0.8, 0.5, 0.2]
+    assert run.measured("agreement", start=True) == pytest.approx(0.1)
+    assert run.recovered() == pytest.approx((0.59 - 0.1) / 0.9) and run.recovered("code") == pytest.approx(0.1 / 0.9)
+    assert (run.tokens(), run.tokens("c4")) == (200, 60)
 
 
-def test_a_missing_kind_of_text_is_no_pool(rows):
-    with pytest.raises(StudyError, match="agreement on pooled: 2 of 3 sets of texts"):
-        measured(rows.head(2), "agreement", "pooled")
+def test_a_missing_kind_of_text_is_no_pool(run):
+    del run.after["agreement", "evaluation_code"]
+    with pytest.raises(StudyError, match="agreement on pooled: 2 of 3 kinds of text"):
+        run.measured("agreement")
+
+
+def test_what_ran_is_told_from_what_did_not(run):
+    lookups = Lookups(Path("box"), Path("box"))
+    other = dataclasses.replace(run, seed=20, after=run.after | {("agreement", "evaluation_c4"): (0.7, 60)})
+    alone = ("sem", "layers 0", "paper", 400)
+    lookups.__dict__["grid"] = {("sem", "layers 0", "ours", 400): [run, other], alone: [run]}
+    cell = ("layers 0", "sem", 400)
+    assert lookups.seeds(*cell) == 2 and lookups.seeds("layers 3", "sem", 400) == 0
+    assert lookups.recovered(*cell) == pytest.approx((0.49 + 0.55) / 2 / 0.9)
+    assert lookups.spread(*cell) == pytest.approx(0.06 / 0.9)
+    assert (lookups.shown(*cell), lookups.shown(*cell, recipe="paper")) == ("57.8", "54.4*")
+    assert lookups.shown("layers 3", "sem", 400) == "" and lookups.triple("layers 3", "sem", 400) == " | | "
+    with pytest.raises(StudyError, match="names only what ran"):
+        lookups.recovered("layers 3", "sem", 400)
 
 
 def test_a_row_is_one_row(tmp_path):

@@ -162,14 +162,15 @@ def within(length: int, tokenizer: PreTrainedTokenizerBase) -> int:
 
 def read_skeleton(found: Checkpoint, config: PreTrainedConfig, dtype: torch.dtype) -> Skeleton:
     """The model without values. Raises StudyError where the checkpoint's tensors are not those of it."""
+    place = loading.place_of_config(found)
     if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
         raise StudyError(
-            f"{loading.place_of_config(found)}: no causal language model of Transformers' own ({config.model_type}); give another model"
+            f"{place}: no causal language model of Transformers' own ({config.model_type}); give another model"
         )
     empty = loading.hollow(found, config, dtype)
     if not found.gguf and not loading.quantised(config):  # of those only a whole load can say
         headers.check_names(found, empty, found.opened())
-    with taken_apart(f"{loading.place_of_config(found)}: {config.model_type}"):
+    with taken_apart(f"{place}: {config.model_type}"):
         return Skeleton(config, dtype)
 
 

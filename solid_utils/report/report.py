@@ -1,6 +1,7 @@
 """The report: tables, figures, headline numbers and one HTML page from a results folder, with no model.
 
-python -m solid_utils.report            build from results/, else from the shipped run in reference/; print the tables
+python -m solid_utils.report            build from results/, else from the shipped run in reference/; print the tables;
+                                        from the shipped run the numbers of README and docs/ are written too
 python -m solid_utils.report FOLDER     build from another results folder, in build/report/
 python -m solid_utils.report --print    print the main tables of an existing build
 """
@@ -14,7 +15,7 @@ from markupsafe import Markup
 
 from solid_utils.core import files, machine, paths
 from solid_utils.core.errors import StudyError
-from solid_utils.report import catalogue, page, ratios, results
+from solid_utils.report import catalogue, documents, page, ratios, results
 from solid_utils.report.page import Shown
 
 
@@ -156,5 +157,7 @@ def main() -> None:
     source, out = (options.folder, paths.REDRAWN) if options.folder else chosen()
     report = Report(source)
     target = report.write(out)
+    if not options.folder and source != out:  # README and docs/ are about the shipped run, whatever yours says
+        documents.write(source, out)
     notes = "".join(f"\n{line}" for line in report.missing)
     print(f"{catalogue.printed(report.tables)}{notes}\n\nfrom {source}/, report: {target}")

@@ -1,0 +1,222 @@
+"""Numbers of the shipped run by name, as README and docs ask for them: each is read from a result file, none is typed.
+
+What lies in no result file, such as the minutes that a command took, stands in `reference/facts.csv`, with the machine.
+"""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from solid_utils.core import paths
+from solid_utils.core.errors import StudyError
+from solid_utils.metrics.attack_cost import legitimate_queries
+from solid_utils.paper import paper
+from solid_utils.report import verdicts
+from solid_utils.report.cells import TEXTS, Run, read, read_grid
+
+FACTS = paths.REFERENCE / "facts.csv"
+USUAL = {"sem": "ours", "stitch": "stitch", "ft_all": "ft", "ft_closed": "ft"}  # recipe of the grid, if none is named
+
+
+@cache
+def _yaml(path: Path) -> dict:
+    return yaml.safe_load(path.read_text(encoding="utf8"))
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """What a document may ask of the run in `folder` (reference/MACHINE); `tables` holds its tables as CSV files."""
+
+    folder: Path
+    tables: Path
+    model: str = "smollm2-135m"
+
+    # --- tables
+
+    @cached_property
+    def _tables(self) -> dict[str, pd.DataFrame]:
+        """What was read already."""
+        return {}
+
+    def table(self, name: str, folder: str = "") -> pd.DataFrame:
+        """A table as it was written, of this run or of one beside it, such as "beyond"."""
+        path = self.tables.parent / folder / "tables" / f"{name}.csv"
+        if path not in self._tables:
+            if not path.exists():
+                raise StudyError(f"{path}: no such table; run `make tables`")
+            self._tables[path] = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        return self._tables[path]
+
+    def row(self, name: str, folder: str = "", **wanted: object) -> dict:
+        """The one row of a table in which these columns have these values. StudyError where none or several do."""
+        found = self.table(name, folder)
+        for column, value in wanted.items():
+            found = found[found[column] == value]
+        if len(found) != 1:
+            raise StudyError(f"table {name}: {len(found)} rows with {wanted}; a document needs exactly one")
+        return found.iloc[0].to_dict()
+
+    def run(self, name: str, folder: str = "") -> dict:
+        """An attack run's row of the table `attacks`."""
+        return self.row("attacks", folder, model=self.model, run=name)
+
+    # --- one evaluation: fidelity of grid cells (secured, attack, queries, recipe) and of runs of the study
+
+    @cached_property
+    def grid(self) -> dict[tuple[str, str, str, int], list[Run]]:
+        """All cells, see cells.read_grid."""
+        return read_grid(self.folder / "grid" / self.model)
+
+    def cells(self, secured: str, attack: str, queries: int, recipe: str = "") -> list[Run]:
+        """Each seed's run; `recipe` is a name of configs/grid.yaml, by default the attack's usual one."""
+        return self.grid.get((attack, secured, recipe or USUAL[attack], queries), [])
+
+    def seeds(self, *cell: object, **recipe: str) -> int:
+        """How many seeds ran."""
+        return len(self.cells(*cell, **recipe))
+
+    def fidelity(
+        self, *cell: object, metric: str = "agreement", text: str = "pooled", start: bool = False, **recipe: str
+    ) -> float:
+        """A metric after the attack, or before any query; the mean over seeds. StudyError where no cell ran."""
+        values = [run.measured(metric, text, start) for run in self._ran(*cell, **recipe)]
+        return sum(values) / len(values)
+
+    def least(self, secured: list[str], *cell: object, **wanted: object) -> float:
+        """The lowest `fidelity` over several secured sets."""
+        return min(self.fidelity(one, *cell, **wanted) for one in secured)
+
+    def most(self, secured: list[str], *cell: object, **wanted: object) -> float:
+        """The highest `fidelity` over several secured sets."""
+        return max(self.fidelity(one, *cell, **wanted) for one in secured)
+
+    def recovered(self, *cell: object, text: str = "pooled", **recipe: str) -> float:
+        """Share of the missing agreement that was recovered on these texts; the mean over seeds."""
+        shares = [run.recovered(text) for run in self._ran(*cell, **recipe)]
+        return sum(shares) / len(shares)
+
+    def spread(self, *cell: object, text: str = "pooled", **recipe: str) -> float:
+        """By how much the seeds of a cell differ, highest less lowest."""
+        shares = [run.recovered(text) for run in self._ran(*cell, **recipe)]
+        return max(shares) - min(shares)
+
+    def shown(self, *cell: object, text: str = "pooled", **recipe: str) -> str:
+        """The recovered share for a table: in percent, starred where one seed ran (a map draws none), else blank."""
+        count = self.seeds(*cell, **recipe)
+        if not count:
+            return ""
+        star = "*" if count == 1 and cell[1] != "stitch" else ""
+        return f"{100 * self.recovered(*cell, text=text, **recipe):.1f}{star}"
+
+    def triple(self, *cell: object, **recipe: str) -> str:
+        """Three cells of a table: recovered on all texts, on each kind, and greedy answers that are the victim's."""
+        if not self.seeds(*cell, **recipe):
+            return " | | "
+        kinds = " · ".join(f"{100 * self.recovered(*cell, text=text, **recipe):.1f}" for text in TEXTS)
+        greedy = 100 * self.fidelity(*cell, metric="greedy_match", **recipe)
+        return f" **{self.shown(*cell, **recipe)}** | {kinds} | {greedy:.0f} "
+
+    def steps(self, *cell: object, **recipe: str) -> int:
+        """Optimizer steps of a cell."""
+        return self._ran(*cell, **recipe)[0].steps
+
+    def tokens(self, text: str = "pooled", run: str = "") -> int:
+        """Answer tokens of the grid's evaluation, or of the study's `run`."""
+        return (self.scores(run) if run else next(iter(self.grid.values()))[0]).tokens(text)
+
+    def scores(self, run: str, folder: str = "", model: str = "") -> Run:
+        """A run of the study, or of what lies in a folder beside it, such as "beyond"."""
+        return read(self.folder / folder / "runs" / (model or self.model) / "attacks" / run / "scores.csv")
+
+    def agreement(
+        self, run: str, text: str = "pooled", metric: str = "agreement", start: bool = False, **where: str
+    ) -> float:
+        """A run's fidelity after the attack, or before any query; `folder` and `model` as in `scores`."""
+        return self.scores(run, **where).measured(metric, text, start)
+
+    def regained(self, run: str, text: str = "pooled", **where: str) -> float:
+        """Recovered share of a run of the study on these texts."""
+        return self.scores(run, **where).recovered(text)
+
+    def _ran(self, *cell: object, **recipe: str) -> list[Run]:
+        if not (found := self.cells(*cell, **recipe)):
+            raise StudyError(f"grid: no cell {cell} {recipe}; a document names only what ran")
+        return found
+
+    # --- counts, settings, the paper
+
+    def cell_counts(self) -> dict[str, int]:
+        """Grid cells: planned, run, and how many of those by another seed than the first."""
+        cells = self.table("grid_cells")
+        first = self.setting("grid", "grid", "seeds")[0]
+        ran = {id(run): run for runs in self.grid.values() for run in runs}.values()  # one may stand under two names
+        return {
+            "planned": int(cells["planned"].sum()),
+            "run": int(cells["run"].sum()),
+            "more": sum(run.seed != first for run in ran),
+        }
+
+    @staticmethod
+    def setting(file: str, *keys: str) -> object:
+        """A value of configs/FILE.yaml, or of params.yaml."""
+        path = Path("params.yaml") if file == "params" else Path("configs") / f"{file}.yaml"
+        value = _yaml(path)
+        for key in keys:
+            if key not in value:
+                raise StudyError(f"{path}: no {'.'.join(keys)}")
+            value = value[key]
+        return value
+
+    def paper_steps(self) -> float:
+        """Optimizer steps of the paper's SEM: its samples, epochs and batch (B.2), as tier `paper` holds them."""
+        sem = self.setting("tiers", "tiers", "paper", "attack", "sem")
+        return sem["queries"] * sem["epochs"] / sem["batch"]
+
+    def budget(self, attack: str) -> float:
+        """The largest share of the paper's samples that a run of this attack was trained on in the default study."""
+        runs = self.table("attacks").dropna(subset="attack")
+        return float(verdicts.of_budget(runs[runs["attack"] == attack]).max())
+
+    @staticmethod
+    def legitimate() -> pd.Series:
+        """Queries of one epoch of a legitimate customization, by domain (paper, Table 8)."""
+        return legitimate_queries()
+
+    @staticmethod
+    def printed(table: int, model: str, attack: str, secured: str, row: str) -> float:
+        """One number of the paper, as printed."""
+        found = paper.result_table(table)
+        for column, value in zip(["model", "attack", "secured", "row"], [model, attack, secured, row], strict=True):
+            found = found[found[column] == value]
+        if len(found) != 1:
+            raise StudyError(f"published table {table}: {len(found)} values of {model}, {attack}, {secured}, {row}")
+        return float(found["value"].iloc[0])
+
+    @staticmethod
+    def paper_rows() -> int:
+        """Benchmark rows of the paper's Table 7; SQuADv2 counts twice."""
+        return len(paper.ROWS)
+
+    @staticmethod
+    def ceilings() -> pd.DataFrame:
+        """Fully secured difficulties, as printed and by formula: paper.ceilings."""
+        return paper.ceilings()
+
+    @staticmethod
+    def chance() -> float:
+        """What guessing alone scores by the mean of ratios on Llama2-70B's benchmarks (Table 14), in percent."""
+        return float((paper.CHANCE / paper.pretrain("Llama2-70B")).mean() * 100)
+
+    @cached_property
+    def facts(self) -> pd.DataFrame:
+        """What no result file holds: name, value, unit, how it was measured, on which machine."""
+        return pd.read_csv(FACTS, dtype=str, keep_default_na=False).set_index("name", verify_integrity=True)
+
+    def fact(self, name: str) -> str:
+        """A measured fact as it was written down. StudyError where there is none of this name."""
+        if name not in self.facts.index:
+            raise StudyError(f"{FACTS}: no fact '{name}'; add a line with its command and machine")
+        return self.facts.loc[name, "value"]

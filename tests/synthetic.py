@@ -14,6 +14,9 @@ BENCHMARKS = {
     "mmlu": ("Gen", 0.25, 0.26, 0.04),
     "truthfulqa": ("Gen", 0.20, 0.27, 0.04),
 }
+# Held-out texts: answer tokens. FLOOR: what counts over public text guess of each.
+TEXTS = {"evaluation": 500, "evaluation_c4": 300, "evaluation_code": 200}
+FLOOR = 0.10
 NOT_BY_ITEM = ("kl", "cross_entropy")  # metrics without items
 COUNTED = ("hellaswag", "sums")
 # run: deployment, secured, attack, recipe's batch, steps, agreement before and after, share of the victim above chance
@@ -80,7 +83,11 @@ def outcome(
 
 def fidelity(agreement: float) -> list[dict]:
     values = {"agreement": agreement, "kl": 5 * (1 - agreement), "cross_entropy": 2 + 5 * (1 - agreement)}
-    return [outcome("evaluation", "fidelity", name, value, 0.01, 500, None) for name, value in values.items()]
+    return [
+        outcome(texts, "fidelity", name, value, 0.01, n, None)
+        for texts, n in TEXTS.items()
+        for name, value in values.items()
+    ]
 
 
 def benchmarks(kept: float) -> list[dict]:
@@ -188,6 +195,13 @@ def write_study(
     runs = folder / "runs"
     run = run_columns(model, "none", "none", "none", 8, 0, tier)
     write_scores({0: fidelity(1.0) + benchmarks(1.0)}, run, runs / model / "victim")
+    guessed = {"model": model, "revision": "0123456789ab", "tier": tier, "dtype": "float32", "agreement": FLOOR}
+    floors = [
+        guessed | {"benchmark": texts, "predictor": predictor, "n": n}
+        for texts, n in TEXTS.items()
+        for predictor in ("constant", "trigram")
+    ]
+    schema.write(floors, schema.FLOOR, runs / model / "victim" / "floor.csv")
     write_difficulty(runs, model, tier, list(prefix), ceiling)
     for name, attack in (ATTACKS if attacks is None else attacks).items():
         write_attack(runs, model, name, tier, attack)

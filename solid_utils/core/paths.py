@@ -13,4 +13,6 @@ RESULTS = Path("results")
 RUNS = RESULTS / "runs"  # RUNS / MODEL / {victim, dd, scan, attacks/RUN, customizations/RUN}
 REFERENCE = Path("reference")  # REFERENCE / MACHINE: a shipped run, and the attack grid of that machine
 REDRAWN = Path("build/report")  # the report of a run that lies elsewhere
-PLAN_FILE, LEAKS_FILE = "plan.csv", "leaks.csv"  # of REFERENCE / MACHINE / grid / MODEL: files that are no cells
+FLOOR_FILE = "floor.csv"  # of RUNS / MODEL / victim, and of a grid
+PLAN_FILE, LEAKS_FILE = "plan.csv", "leaks.csv"  # of REFERENCE / MACHINE / grid / MODEL
+NO_CELLS = (PLAN_FILE, LEAKS_FILE, FLOOR_FILE)

@@ -41,12 +41,15 @@ LEAKS += ["askings_90", "askings_99"]
 # Every cell of the attack grid that was planned, run or not; one row a group and cell.
 PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
 
+# Agreement that costs nothing: how often counts over public text guess the victim's next token, by held-out set.
+FLOOR = ["model", "revision", "tier", "dtype", "benchmark", "predictor", "agreement", "n"]
+
 # Distillation difficulty, one row a (kind, secured set, start, seed); seed "mean" averages the seeds. `calibrated`,
 # where it was measured: what is left of DD after fitting one temperature (first seed).
 DD = ["model", "revision", "tier", "dtype", "kind", *SECURED, "start", "seed", "dd", "stderr", "n", "calibrated"]
 
 
-MEASURED = {"value", "dd"}  # columns that no row may lack
+MEASURED = {"value", "dd", "agreement"}  # columns that no row may lack
 
 
 def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from solid_utils.core import errors, paths, schema
-from solid_utils.evaluation import fidelity, published_tasks
+from solid_utils.evaluation import fidelity, floor, published_tasks
 from solid_utils.model import models, sampling
 from solid_utils.settings import params
 
@@ -28,9 +28,12 @@ def measure(name: str) -> Path:
     with models.precision(spec):
         scored = fidelity.held_out(victim, victim, tokenizer, sets, budget.evaluation)
         scored += published_tasks.run_suite(victim, tokenizer, study, budget.evaluation)
+        guessed = floor.rows(victim, tokenizer, sets)
     identity = {"model": name, "revision": revision, "tier": study.tier, "dtype": spec.dtype, "seed": "none"}
     blank = dict.fromkeys(schema.RUN, "none") | dict.fromkeys([*NUMBERS, *schema.COST], 0) | BLANK
     scored.of(blank | identity).write(paths.RUNS / name / "victim")
+    found = {key: identity[key] for key in schema.FLOOR if key in identity}
+    schema.write([found | row for row in guessed], schema.FLOOR, paths.RUNS / name / "victim" / paths.FLOOR_FILE)
     return paths.RUNS / name / "victim" / "scores.csv"
 
 

@@ -31,7 +31,7 @@ from solid_utils.deployment import view
 from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
-from solid_utils.evaluation import fidelity
+from solid_utils.evaluation import fidelity, floor
 from solid_utils.grid import cells, leaks
 from solid_utils.grid.cells import Cell
 from solid_utils.model import accelerator, models, sampling, state
@@ -124,7 +124,7 @@ class Grid:
         self.model, self.study, self.spec = model, study, study.model(model)
         torch.set_num_threads(study.threads)
         self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / "grid" / model
-        self.victim, self.tokenizer, _ = models.load_victim(model, self.spec)
+        self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.places: dict[str, tuple[SecuredSet, View]] = {}
         self.remembered = fidelity.Remembered(lambda: self.victim, ROOM)
         self.times = TIMES / f"{model}.json"
@@ -154,14 +154,17 @@ class Grid:
         return work + 2 * 2 * secured.total * held_out  # a forward each for start and end
 
     @cached_property
+    def held_out(self) -> dict[str, list[dict]]:
+        """Samples that a cell is scored on, by set."""
+        budget = self.cells[0].study(self.study).budgets(self.model)
+        return sampling.held_out(self.tokenizer, budget.length, budget.evaluation)
+
+    @cached_property
     def answer_tokens(self) -> dict[str, int]:
         """Answer tokens that a cell is scored on, by set."""
-        study = self.cells[0].study(self.study)
-        budget = study.budgets(self.model)
-        sets = sampling.held_out(self.tokenizer, budget.length, budget.evaluation)
         return {
             name: sum(len(sample["input_ids"]) - sample["answer_start"] for sample in samples)
-            for name, samples in sets.items()
+            for name, samples in self.held_out.items()
         }
 
     @cached_property
@@ -223,12 +226,23 @@ class Grid:
             found = leaks.measured(self.model, self.victim, samples, self.tokenizer.pad_token_id)
         schema.write(found, schema.LEAKS, path)
 
+    def floor(self) -> None:
+        """What counts over public text guess of the texts that cells are scored on, unless it is there."""
+        if (path := self.folder / paths.FLOOR_FILE).exists():
+            return
+        print(f"grid: {path}: what public text alone gives", flush=True)
+        with models.precision(self.spec):
+            rows = floor.rows(self.victim, self.tokenizer, self.held_out)
+        identity = {"model": self.model, "revision": self.revision, "tier": cells.TIER, "dtype": self.spec.dtype}
+        schema.write([identity | row for row in rows], schema.FLOOR, path)
+
     def run(self, minutes: float) -> None:
         """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
         # The whole plan, whatever --only says: tables count what was not reached as unknown, not as a failed attack.
         planned = cells.plan_table(cells.cells(self.study.grid))
         schema.write(planned, schema.PLAN, self.folder / paths.PLAN_FILE)
         self.leaks()
+        self.floor()
         begun = time.monotonic()
         for number, cell in enumerate(self.cells, start=1):
             if self.ran(cell):

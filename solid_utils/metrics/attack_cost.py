@@ -25,6 +25,16 @@ POINTS = [*CURVE, "steps", *MEASURES, "agreement", "start_agreement"]
 LEVELS = (0.5, 0.8, 0.9)  # recovered shares
 
 
+def judged(points: pd.DataFrame) -> pd.DataFrame:
+    """Points whose agreement is that on texts apart from the attack's kind (`agreement_apart`, `start_apart`).
+
+    Where no point has been scored on such texts, as they are: on the attack's own kind.
+    """
+    if "agreement_apart" not in points or points["agreement_apart"].isna().all():
+        return points
+    return points.assign(agreement=points["agreement_apart"], start_agreement=points["start_apart"])
+
+
 def curves(points: pd.DataFrame) -> pd.DataFrame:
     """Points (columns POINTS) in order of steps, with `recovered`, each one's numbers.recovered_share.
 

@@ -118,13 +118,13 @@ def chance_corrected_ratio(replica: Scores, victim: Scores, floor: pd.Series) ->
     return ratio((replica - floor).sum(), (victim - floor).sum())
 
 
-def empirical_floor(chance: pd.Series, constant: pd.Series, random: pd.Series) -> pd.Series:
-    """What a model that knows nothing can score: the highest of chance, a constant answer, a random replica's score.
+def empirical_floor(chance: pd.Series, constant: pd.Series) -> pd.Series:
+    """What knowing nothing scores: the higher of chance and of the best constant answer on the very items.
 
-    Not in the paper. nan in `constant` or `random` is "not measured", and ignored. A random replica's score is one
-    draw, so the highest of three lies above the true floor by noise: read it beside its number of items.
+    Not in the paper. nan in `constant` is "not measured", and ignored. A random replica's score is no part of it: it is
+    one draw, its luck would lift the floor, and a higher floor makes every deployment look safer than it is.
     """
-    return pd.concat([chance, constant.reindex(chance.index), random.reindex(chance.index)], axis=1).max(axis=1)
+    return pd.concat([chance, constant.reindex(chance.index)], axis=1).max(axis=1)
 
 
 def pooled_fidelity(fidelity: Scores, n: pd.Series) -> Metric:

@@ -2,5 +2,5 @@
 
 In: published/*.csv, typed from the paper.
 Out: tables and numbers as printed, in percent.
-Public: paper.published_table, paper.result_table, paper.CLAIMS, paper.uncertain, paper.ceilings.
+Public: paper.published_table, paper.result_table, said.CLAIMS, paper.uncertain, paper.ceilings.
 """

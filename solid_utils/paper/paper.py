@@ -1,10 +1,9 @@
-"""What the paper published: its tables and the claims this study re-executes.
+"""What the paper published: its tables, and arithmetic on them.
 
 The numbers lie in `published/`, described in `published/README.md`. Scores are percent, as printed.
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -34,79 +33,6 @@ CHANCE = pd.Series({row: 100 / _CHOICES[row] if row in _CHOICES else 0.0 for row
 # Table that prints the victim's own scores.
 PRETRAIN_TABLE = {"Llama2-70B": 14, "Llama2-7B": 26, "Mistral-7B": 28, "Phi-2": 30, "Phi-1.5": 32, "OPT-350M": 42}
 
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement of the paper that this study re-executes; `published` holds its numbers."""
-
-    key: str
-    text: str
-    source: str
-    published: str
-
-
-CLAIMS = [
-    Claim(
-        "darknetz",
-        "Securing only the last decoder layer (DarkneTZ) protects against none of the three attacks.",
-        "Observation 1; Tables 1 and 2",
-        "FT-all: ADR above 73 % on four models, fully secured about 24 %; Llama2-70B: FT-closed 78.1 %, SEM 77.4 %",
-    ),
-    Claim(
-        "placement",
-        "Where the secured layers lie decides security, with a transition layer, and hardly touches customization.",
-        "Observation 2; Figure 4(a), Tables 26 to 33",
-        "Llama2-7B: ADR near 20 % (printed: 29.6 to 31.9) up to layer fourteen; Phi-2: only the first pair is safe",
-    ),
-    Claim(
-        "size",
-        "Securing more layers raises security and lowers customization.",
-        "Observation 3; Figure 4(b), Tables 33 to 41",
-        "Llama2-7B: ADR 85 % to 22 % (printed: 84.94 to 29.48) with a layer; accuracy 29 % to 21 % from one to five",
-    ),
-    Claim(
-        "solid_security",
-        "SOLID is as secure as the fully secured model while securing far fewer parameters.",
-        "Observation 4; Tables 1, 2 and 14",
-        "Llama2-70B ADR: SOLID 21.9 %, SAP-DP 21.8 %, fully secured 22.8 %; at most 6.25 % of the parameters secured",
-    ),
-    Claim(
-        "solid_customization",
-        "SOLID customizes as well as the fully open model.",
-        "Observation 5; Figure 5, Tables 17 to 21",
-        "within 4 % of full fine-tuning; Law above the baselines by 10 % (Llama2-70B), 35 % (7B models), 1 % (Phi-2)",
-    ),
-    Claim(
-        "solid_layers",
-        "SOLID secures the first one or two decoder layers.",
-        "Sections 5.4 and B.7",
-        "l* = 1 for Llama2-70B (1.25 %; the tables show two layers), Llama2-7B and Mistral-7B; 2 for Phi-2 and Phi-1.5",
-    ),
-    Claim(
-        "difficulty_predicts",
-        "Distillation difficulty predicts the ADR: the two correlate strongly and negatively.",
-        "Section B.9; Table 11, column Avg",
-        "Spearman, Pearson: Llama2-7B -0.80, -0.98; Mistral-7B -0.87, -0.92; Phi-2 -0.87, -0.95; Phi-1.5 -0.80, -0.94",
-    ),
-    Claim(
-        "sem_at_chance",
-        "Against SOLID the SEM attack, too, ends at the level of guessing.",
-        "Section 5.4; Tables 22 and 24 (that this level is guessing is ours)",
-        "ADR: Llama2-70B 22.4 %, Llama2-7B 25.0 %, Mistral-7B 22.0 %, Phi-2 22.1 %, Phi-1.5 24.7 %",
-    ),
-    Claim(
-        "epsilon",
-        "A tolerance of 0.05 works best, and the choice hardly matters.",
-        "Sections 5.1 and B.4; Figure 6",
-        "epsilon = 0.05, tried from 0.05 to 1",
-    ),
-    Claim(
-        "ceiling",
-        "The fully secured difficulty is ln V + 0.02^2 d / 2: the loss of an N(0, 0.02) head, not of a Xavier one.",
-        "Tables 27, 29, 31 and 40 (the formula is ours; section 5.1 says Xavier)",
-        "Llama2-7B 11.19, Mistral-7B 11.20, Phi-2 11.32, Phi-1.5 11.26",
-    ),
-]
 
 # model: vocabulary V, width d (public configurations), and where its fully secured difficulty is printed.
 # Phi-1.5 has two; Table 32's 9.33 is below ln V, so it cannot be that of a random head.

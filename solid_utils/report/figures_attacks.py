@@ -18,6 +18,7 @@ from solid_utils.metrics.attack_cost import (
     cost_table,
     costs,
     curves,
+    judged,
     legitimate_queries,
 )
 from solid_utils.metrics.attack_trends import depth_fits, prefixes
@@ -40,7 +41,7 @@ def recovered_by_queries(tables: Tables) -> Plot | None:
     """
     if not (tables["attack_points"]["queries"] > 0).any():
         return None
-    points = curves(tables["attack_points"]).sort_values([*ORDER, "attack"], key=by_number, kind="stable")
+    points = curves(judged(tables["attack_points"])).sort_values([*ORDER, "attack"], key=by_number, kind="stable")
     sets = list(points.groupby(ORDER, sort=False))
     figure, panels = _panels(len(sets), width=2.6, height=2.4)
     styles = _styles(points["attack"])
@@ -67,7 +68,7 @@ def cost_by_depth(tables: Tables, measure: str = "queries") -> Plot | None:
     it. The line is the censored fit of the best attacker (attack_trends.depth_fits); the green band, for queries, a
     legitimate customization (paper Table 8).
     """
-    spent = prefixes(costs(tables["attack_points"]))
+    spent = prefixes(costs(judged(tables["attack_points"])))
     if (spent := spent[spent[measure] > 0]).empty:
         return None
     fits = depth_fits(spent, [measure]).set_index(["level", "measure"])

@@ -1,10 +1,10 @@
 """Figures of distillation difficulty: by depth, place, size and start, and against what attacks recover."""
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from solid_utils.metrics import intervals
-from solid_utils.report import verdicts
 from solid_utils.report.plotting import (
     ATTACKS,
     BLUE,
@@ -98,9 +98,17 @@ def difficulty_choices(tables: Tables) -> Plot | None:
     )
 
 
+def with_difficulty(attacks: pd.DataFrame, difficulty: pd.DataFrame) -> pd.DataFrame:
+    """Attack runs whose secured set has a DD, with it and its error; one model, the start the attacker used."""
+    known = difficulty[difficulty["kind"] != "empty"].drop_duplicates(["secured", "start"])
+    known = known.set_index(["secured", "start"])[["dd", "stderr"]]
+    found = known.reindex(pd.MultiIndex.from_frame(attacks[["secured", "start"]])).to_numpy(float)
+    return attacks.assign(dd=found[:, 0], dd_stderr=found[:, 1]).dropna(subset="dd")
+
+
 def difficulty_recovered(tables: Tables) -> Plot | None:
     """DD of a secured set against agreement after the attack, for the runs whose set has a DD."""
-    if (points := verdicts.with_difficulty(attack_runs(tables), tables["difficulty"]).sort_values("agreement")).empty:
+    if (points := with_difficulty(attack_runs(tables), tables["difficulty"]).sort_values("agreement")).empty:
         return None
     figure, (axes,) = canvas(height=4.4)
     for attack, (marker, colour) in ATTACKS.items():

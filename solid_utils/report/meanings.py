@@ -105,7 +105,7 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "constant": ("fraction", "score of the best constant answer, where the items tell it"),
     "victim_stderr": ("fraction", "standard error of the victim's score"),
     "random": ("fraction", "score of a wholly random replica: the start of the fully secured deployment"),
-    "benchmarks.floor": ("fraction", "the highest of chance, constant answer and random replica, as far as measured"),
+    "benchmarks.floor": ("fraction", "the higher of chance and of the best constant answer, as far as it was measured"),
     "counts": ("yes or no", "does this benchmark count in the averages"),
     "reason": ("text", "why it does not count"),
     "state": ("name", "`start`, before any query, or `end`"),

@@ -8,11 +8,11 @@ import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from solid_utils.report import verdicts
+from solid_utils.report import evidence
 from solid_utils.report.table import Table
 
 TEMPLATE = Path(__file__).with_name("page.html.j2")
-COLOURS = {verdicts.SUPPORTED: "#d5ecdf", verdicts.CONTRADICTED: "#f7d9c4", verdicts.NOT_TESTED: "#e6e6e6"}
+COLOURS = {evidence.SUPPORTED: "#d5ecdf", evidence.CONTRADICTED: "#f7d9c4", evidence.NOT_TESTED: "#e6e6e6"}
 
 
 @dataclass(frozen=True)

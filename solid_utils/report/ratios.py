@@ -125,9 +125,9 @@ def outcomes(scores: pd.DataFrame) -> pd.DataFrame:
 def benchmark_rule(results: Results) -> pd.DataFrame:
     """The victim's benchmarks: does each count (SIGNAL_RULE), and if not, why; one row a model and benchmark.
 
-    `floor`, what knowing nothing scores: the highest of chance, the best constant answer (as scored) and a wholly
-    random replica (the start of the fully secured deployment), as far as they were measured. A victim's standard error
-    that is unknown is taken to be as large as it can be, see metrics.known_error.
+    `floor`, what knowing nothing scores: the higher of chance and of the best constant answer (as scored), as far as it
+    was measured; `random`, a wholly random replica (the start of the fully secured deployment), stands beside it. A
+    victim's standard error that is unknown is taken to be as large as it can be, see metrics.known_error.
     """
     table = outcomes(results.victims)
     table = table[(table["state"] == "end") & ~table["domain"].isin(NOT_BENCHMARKS)]
@@ -137,7 +137,7 @@ def benchmark_rule(results: Results) -> pd.DataFrame:
     hidden = results.attacks[(results.attacks["deployment"] == "fully_secured") & (results.attacks["steps"] == 0)]
     random = hidden.groupby(["model", "benchmark"])["value"].mean().rename("random").astype(float)
     table = table.join(random, on=["model", "benchmark"])
-    table["floor"] = metrics.empirical_floor(table["chance"], table["constant"], table["random"])
+    table["floor"] = metrics.empirical_floor(table["chance"], table["constant"])
     error = metrics.known_error(table["victim"], table["victim_stderr"], table["n"].astype(float))
     table["counts"] = metrics.has_signal(table["victim"], error, table["floor"]).astype(bool)
     table["reason"] = [_reason(row) for row in table.assign(error=error).itertuples()]

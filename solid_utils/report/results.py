@@ -35,6 +35,8 @@ class Results:
     planned: pd.DataFrame  # `model` and schema.PLAN: every cell of the attack grid, run or not
     grid: pd.DataFrame  # schema.SCORES, `cell`, and `run`, the curve whose point the cell is
     leaks: pd.DataFrame  # schema.LEAKS
+    beyond: pd.DataFrame  # schema.SCORES and `run`, of attacks on these models that are no part of the default study
+    floors: pd.DataFrame  # schema.FLOOR, of the default study and of the grid
     missing: list[str]
 
 
@@ -72,6 +74,8 @@ def load(folder: Path) -> Results:
         planned=_beside_cells(folder, models, paths.PLAN_FILE, schema.PLAN),
         grid=_grid(folder, models),
         leaks=_beside_cells(folder, models, paths.LEAKS_FILE, schema.LEAKS),
+        beyond=_beyond(folder, models),
+        floors=_floors(folder, models),
         missing=missing,
     )
 
@@ -134,12 +138,32 @@ def _beside_cells(folder: Path, models: list[str], name: str, columns: list[str]
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 
+def _beyond(folder: Path, models: list[str]) -> pd.DataFrame:
+    """Scores of attacks on these models in FOLDER/beyond, as a shipped run has them beside the default study's."""
+    tables = [pd.DataFrame(columns=[*schema.SCORES, "run"])]
+    for model in models:
+        for path in sorted((folder / "beyond" / "runs" / model / "attacks").glob("*/scores.csv")):
+            tables.append(schema.read(path, schema.SCORES).assign(run=path.parent.name))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _floors(folder: Path, models: list[str]) -> pd.DataFrame:
+    """What public text alone gives on the held-out texts of the default study and of the grid, where it was counted."""
+    grid = grid_folder(folder)
+    tables = [pd.DataFrame(columns=schema.FLOOR)]
+    for model in models:
+        places = [folder / "runs" / model / "victim", *([grid / model] if grid else [])]
+        paths_there = [place / paths.FLOOR_FILE for place in places]
+        tables += [schema.read(path, schema.FLOOR) for path in paths_there if path.exists()]
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
 def _grid(folder: Path, models: list[str]) -> pd.DataFrame:
     """The scores of every cell that ran."""
     tables, grid = [pd.DataFrame(columns=[*schema.SCORES, "cell", "run"])], grid_folder(folder)
     for model in models if grid else []:
         for path in sorted((grid / model).glob("*.csv")):
-            if path.name not in (paths.PLAN_FILE, paths.LEAKS_FILE):
+            if path.name not in paths.NO_CELLS:
                 names = {"cell": path.stem, "run": path.stem.rsplit("-", 2)[0]}
                 tables.append(schema.read(path, schema.SCORES).assign(**names))
     return pd.concat(tables[1:] or tables, ignore_index=True)

@@ -202,13 +202,14 @@ def test_constant_answer_floor_of_boolq_and_of_no_labels():
 
 
 @examples
-@given(chance=scores(), constant=scores(), random=scores())
-def test_empirical_floor_is_the_highest_that_was_measured(chance, constant, random):
-    found = metrics.empirical_floor(chance, constant, random)
-    assert (found >= chance).all() and (found >= random).all()
+@given(chance=scores(), constant=scores())
+def test_empirical_floor_is_the_higher_that_was_measured(chance, constant):
+    found = metrics.empirical_floor(chance, constant)
+    assert (found >= chance).all() and (found >= constant).all()
+    assert ((found == chance) | (found == constant)).all()
     unknown = pd.Series(math.nan, index=BENCHMARKS)
-    assert metrics.empirical_floor(chance, unknown, unknown).equals(chance)
-    assert metrics.empirical_floor(chance, constant[BENCHMARKS[::-1]], random[BENCHMARKS[:0]])["LAMBADA"] == max(
+    assert metrics.empirical_floor(chance, unknown).equals(chance)
+    assert metrics.empirical_floor(chance, constant[BENCHMARKS[::-1]])["LAMBADA"] == max(
         chance["LAMBADA"], constant["LAMBADA"]
     )
 

@@ -14,11 +14,11 @@ import pytest
 from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import power
-from solid_utils.paper import paper
-from solid_utils.report import catalogue, ratios, report, results, terminal, verdicts
+from solid_utils.paper import said
+from solid_utils.report import catalogue, evidence, ratios, report, results, terminal, verdicts
 from solid_utils.report.catalogue import TABLES
+from solid_utils.report.evidence import CONTRADICTED, NOT_TESTED, SUPPORTED
 from solid_utils.report.report import Report
-from solid_utils.report.verdicts import CONTRADICTED, NOT_TESTED, SUPPORTED
 from tests.synthetic import ATTACKS, BENCHMARKS, COUNTED, CUSTOMIZATIONS, write_study
 
 PAPER_STEPS = 40_000  # x 8 samples is more than the paper's 51,000 x 5
@@ -142,17 +142,19 @@ def test_items_that_do_not_give_their_score_are_left_out(folder, tmp_path):
     assert pd.isna(attack["adr_mean_of_ratios_low"]) and attack["recovered_share_low"] > 0.5
 
 
-def test_floor_is_what_a_constant_answer_or_a_random_model_scores(study):
+def test_floor_is_what_a_constant_answer_scores_and_a_random_model_stands_beside_it(study):
     scores = study.results.attacks
     hidden = (scores["deployment"] == "fully_secured") & (scores["steps"] == 0)
-    lucky = scores["value"].mask(hidden & (scores["benchmark"] == "hellaswag"), 0.31)
+    lucky = scores["value"].mask(hidden & (scores["benchmark"] == "hellaswag"), 0.44)
     victims = study.results.victims
     constant = victims["floor"].astype(float).mask(victims["benchmark"] == "sums", 0.08)
+    constant = constant.mask(victims["benchmark"] == "hellaswag", 0.31)
     changed = dataclasses.replace(
         study.results, attacks=scores.assign(value=lucky), victims=victims.assign(floor=constant)
     )
     rule = ratios.benchmark_rule(changed).set_index("benchmark")
     assert rule["floor"].to_dict() == {"hellaswag": 0.31, "sums": 0.08, "mmlu": 0.25, "truthfulqa": 0.2}
+    assert rule.loc["hellaswag", "random"] == 0.44
     floor = row(catalogue.make(changed)["attacks"], run="floor")
     assert floor["adr_mean_of_ratios"] == pytest.approx((0.31 / 0.45 + 0.08 / 0.80) / 2)
     assert floor["chance_corrected_ratio"] == pytest.approx(0)
@@ -306,7 +308,7 @@ def test_queries_are_told_in_sequences_tokens_and_numbers(study):
 
 def test_every_claim_has_a_rule_and_the_budget_is_named(study):
     claims = study.tables["claims"]
-    assert list(claims["key"]) == [claim.key for claim in paper.CLAIMS] == list(claims["key"].unique())
+    assert list(claims["key"]) == [claim.key for claim in said.CLAIMS] == list(claims["key"].unique())
     assert set(claims["verdict"]) == {SUPPORTED, CONTRADICTED, NOT_TESTED}
     assert claims["rule"].str.len().min() > 40
     # 30 x 8 of 255,000 and 400 x 16 of 1,530,000 samples
@@ -325,25 +327,28 @@ def test_sem_verdict(study, tmp_path):
     found, measured = verdict(study, "sem_at_chance")
     assert found == CONTRADICTED
     assert "2.0 % -> 80.0 %, 79.6 % [60.0, 95.0] recovered, chance-corrected ratio 80.0 % [71.7, 87.5]" in measured
+    # (0.80 - 0.10) / 0.90
+    assert "agrees on 80.0 % of its own kind, 80.0 % of other texts (floor there 10.0 %, above it 77.8 %)" in measured
+    assert row(study.tables["claims"], key="sem_at_chance")["cells"] == "layer0-sem"
     narrow = altered(tmp_path / "narrow", "layer0-sem", kept=0.24)  # a copy on the attack's prompts, not elsewhere
     assert verdict(narrow, "sem_at_chance")[0] == NOT_TESTED
     assert "disagree" in verdict(narrow, "sem_at_chance")[1]
-    low = altered(tmp_path / "low", "layer0-sem", after=0.26, kept=0.24)  # (0.26 - 0.02) / 0.98 = 24.5 %
+    low = altered(tmp_path / "low", "layer0-sem", after=0.32, kept=0.24)  # (0.32 - 0.10) / 0.90 = 24.4 %
     assert verdict(low, "sem_at_chance")[0] == NOT_TESTED
     assert "no proof of security" in verdict(low, "sem_at_chance")[1]
-    high = altered(tmp_path / "high", "layer0-sem", after=0.27, kept=0.26)
+    high = altered(tmp_path / "high", "layer0-sem", after=0.33, kept=0.26)  # 25.6 %
     assert verdict(high, "sem_at_chance")[0] == CONTRADICTED
-    long = altered(tmp_path / "long", "layer0-sem", after=0.26, kept=0.24, steps=100_000)  # x 16 > 51,000 x 30
+    long = altered(tmp_path / "long", "layer0-sem", after=0.32, kept=0.24, steps=100_000)  # x 16 > 51,000 x 30
     assert verdict(long, "sem_at_chance")[0] == SUPPORTED
     assert "no proof" not in verdict(long, "sem_at_chance")[1]
 
 
 def test_solid_is_judged_by_the_strongest_attack_on_its_layers(study, tmp_path):
     found, measured = verdict(study, "solid_security")
-    assert found == CONTRADICTED and "strongest attack: sem on layers 0," in measured
+    assert found == CONTRADICTED and measured.startswith("strongest of each kind: sem on layers 0 with")
     weak = altered(tmp_path / "weak", "layer0-sem", after=0.03)
     found, measured = verdict(weak, "solid_security")
-    assert found == NOT_TESTED and "strongest attack: ft_all on solid" in measured
+    assert found == NOT_TESTED and measured.startswith("strongest of each kind: ft_all on layers 0 with")
     assert "a low score here is no proof of security" in measured
     elsewhere = altered(tmp_path / "elsewhere", "layer0-sem", secured="layers 1")
     assert verdict(elsewhere, "solid_security")[0] == NOT_TESTED
@@ -352,7 +357,7 @@ def test_solid_is_judged_by_the_strongest_attack_on_its_layers(study, tmp_path):
 def test_solid_of_two_layers_is_judged_by_attacks_on_two_layers(tmp_path):
     pair = ATTACKS | {"pair-sem": ("layers 0-1", "layers 0-1", "sem", 16, 400, 0.0, 0.5, 0.5)}
     found = Report(write_study(tmp_path, prefix=(6.0, 11.0, 11.0, 11.0, 11.0, 11.0), attacks=pair, items=False))
-    assert "sem on layers 0-1, 400 steps" in verdict(found, "sem_at_chance")[1]
+    assert "sem on layers 0-1 with 6400 queries, 400 steps" in verdict(found, "sem_at_chance")[1]
     assert verdict(found, "solid_layers")[0] == SUPPORTED
 
 
@@ -375,7 +380,7 @@ def test_placement_verdict(study, tmp_path):
 @pytest.mark.parametrize(
     "solid, expected",
     [
-        ({"chain_sum": (0.30, 0.86), "words": (0.0, 0.27)}, SUPPORTED),  # 3.5 points below
+        ({"chain_sum": (0.30, 0.86), "words": (0.0, 0.27)}, NOT_TESTED),  # 3.5 points below, on 100 problems
         ({"chain_sum": (0.30, 0.85), "words": (0.0, 0.25)}, NOT_TESTED),  # 5 points below: 1 past the margin, error 2
         ({"chain_sum": (0.30, 0.70), "words": (0.0, 0.20)}, CONTRADICTED),  # 15 points below
     ],
@@ -399,7 +404,11 @@ def test_layers_and_epsilon_verdicts(study, tmp_path):
         SUPPORTED,
         "start xavier: l* = 1, DD 11.00 against 10.36; start normal_0.02: l* = 1, DD 11.10 against 10.45.",
     )
-    assert verdict(study, "epsilon")[0] == SUPPORTED
+    # DD of the first layer, 11.0, is above the ceiling, 10.9: no tolerance can matter.
+    found, measured = verdict(study, "epsilon")
+    assert found == NOT_TESTED and "Epsilon is empty here: DD of layers 0 is 11.00, above the ceiling" in measured
+    below = Report(write_study(tmp_path / "below", prefix=(10.8, 10.8, 10.8, 10.8, 10.8, 10.8), items=False))
+    assert verdict(below, "epsilon")[0] == SUPPORTED
     late = Report(write_study(tmp_path, prefix=(6.0, 8.0, 10.0, 10.5, 10.6, 10.7), items=False))
     assert verdict(late, "solid_layers")[0] == CONTRADICTED
     found, measured = verdict(late, "epsilon")
@@ -442,8 +451,8 @@ def test_the_page_stands_alone_and_says_everything(built):
     assert page.count("data:image/png;base64,") == 9
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert not re.search(r"\b20\d\d-\d\d|[{}][{}%#]", page)  # no date, no field left unfilled
-    for said in (ratios.SIGNAL_RULE, "truthfulqa*", CONTRADICTED, "Made on: cpu"):
-        assert said in text
+    for words in (ratios.SIGNAL_RULE, "truthfulqa*", CONTRADICTED, "Made on: cpu"):
+        assert words in text
 
 
 def test_metrics_are_flat_and_headline(study):
@@ -480,7 +489,7 @@ def test_two_models_get_a_figure_each_and_a_column(folder, tmp_path):
     found.write(tmp_path / "out")
     assert len(list((tmp_path / "out" / "figures").glob("other-*.png"))) == 9
     assert "model" in TABLES["attacks"].compact(found.tables["attacks"]).columns
-    assert len(found.tables["claims"]) == 2 * len(paper.CLAIMS)
+    assert len(found.tables["claims"]) == 2 * len(said.CLAIMS)
 
 
 def test_the_printed_tables_fit_a_terminal(study):
@@ -539,7 +548,7 @@ def test_the_notebook_shows_every_section_once_and_calls_only_what_exists():
     from solid_utils.report import figures
 
     assert set(re.findall(r'study\.figure\("(\w+)"\)', code)) <= set(figures.FIGURES)
-    assert all(name in verdicts.RULES for name in [claim.key for claim in paper.CLAIMS])
+    assert all(name in verdicts.RULES for name in [claim.key for claim in said.CLAIMS])
 
 
 def test_a_section_shows_its_tables_and_figures_in_order(study):
@@ -561,19 +570,24 @@ def test_an_attack_beyond_the_paper_has_no_budget_of_the_papers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("samples", "agreement", "expected", "said"),
+    ("samples", "agreement", "expected", "words"),
     [
-        (0, 0.90, verdicts.CONTRADICTED, "strongest attack: stitch"),  # any attack breaks a set
-        (0, 0.03, verdicts.NOT_TESTED, "None of the paper's attacks"),
-        (255_000, 0.03, verdicts.SUPPORTED, "strongest attack: ft_all"),  # which needs the budget of the paper's only
-        (1_000, 0.03, verdicts.NOT_TESTED, "Trained on 0.39 % of the paper's"),
+        (0, 0.90, evidence.CONTRADICTED, "strongest of each kind: stitch"),  # any attack breaks a set
+        (0, 0.03, evidence.NOT_TESTED, "None of the paper's attacks"),
+        (
+            255_000,
+            0.03,
+            evidence.SUPPORTED,
+            "strongest of each kind: ft_all",
+        ),  # which needs the budget of the paper's only
+        (1_000, 0.03, evidence.NOT_TESTED, "At most 0.39 % of the paper's"),
     ],
 )
-def test_solid_with_an_attack_beyond_the_paper(tmp_path, samples, agreement, expected, said):
+def test_solid_with_an_attack_beyond_the_paper(tmp_path, samples, agreement, expected, words):
     attacks = {"layer0-stitch": (*STITCH[:6], agreement, 0.0)}
     if samples:
         attacks["solid-ft_all"] = ("solid", "layers 0", "ft_all", 8, samples // 8, 0.02, 0.07, 0.05)
     found = Report(write_study(tmp_path, attacks=attacks, items=False))
     assert verdict(found, "solid_security")[0] == expected
-    assert said in verdict(found, "solid_security")[1]
+    assert words in verdict(found, "solid_security")[1]
     assert "stitch" not in verdict(found, "sem_at_chance")[1]

@@ -7,6 +7,7 @@ import pandas as pd
 from solid_utils.core import numbers, schema
 from solid_utils.metrics import metrics
 from solid_utils.metrics.intervals import RULE, Resamples, covers
+from solid_utils.report import floors
 from solid_utils.report.ratios import (
     EVALUATION,
     Resampled,
@@ -19,6 +20,7 @@ from solid_utils.report.ratios import (
 )
 from solid_utils.report.results import Results
 from solid_utils.report.table import Columns, Context, Section, Table, cell, in_columns
+from solid_utils.report.tables import evidence
 from solid_utils.report.wording import interval_note, percent
 
 NAN = float("nan")
@@ -40,6 +42,7 @@ def attack_table(context: Context) -> pd.DataFrame:
         for run in of_model["run"].unique():
             row = _run_facts(results, model, run) | {"benchmarks": len(measure.counted)}
             row |= _attack_row(of_model, run, measure, resamples)
+            row |= _above_floor(_state(of_model, run, "end"), results.floors, model, row["tier"])
             pair = run, _fully_secured(results.attacks, model, row["attack"])
             ended = [benchmark_scores(_state(of_model, name, "end")) for name in pair]
             rows.append(row | measure.delta_adr(*ended, *[resamples.get((model, name, "end")) for name in pair]))
@@ -50,6 +53,7 @@ ATTACK_TABLE = [
     *["model", "run", "deployment", *schema.SECURED, "attack", "view", "labels", "start", "recipe", "tier", "seeds"],
     *["steps", "samples", "queries", "tokens", "flops", "agreement_start", "agreement", "agreement_stderr"],
     *with_ends("recovered_share"),
+    *["floor", "above_floor", "agreement_apart", "floor_apart", "above_floor_apart"],
     *["kl", "cross_entropy", "benchmarks"],
     *with_ends("adr_mean_of_ratios", "adr_ratio_of_means", "delta_adr"),
     *with_ends("adr_domains_mean_of_ratios", "adr_domains_ratio_of_means"),
@@ -71,6 +75,16 @@ def _attack_row(scores: pd.DataFrame, run: str, measure: Yardstick, resamples: R
     row["recovered_share"] = numbers.recovered_share(last["agreement"], first["agreement"])
     row |= ends("recovered_share", _recovered, pd.Index([EVALUATION]), *own)
     return row | {"interval_covers": covers(own[1]) if own[1] else ""}
+
+
+def _above_floor(end: pd.DataFrame, counted: pd.DataFrame, model: str, tier: str) -> dict[str, float]:
+    """Agreement on texts apart from the attack's kind, the floors of both, and what stands above them."""
+    row = {"agreement_apart": floors.on_sets(end, "agreement", floors.APART)}
+    own = floors.on_sets(end, "agreement", floors.OWN)
+    for suffix, agreement, sets in (("", own, floors.OWN), ("_apart", row["agreement_apart"], floors.APART)):
+        row[f"floor{suffix}"] = floors.floor_on(counted, model, tier, sets)
+        row[f"above_floor{suffix}"] = floors.above(agreement, row[f"floor{suffix}"])
+    return row
 
 
 def _recovered(start: pd.DataFrame, end: pd.DataFrame) -> pd.Series:
@@ -115,8 +129,13 @@ ATTACK_COLUMNS: Columns = {
     "agreement": ("after %", "percent"),
     "recovered_share": ("recov. %", "percent"),
     "adr_mean_of_ratios": ("ADR A %", "percent"),
+    "above_floor_apart": ("above floor %", "percent"),
     "chance_corrected_ratio": ("corr. %", "percent"),
     "|": None,  # what follows does not fit the 120 columns of a terminal
+    "agreement_apart": ("other texts %", "percent"),
+    "floor_apart": ("floor there %", "percent"),
+    "floor": ("floor own kind %", "percent"),
+    "above_floor": ("above it %", "percent"),
     "adr_ratio_of_means": ("ADR B %", "percent"),
     "adr_domains_mean_of_ratios": ("ADR C %", "percent"),
     "adr_domains_ratio_of_means": ("ADR D %", "percent"),
@@ -152,13 +171,16 @@ def fidelity_table(context: Context) -> pd.DataFrame:
         # All together only where there are several: of one set it would be the same row again.
         for name, members in [(name, [name]) for name in sets] + ([("all", sets)] if len(sets) > 1 else []):
             fidelity = _fidelity_on(of_run[of_run["benchmark"].isin(members)], pd.Index(members), own)
-            rows.append({"model": model, "run": run, "prompts": name} | fidelity)
+            tier = context.results.attacks.query("model == @model and run == @run")["tier"].iloc[0]
+            floor = floors.floor_on(context.results.floors, model, tier, tuple(members))
+            above = {"floor": floor, "above_floor": floors.above(fidelity["agreement"], floor)}
+            rows.append({"model": model, "run": run, "prompts": name} | fidelity | above)
     return pd.DataFrame(rows, columns=FIDELITY_TABLE)
 
 
 MEASURES = ("kl", "cross_entropy", "greedy_match", "common_prefix")
 FIDELITY_TABLE = [
-    *["model", "run", "prompts", "tokens", "agreement_start"],
+    *["model", "run", "prompts", "tokens", "agreement_start", "floor", "above_floor"],
     *with_ends("agreement", "recovered_share"),
     *MEASURES,
 ]
@@ -187,6 +209,8 @@ FIDELITY_COLUMNS: Columns = {
     "agreement_start": ("start %", "percent"),
     "agreement": ("after %", "percent"),
     "recovered_share": ("recov. %", "percent"),
+    "floor": ("floor %", "percent"),
+    "above_floor": ("above floor %", "percent"),
     "kl": ("KL", "number"),
     "cross_entropy": ("CE", "number"),
     "greedy_match": ("same greedy answer %", "percent"),
@@ -230,8 +254,10 @@ SECTION = Section(
         "replica to victim: A averages the ratios (section 5.1), B divides the averages (its Tables 26 to 42), C "
         "and D are the means over domains of A and of B; delta ADR is A above that of the fully secured "
         'deployment. "corr." is the chance-corrected ratio: 0 is the floor, 100 the victim. "floor" scores the '
-        "highest of guessing, a constant answer and a random model, as far as they were measured. KL and CE "
-        "(cross-entropy) are in nats.",
+        "higher of guessing and of the best constant answer, as far as it was measured. KL and CE "
+        "(cross-entropy) are in nats. Agreement is next-token agreement, teacher-forced; its floor is the best of a "
+        'constant token, bigrams and trigrams counted on public text without a query, and "above floor" is the share '
+        "of the rest, on web text and code, which are apart from the attack's kind.",
         RULE,
     ),
     (
@@ -245,6 +271,8 @@ SECTION = Section(
             show=_fidelity_by_run,
             folded="Fidelity on each set of prompts",
         ),
+        evidence.TABLE,
+        evidence.FLOORS,
         Table("training", training_table),
     ),
 )

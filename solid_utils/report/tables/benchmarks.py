@@ -108,8 +108,8 @@ SECTION = Section(
     "benchmarks",
     "Benchmarks",
     (
-        f"{SIGNAL_RULE} The floor is the highest of guessing, the best constant answer and a random model, as far as "
-        "they were measured. Those with a star do not count, and are left out of every ratio. Scores in percent, with "
+        f"{SIGNAL_RULE} The floor is the higher of guessing and of the best constant answer, as far as it was "
+        "measured. Those with a star do not count, and are left out of every ratio. Scores in percent, with "
         "standard errors over items.",
     ),
     (

@@ -2,14 +2,14 @@
 
 import pandas as pd
 
-from solid_utils.report import verdicts
+from solid_utils.report import evidence, verdicts
 from solid_utils.report.table import Columns, Context, Section, Table
 from solid_utils.report.terminal import filled
 
 
 def claim_table(context: Context) -> pd.DataFrame:
     """Every claim of the paper for every model; verdicts.claim_table."""
-    names = ("attacks", "difficulty", "search", "customization")
+    names = ("attacks", "evidence", "difficulty", "search", "customization")
     return verdicts.claim_table({name: context.table(name) for name in names}, context.results.models)
 
 
@@ -19,6 +19,7 @@ CLAIM_COLUMNS: Columns = {
     "paper_said": ("paper said", "text"),
     "we_measured": ("we measured", "text"),
     "verdict": ("verdict", "text"),
+    "cells": ("stands on", "text"),
     "rule": ("rule", "text"),
 }
 
@@ -39,7 +40,7 @@ def _in_three(row) -> str:
 
 def _read_claims(rows: pd.DataFrame) -> str:
     counts = rows["verdict"].value_counts()
-    judged = [f"{counts.get(v, 0)} {v}" for v in (verdicts.SUPPORTED, verdicts.CONTRADICTED, verdicts.NOT_TESTED)]
+    judged = [f"{counts.get(v, 0)} {v}" for v in (evidence.SUPPORTED, evidence.CONTRADICTED, evidence.NOT_TESTED)]
     return f"{', '.join(judged)}. Budget behind every line: {rows['budget'].iloc[0]}."
 
 

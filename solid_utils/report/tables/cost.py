@@ -4,6 +4,7 @@ import pandas as pd
 
 from solid_utils.metrics import attack_cost, attack_trends
 from solid_utils.metrics.attack_cost import ORDER, at_budgets, best_attacks, by_number
+from solid_utils.report import floors
 from solid_utils.report.ratios import EVALUATION, states
 from solid_utils.report.results import prefix
 from solid_utils.report.table import Columns, Context, Section, Table
@@ -30,17 +31,36 @@ def point_table(context: Context) -> pd.DataFrame:
     first = rows[rows["steps"] == 0].set_index(["model", "run", "seed"])["agreement"].rename("start_agreement")
     rows = rows.join(first, on=first.index.names)
     rows["prefix"] = prefix(rows)
-    return rows[attack_cost.POINTS].reset_index(drop=True)
+    rows = rows.join(_on_other_texts(scores), on=["model", "run", "seed", "steps"])
+    start = rows[rows["steps"] == 0].set_index(["model", "run", "seed"])["agreement_apart"].rename("start_apart")
+    rows = rows.join(start, on=start.index.names)
+    return rows[POINT_TABLE].reset_index(drop=True)
+
+
+OTHERS = [f"agreement{suffix}" for suffix in floors.TEXTS if suffix]
+POINT_TABLE = [*attack_cost.POINTS, *OTHERS, "start_apart"]
+
+
+def _on_other_texts(scores: pd.DataFrame) -> pd.DataFrame:
+    """Columns OTHERS by model, run, seed and steps: agreement on web text, on code, on all, on all but the own kind."""
+    keys = ["model", "run", "seed", "steps"]
+    rows = scores[(scores["metric"] == "agreement") & (scores["domain"] == "fidelity")]
+    rows = rows.drop_duplicates([*keys, "benchmark"])
+    found = {}
+    for key, mine in rows.groupby(keys, sort=False):
+        found[key] = [floors.on_sets(mine, "agreement", sets) for suffix, sets in floors.TEXTS.items() if suffix]
+    index = pd.MultiIndex.from_tuples(found, names=keys) if found else pd.MultiIndex.from_arrays([[]] * 4, names=keys)
+    return pd.DataFrame(list(found.values()), index=index, columns=OTHERS)
 
 
 def cost_table(context: Context) -> pd.DataFrame:
     """What each level of recovery costs, deployment by deployment; attack_cost.cost_table."""
-    return attack_cost.cost_table(attack_cost.costs(context.table("attack_points")))
+    return attack_cost.cost_table(attack_cost.costs(attack_cost.judged(context.table("attack_points"))))
 
 
 def budget_table(context: Context) -> pd.DataFrame:
     """The most recovered from each deployment at equal budgets, by whichever attack; attack_cost.best_attacks."""
-    points = context.table("attack_points")
+    points = attack_cost.judged(context.table("attack_points"))
     return pd.concat([best_attacks(at_budgets(points, *pair)) for pair in BUDGETS.items()], ignore_index=True)
 
 
@@ -172,7 +192,8 @@ SECTION = Section(
     "cost",
     "What theft costs",
     (
-        "The cost of recovering a share of what was missing: that of the first of two consecutive points of a "
+        "The cost of recovering a share of what was missing on web text and code, which no attack here asks for: that "
+        "of the first of two consecutive points of a "
         "curve past it, where every point ends its own schedule. Not reached: the most that was spent is a lower "
         "bound. Or less: the smallest budget that was run reached it already, so the cost is an upper bound. A run of "
         "the small tier has one such point, so all its levels are lower bounds, however far it "

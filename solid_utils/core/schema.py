@@ -45,6 +45,10 @@ PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
 # where it was measured: what is left of DD after fitting one temperature (first seed).
 DD = ["model", "revision", "tier", "dtype", "kind", *SECURED, "start", "seed", "dd", "stderr", "n", "calibrated"]
 
+# What notebook 00 computes of Theorem 1: by step of the proof, for a spectral norm D, after `depth` layers, with a
+# wrong layer at `place` (0-based), the theorem's alpha. Blank where a quantity has none.
+THEORY = ["step", "quantity", "norm", "alpha", "depth", "place", "value"]
+
 
 MEASURED = {"value", "dd"}  # columns that no row may lack
 

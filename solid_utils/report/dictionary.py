@@ -21,6 +21,7 @@ FILES = {  # name in the page: (columns, where such files lie)
     "answers": (schema.ANSWERS, "`answers.csv` of an attack: greedy answers side by side"),
     "dd": (schema.DD, "`curve.csv` in `dd` and `scan`: distillation difficulty"),
     "leaks": (schema.LEAKS, "`leaks.csv` of a grid, and the table: what logits alone give away"),
+    "theory": (schema.THEORY, "`theory/steps.csv` of notebook 00: Theorem 1, computed step by step"),
 }
 HEAD = """# Columns
 

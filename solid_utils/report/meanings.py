@@ -175,6 +175,14 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "leaks.agreement": ("fraction", "of positions whose most likely token survives the noise of one asking"),
     "askings_90": ("count", "askings that show the clean token at 90 % of positions; blank: a million do not"),
     "askings_99": ("count", "the same for 99 %"),
+    # Theorem 1, computed
+    "step": ("name", "of notebook 00: 1 to 8 a step of the paper's proof, 9 what survives"),
+    "quantity": ("name", "what was computed, as the notebook's cell says"),
+    "norm": ("number", "D, the spectral norm of K and Q"),
+    "alpha": ("fraction", "where the distilled layer lies, the paper's alpha"),
+    "place": ("number", "the wrong layer, counted from 0"),
+    "theory.depth": ("count", "layers of the stack"),
+    "theory.value": ("of the quantity", "what came out"),
     # claims
     "key": ("name", "of the claim"),
     "claim": ("text", "what the paper claims"),

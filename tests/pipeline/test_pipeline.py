@@ -29,6 +29,7 @@ ENTRY = {
     "labels": "deployment",
 }  # rooms
 NOTEBOOK = {
+    "theory": "00_theory",
     "dd": "01_dd_scoring",
     "scan": "02_transition_scan",
     "attack": "03_attacks",
@@ -56,7 +57,7 @@ def test_committed_notebooks_are_clean():
 
 def expected_stages(study: dict) -> set[str]:
     """Every stage instance of a study."""
-    names = {"check", "notebooks", "fetch", "sets", "tables"}
+    names = {"check", "notebooks", "theory", "fetch", "sets", "tables"}
     for model in study["models"]:
         names |= {f"{stage}@{model}" for stage in ("victim", "baseline", "labels", "dd", "scan")}
         names |= {f"attack@{model}-{run}" for run in study["attacks"]}

@@ -183,6 +183,10 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "place": ("number", "the wrong layer, counted from 0"),
     "theory.depth": ("count", "layers of the stack"),
     "theory.value": ("of the quantity", "what came out"),
+    "variant": ("text", "`victim`, or one decoder layer random"),
+    "layers.depth": ("count", "decoder layers passed; 0 is what enters layer 0, attention of layer i stands at i + 1"),
+    "layers.value": ("of the quantity", "mean over texts; `kl` in nats a token"),
+    "layers.n": ("count", "texts"),
     # claims
     "key": ("name", "of the claim"),
     "claim": ("text", "what the paper claims"),

@@ -57,9 +57,9 @@ def test_committed_notebooks_are_clean():
 
 def expected_stages(study: dict) -> set[str]:
     """Every stage instance of a study."""
-    names = {"check", "notebooks", "theory", "fetch", "sets", "tables"}
+    names = {"check", "notebooks", "fetch", "sets", "tables"}
     for model in study["models"]:
-        names |= {f"{stage}@{model}" for stage in ("victim", "baseline", "labels", "dd", "scan")}
+        names |= {f"{stage}@{model}" for stage in ("victim", "theory", "baseline", "labels", "dd", "scan")}
         names |= {f"attack@{model}-{run}" for run in study["attacks"]}
         names |= {f"customize@{model}-{run}" for run in study["customizations"]}
     return names

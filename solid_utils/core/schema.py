@@ -48,6 +48,12 @@ FLOOR = ["model", "revision", "tier", "dtype", "benchmark", "predictor", "agreem
 # where it was measured: what is left of DD after fitting one temperature (first seed).
 DD = ["model", "revision", "tier", "dtype", "kind", *SECURED, "start", "seed", "dd", "stderr", "n", "calibrated"]
 
+# What notebook 00 computes of Theorem 1: by step of the proof, for a spectral norm D, after `depth` layers, with a
+# wrong layer at `place` (0-based), the theorem's alpha. Blank where a quantity has none.
+THEORY = ["step", "quantity", "norm", "alpha", "depth", "place", "value"]
+# The same on a real decoder: by depth (0 is what enters layer 0), for the victim and with the layer at `place` random.
+THEORY_LAYERS = ["model", "revision", "dtype", "variant", "place", "depth", "quantity", "value", "n"]
+
 
 MEASURED = {"value", "dd", "agreement"}  # columns that no row may lack
 

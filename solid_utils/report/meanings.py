@@ -184,6 +184,18 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "leaks.agreement": ("fraction", "of positions whose most likely token survives the noise of one asking"),
     "askings_90": ("count", "askings that show the clean token at 90 % of positions; blank: a million do not"),
     "askings_99": ("count", "the same for 99 %"),
+    # Theorem 1, computed
+    "step": ("name", "of notebook 00: 1 to 8 a step of the paper's proof, 9 what survives"),
+    "quantity": ("name", "what was computed, as the notebook's cell says"),
+    "norm": ("number", "D, the spectral norm of K and Q"),
+    "alpha": ("fraction", "where the distilled layer lies, the paper's alpha"),
+    "place": ("number", "the wrong layer, counted from 0"),
+    "theory.depth": ("count", "layers of the stack"),
+    "theory.value": ("of the quantity", "what came out"),
+    "variant": ("text", "`victim`, or one decoder layer random"),
+    "layers.depth": ("count", "decoder layers passed; 0 is what enters layer 0, attention of layer i stands at i + 1"),
+    "layers.value": ("of the quantity", "mean over texts; `kl` in nats a token"),
+    "layers.n": ("count", "texts"),
     # claims
     "key": ("name", "of the claim"),
     "claim": ("text", "what the paper claims"),

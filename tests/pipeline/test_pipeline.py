@@ -30,6 +30,7 @@ ENTRY = {
     "labels": "deployment",
 }  # rooms
 NOTEBOOK = {
+    "theory": "00_theory",
     "dd": "01_dd_scoring",
     "scan": "02_transition_scan",
     "attack": "03_attacks",
@@ -59,7 +60,7 @@ def expected_stages(study: dict) -> set[str]:
     """Every stage instance of a study."""
     names = {"check", "notebooks", "fetch", "mirror", "sets", "tables"}
     for model in study["models"]:
-        names |= {f"{stage}@{model}" for stage in ("victim", "baseline", "labels", "dd", "scan")}
+        names |= {f"{stage}@{model}" for stage in ("victim", "theory", "baseline", "labels", "dd", "scan")}
         names |= {f"attack@{model}-{run}" for run in study["attacks"]}
         names |= {f"customize@{model}-{run}" for run in study["customizations"]}
     return names

@@ -17,6 +17,12 @@ TEXTS = {"own": "evaluation", "c4": "evaluation_c4", "code": "evaluation_code"}
 Scores = dict[tuple[str, str], tuple[float, int]]  # metric, benchmark -> value, number of tokens or answers
 
 
+def texts(name: str) -> list[str]:
+    """The sets behind a name: one kind of text, "apart" from the attack's own kind, or "pooled", all three."""
+    names = {"apart": ["c4", "code"], "pooled": list(TEXTS)}.get(name, [name])
+    return [TEXTS[one] for one in names]
+
+
 @dataclass(frozen=True)
 class Run:
     """One attack run of one seed: what it was, and its fidelity scores `before` any query and `after` the attack."""
@@ -30,12 +36,12 @@ class Run:
     after: Scores
 
     def measured(self, metric: str, text: str = "pooled", start: bool = False) -> float:
-        """A metric over one kind of text, or over all three with every token counted once ("pooled").
+        """A metric over some kinds of text with every token counted once, see `texts`.
 
         Raises StudyError where a kind of text is missing.
         """
         scores = self.before if start else self.after
-        wanted = [TEXTS[text]] if text in TEXTS else list(TEXTS.values())
+        wanted = texts(text)
         found = [scores[metric, name] for name in wanted if (metric, name) in scores]
         if len(found) != len(wanted):
             raise StudyError(
@@ -49,7 +55,7 @@ class Run:
 
     def tokens(self, text: str = "pooled") -> int:
         """Answer tokens behind its agreement."""
-        wanted = [TEXTS[text]] if text in TEXTS else list(TEXTS.values())
+        wanted = texts(text)
         return sum(self.after["agreement", name][1] for name in wanted)
 
 
@@ -74,7 +80,7 @@ def read_grid(folder: Path) -> dict[tuple[str, str, str, int], list[Run]]:
     """All cells of grid/MODEL by attack, secured set (or deployment), name of the recipe, and queries: a run a seed."""
     found = defaultdict(list)
     for path in sorted(folder.glob("*.csv")):
-        if path.name in (paths.PLAN_FILE, paths.LEAKS_FILE):
+        if path.name in paths.NO_CELLS:
             continue
         _, recipe, queries, _ = path.stem.rsplit("-", 3)  # ATTACK-SECURED, recipe, queries, seed
         run = read(path)

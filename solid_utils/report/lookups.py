@@ -10,12 +10,12 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from solid_utils.core import paths
+from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics.attack_cost import legitimate_queries
 from solid_utils.paper import paper
-from solid_utils.report import verdicts
-from solid_utils.report.cells import TEXTS, Run, read, read_grid
+from solid_utils.report import evidence, floors
+from solid_utils.report.cells import TEXTS, Run, read, read_grid, texts
 
 FACTS = paths.REFERENCE / "facts.csv"
 USUAL = {"sem": "ours", "stitch": "stitch", "ft_all": "ft", "ft_closed": "ft"}  # recipe of the grid, if none is named
@@ -111,13 +111,29 @@ class Lookups:
         star = "*" if count == 1 and cell[1] != "stitch" else ""
         return f"{100 * self.recovered(*cell, text=text, **recipe):.1f}{star}"
 
-    def triple(self, *cell: object, **recipe: str) -> str:
-        """Three cells of a table: recovered on all texts, on each kind, and greedy answers that are the victim's."""
+    @cached_property
+    def floors(self) -> pd.DataFrame:
+        """What counts over public text guess of the texts that grid cells are scored on."""
+        return schema.read(self.folder / "grid" / self.model / paths.FLOOR_FILE, schema.FLOOR)
+
+    def floor(self, text: str) -> float:
+        """The best of a constant token, bigrams and trigrams on these texts, with no query."""
+        return floors.floor_on(self.floors, self.model, self.floors["tier"].iloc[0], tuple(texts(text)))
+
+    def above(self, *cell: object, text: str = "apart", **recipe: str) -> float:
+        """Share of what public text does not give, on these texts; the mean over seeds."""
+        values = [floors.above(run.measured("agreement", text), self.floor(text)) for run in self._ran(*cell, **recipe)]
+        return sum(values) / len(values)
+
+    def four(self, *cell: object, **recipe: str) -> str:
+        """Four cells of a table: recovered on all texts, on each kind, above the floor on texts apart, and greedy
+        answers that are the victim's."""
         if not self.seeds(*cell, **recipe):
-            return " | | "
+            return " | | | "
         kinds = " · ".join(f"{100 * self.recovered(*cell, text=text, **recipe):.1f}" for text in TEXTS)
         greedy = 100 * self.fidelity(*cell, metric="greedy_match", **recipe)
-        return f" **{self.shown(*cell, **recipe)}** | {kinds} | {greedy:.0f} "
+        above = 100 * self.above(*cell, **recipe)
+        return f" **{self.shown(*cell, **recipe)}** | {kinds} | {above:.1f} | {greedy:.0f} "
 
     def steps(self, *cell: object, **recipe: str) -> int:
         """Optimizer steps of a cell."""
@@ -178,7 +194,7 @@ class Lookups:
     def budget(self, attack: str) -> float:
         """The largest share of the paper's samples that a run of this attack was trained on in the default study."""
         runs = self.table("attacks").dropna(subset="attack")
-        return float(verdicts.of_budget(runs[runs["attack"] == attack]).max())
+        return float(evidence.of_budget(runs[runs["attack"] == attack]).max())
 
     @staticmethod
     def legitimate() -> pd.Series:

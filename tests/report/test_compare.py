@@ -79,16 +79,16 @@ def test_every_headline_figure_is_compared(study):
     table = compare.headline(results.load(study))
     assert not table.duplicated(compare.KEY).any()
     of_run = set(table[table["run"] == "layer0-sem"]["figure"])
-    assert of_run == {"agreement", "kl", "cross_entropy"} | {
-        f"{n}, acc" for n in ("hellaswag", "sums", "mmlu", "truthfulqa")
-    }
+    fidelity = {"agreement", "kl", "cross_entropy"}
+    apart = {f"evaluation_{texts}, {name}" for texts in ("c4", "code") for name in fidelity}
+    assert of_run == fidelity | apart | {f"{n}, acc" for n in ("hellaswag", "sums", "mmlu", "truthfulqa")}
     assert set(table["run"]) >= {"victim", *ATTACKS, "fully_open-math", "prefix", "single", "all", "empty", "search"}
     assert {"l*, xavier", "l*, normal_0.02"} <= set(table["figure"])
 
 
 def test_fidelity_on_another_set_of_prompts_has_its_own_figure(study):
     found = results.load(study)
-    other = found.attacks[found.attacks["domain"] == "fidelity"].assign(benchmark="c4")
+    other = found.attacks[found.attacks["benchmark"] == "evaluation"].assign(benchmark="c4")
     table = compare.headline(dataclasses.replace(found, attacks=pd.concat([found.attacks, other])))
     assert not table.duplicated(compare.KEY).any()
     assert {"agreement", "c4, agreement"} <= set(table["figure"])
@@ -105,7 +105,7 @@ def test_on_the_same_machine_digits_must_be_equal(study, capsys):
     assert status("agreement", "layer0-sem", True, study) == "off"
     assert status("agreement", "layer0-sem", False, study) == "ok"
     assert not compare.compare()
-    assert "1 off" in capsys.readouterr().out
+    assert "3 off" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("change, expected", [(0.042, "ok"), (-0.042, "ok"), (0.043, "off"), (-0.043, "off")])

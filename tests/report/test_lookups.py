@@ -45,7 +45,7 @@ def test_what_ran_is_told_from_what_did_not(run):
     assert lookups.recovered(*cell) == pytest.approx((0.49 + 0.55) / 2 / 0.9)
     assert lookups.spread(*cell) == pytest.approx(0.06 / 0.9)
     assert (lookups.shown(*cell), lookups.shown(*cell, recipe="paper")) == ("57.8", "54.4*")
-    assert lookups.shown("layers 3", "sem", 400) == "" and lookups.triple("layers 3", "sem", 400) == " | | "
+    assert lookups.shown("layers 3", "sem", 400) == "" and lookups.four("layers 3", "sem", 400) == " | | | "
     with pytest.raises(StudyError, match="names only what ran"):
         lookups.recovered("layers 3", "sem", 400)
 

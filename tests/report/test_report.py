@@ -204,6 +204,7 @@ def test_ratios_by_domain_and_by_benchmark(study):
 
 def test_fidelity_on_several_sets_is_pooled_by_tokens(study):
     scores = study.results.attacks
+    scores = scores[~scores["benchmark"].isin(["evaluation_c4", "evaluation_code"])]
     other = scores[(scores["domain"] == "fidelity") & (scores["run"] == "layer0-sem")].assign(benchmark="c4")
     other["value"], other["n"] = other["value"] / 2, other["n"] * 3
     greedy = other[other["metric"] == "agreement"].assign(metric="greedy_match")
@@ -232,7 +233,7 @@ def test_seeds_are_averaged_and_their_spread_enters_the_error(study):
     one = study.results.attacks[study.results.attacks["run"] == "solid-ft_all"]
     other = one.assign(seed=7, value=one["value"] + 0.02)
     found = ratios.outcomes(pd.concat([one, other]))
-    agreement = row(found, state="end", metric="agreement")
+    agreement = row(found, state="end", metric="agreement", benchmark="evaluation")
     assert agreement["value"] == pytest.approx(0.08)
     # items 0.01, shared by the seeds; the mean of 0.07 and 0.09 has the standard error 0.01
     assert agreement["stderr"] == pytest.approx(0.01 * 2**0.5)
@@ -418,14 +419,23 @@ def test_layers_and_epsilon_verdicts(study, tmp_path):
 def test_few_sets_are_no_correlation(study, tmp_path):
     assert verdict(study, "difficulty_predicts")[0] == NOT_TESTED
     singles = {
-        f"layer{layer}-ft_all": ("x", f"layers {layer}", "ft_all", 8, 30, 0.1, 0.2, kept)
-        for layer, kept in enumerate((0.0, 0.3, 0.4, 0.6, 0.9, 0.5))
+        f"layer{layer}-ft_all": ("x", f"layers {layer}", "ft_all", 8, 30, 0.1, after, 0.0)
+        for layer, after in enumerate((0.10, 0.3, 0.4, 0.6, 0.9, 0.5))
     }
-    prefixes = {f"two{n}": ("x", f"layers 0-{n}", "ft_all", 8, 30, 0.1, 0.2, 0.0) for n in (1, 2)}
-    many = Report(write_study(tmp_path, attacks=singles | prefixes, items=False))
+    prefixes = {f"two{n}": ("x", f"layers 0-{n}", "ft_all", 8, 30, 0.1, 0.10, 0.0) for n in (1, 2)}
+    many = Report(write_study(tmp_path / "many", attacks=singles | prefixes, items=False))
     found, measured = verdict(many, "difficulty_predicts")
     assert found == SUPPORTED
-    assert measured == "8 secured sets: Spearman -0.98 [-1.00, -0.81], Pearson -0.96 [-0.99, -0.81]."
+    assert measured.startswith(
+        "ft_all, 240 queries, one seed, 8 sets, Spearman on texts apart: DD with the final agreement -0.98 "
+        "[-1.00, -0.81], with the final KL 0.98 [0.81, 1.00] (own kind -0.98, 0.98); with the final agreement depth"
+    )
+    assert row(many.tables["claims"], key="difficulty_predicts")["cells"].count(",") == 7
+    # The other way round: the more difficult, the more is recovered.
+    turned = {name: (*attack[:6], 1 - attack[6], 0.0) for name, attack in (singles | prefixes).items()}
+    assert verdict(Report(write_study(tmp_path / "turned", attacks=turned, items=False)), "difficulty_predicts")[0] == (
+        CONTRADICTED
+    )
 
 
 def test_the_tiny_tier_decides_nothing(tmp_path):

@@ -1,13 +1,12 @@
 """What lies in one results folder, read whole; a part that is not there is named, never guessed."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from solid_utils.core import machine, paths, schema
+from solid_utils.core import machine, paths, readers, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.settings import params
 
@@ -113,11 +112,23 @@ def _searches(folder: Path, models: list[str], missing: list[str]) -> pd.DataFra
     for model in models:
         path = folder / "runs" / model / "dd" / "search.json"
         if path.exists():
-            found = json.loads(path.read_text())
-            rows += [{"model": model, "start": start} | search for start, search in found.items()]
+            rows += [{"model": model, "start": start} | search for start, search in read_searches(path).items()]
         else:
             missing.append(f"{model}: no dd/search.json; what it would show is left out")
     return pd.DataFrame(rows, columns=SEARCH)
+
+
+def read_searches(path: Path) -> dict[str, dict]:
+    """By start, where the search for l* ended (SEARCH). Raises StudyError naming the start and what is wrong there."""
+    found = readers.read_object(path, schema.AGAIN)
+    for start, search in found.items():
+        if not isinstance(search, dict) or set(search) != set(SEARCH[2:]):
+            raise StudyError(f"{path}: {start}: its keys are not {', '.join(SEARCH[2:])}; {schema.AGAIN}")
+        for name, value in search.items():
+            kinds = (str,) if name == "secured" else (int, float) if name in ("epsilon", "dd", "ceiling") else (int,)
+            if type(value) not in kinds or (kinds != (str,) and value < 0):
+                raise StudyError(f"{path}: {start}: {name} is {value!r}; {schema.AGAIN}")
+    return found
 
 
 def grid_folder(folder: Path) -> Path | None:

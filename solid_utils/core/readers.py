@@ -146,12 +146,22 @@ def read_csv(path: Path, fix: str, **options: object) -> pd.DataFrame:
     return table
 
 
+def csv_header(path: Path, fix: str) -> list[str]:
+    """The columns of a table. Raises StudyError as `read_text`, and where there is none."""
+    columns = next(csv.reader(io.StringIO(read_text(path, fix), newline="")), [])
+    if not columns:
+        raise StudyError(f"{path}: no table (empty); {fix}")
+    return columns
+
+
 def csv_lines(text: str, path: Path, fix: str) -> list[int]:
     """By row, the header's first, the line it ends in: a cell may hold line ends. Raises StudyError as `read_csv`."""
     rows = csv.reader(io.StringIO(text, newline=""), strict=True)
-    lines, width = [], None
+    lines, width = [], 0
     try:
         for row in rows:
+            if not lines and len(set(row)) < len(row):
+                raise StudyError(f"{path}: no table (a column stands twice in line 1); {fix}")
             width = width or len(row)
             if len(row) != width:
                 raise StudyError(
@@ -162,8 +172,6 @@ def csv_lines(text: str, path: Path, fix: str) -> list[int]:
         raise StudyError(f"{path}: no table (line {rows.line_num}: {error}); {fix}") from None
     if not text.endswith("\n"):  # every writer ends its last line; without that a number may have lost digits
         raise StudyError(f"{path}: no table ({f'line {lines[-1]} was cut' if lines else 'empty'}); {fix}")
-    if not lines or len(set(header := text.splitlines()[0].split(","))) < len(header):
-        raise StudyError(f"{path}: no table (a column stands twice in its first line); {fix}")
     return lines
 
 

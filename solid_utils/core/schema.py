@@ -57,6 +57,7 @@ THEORY_LAYERS = ["model", "revision", "dtype", "variant", "place", "depth", "qua
 
 
 AGAIN = "delete it and run `dvc repro`"
+RERUN = "delete the file to run the cell again"
 MEASURED = {"value", "dd", "agreement"}  # columns that no row may lack
 
 

@@ -14,7 +14,7 @@ import huggingface_hub
 
 from solid_utils.core import readers
 from solid_utils.core.errors import StudyError
-from solid_utils.model.tensors import AGAIN, Stored, fingerprint, first_line, whole
+from solid_utils.model.tensors import AGAIN, Stored, fingerprint, whole
 
 SINGLE, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 WEIGHTS = ["*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx"]

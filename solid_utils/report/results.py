@@ -176,8 +176,30 @@ def _grid(folder: Path, models: list[str]) -> pd.DataFrame:
         for path in sorted((grid / model).glob("*.csv")):
             if path.name not in paths.NO_CELLS:
                 names = {"cell": path.stem, "run": path.stem.rsplit("-", 2)[0]}
-                tables.append(schema.read(path, schema.SCORES).assign(**names))
+                tables.append(read_cell(path).assign(**names))
+        _alike(grid / model, tables[1:])
     return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def read_cell(path: Path) -> pd.DataFrame:
+    """The scores of a cell of the grid. Raises StudyError where it was cut, or is that of another cell."""
+    rows = schema.read(path, schema.SCORES, schema.RERUN)
+    named = f"{rows['attack'].iloc[-1]}-{rows['deployment'].iloc[-1]}-".replace(" ", "_")
+    if not path.stem.startswith(named) or path.stem.rsplit("-", 1)[1] != str(rows["seed"].iloc[-1]):
+        raise StudyError(f"{path}: holds {named}...-{rows['seed'].iloc[-1]}, another cell; {schema.RERUN}")
+    return rows
+
+
+def _alike(folder: Path, cells: list[pd.DataFrame]) -> None:
+    """Raise StudyError for a cell without a score of a set that the other cells of this model have."""
+    cells = [cell for cell in cells if cell["model"].iloc[0] == folder.name]
+    # Greedy answers to all sets were asked for later: 44 of the shipped cells have them of their own kind only.
+    compared = [cell[~cell["metric"].isin(["greedy_match", "common_prefix"])] for cell in cells]
+    scored = [set(zip(cell["benchmark"], cell["metric"], strict=True)) for cell in compared]
+    for cell, found in zip(cells, scored, strict=True):
+        if lacking := sorted(set().union(*scored) - found):
+            path = folder / f"{cell['cell'].iloc[0]}.csv"
+            raise StudyError(f"{path}: cut (no {lacking[0][1]} of {lacking[0][0]}); {schema.RERUN}")
 
 
 def prefix(rows: pd.DataFrame) -> pd.Series:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import yaml
 
+from solid_utils.core import readers
 from solid_utils.core.errors import StudyError
 
 CONFIGS = "configs"  # folder beside params.yaml; each file holds whole sections

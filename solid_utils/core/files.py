@@ -1,7 +1,6 @@
-"""Files whole or not at all, and JSON lines read back: the one writer and the one reader of the study."""
+"""Files whole or not at all: the one writer of the study; readers.py reads them back."""
 
 import contextlib
-import gzip
 import json
 import os
 import shutil
@@ -51,20 +50,3 @@ def write_json(value: object, path: Path, indent: int | None = None) -> None:
 def write_lines(items: Iterable[dict], path: Path) -> None:
     """JSON lines in UTF-8, one an item, see `whole`."""
     write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), path)
-
-
-def read_lines(path: Path, fix: str) -> list[dict]:
-    """The items of a JSON-lines file, gzipped if its name ends in .gz.
-
-    Raises StudyError with `fix`, such as "run `dvc repro sets`", when it is missing or a line is no JSON.
-    """
-    if not path.exists():
-        raise StudyError(f"{path}: missing; {fix}")
-    reader, items = gzip.open if path.suffix == ".gz" else open, []
-    with reader(path, "rt", encoding="utf8") as lines:  # str.splitlines would also cut at Unicode's line separators
-        for number, line in enumerate(lines, start=1):
-            try:
-                items.append(json.loads(line))
-            except ValueError:
-                raise StudyError(f"{path}: line {number} is no JSON; {fix}") from None
-    return items

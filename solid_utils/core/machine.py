@@ -9,9 +9,11 @@ import shutil
 import time
 from pathlib import Path
 
+from solid_utils.core import readers
 from solid_utils.core.errors import StudyError
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "lm_eval", "numpy", "pandas")
+FACTS = ("cpu", "units", "threads")  # what `describe` says besides their versions
 
 
 def cpu_facts() -> dict[str, str]:
@@ -31,6 +33,16 @@ def describe(threads: int) -> dict[str, str]:
     units = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
     return {"cpu": facts["model name"], "units": " ".join(units), "threads": str(threads)} | versions
+
+
+def read(path: Path) -> dict[str, str]:
+    """What `describe` said of the machine of a shipped run. Raises StudyError where the file is none of this kind."""
+    fix = "ship the run again (python -m solid_utils.report.compare --ship)"
+    there = readers.read_object(path, fix)
+    for name in (*FACTS, *LIBRARIES):
+        if not isinstance(there.get(name), str):
+            raise StudyError(f"{path}: {name} is {there.get(name)!r}, no text; {fix}")
+    return there
 
 
 def slug(here: dict[str, str]) -> str:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from solid_utils.core import files
+from solid_utils.core import files, readers
+from solid_utils.core.columns import dtypes, fault, unfinished
 from solid_utils.core.errors import StudyError
 
 # A secured set in facts: its name in words; scalars, and their share of the model's; decoder layers that are wholly
@@ -55,6 +56,8 @@ THEORY = ["step", "quantity", "norm", "alpha", "depth", "place", "value"]
 THEORY_LAYERS = ["model", "revision", "dtype", "variant", "place", "depth", "quantity", "value", "n"]
 
 
+AGAIN = "delete it and run `dvc repro`"
+RERUN = "delete the file to run the cell again"
 MEASURED = {"value", "dd", "agreement"}  # columns that no row may lack
 
 
@@ -62,7 +65,7 @@ def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd
     """Write rows as CSV in the given column order, whole or not at all.
 
     Raises StudyError on a wrong column, and on a MEASURED value that is no number: a broken model scores 0 %
-    everywhere, which would read as secure.
+    everywhere, which would read as secure. The same on what may not stand in a column, see core/columns.py.
     """
     table = pd.DataFrame(rows)
     if set(table.columns) != set(columns):
@@ -74,27 +77,29 @@ def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd
             row = table[broken].iloc[0]
             of = ", ".join(str(row[key]) for key in ("benchmark", "split", "metric", "secured", "seed") if key in row)
             raise StudyError(f"{path}: {name} of {of} is {row[name]}; nothing was written, mend what was measured")
+    if wrong := fault(table, columns):
+        raise StudyError(f"{path}: row {wrong[0] + 1}: {wrong[1]}; nothing was written, mend what was measured")
     with files.whole(path) as partial:
         # Ten digits: one formula by two libraries differed by at most 3e-15 of the value, which no file then shows.
         table[columns].to_csv(partial, index=False, float_format="%.10g")
     return table[columns]
 
 
-def read(path: Path, columns: list[str]) -> pd.DataFrame:
-    """Read a result file. Raises StudyError when it is missing, is no table or has other columns."""
+def read(path: Path, columns: list[str], fix: str = AGAIN) -> pd.DataFrame:
+    """Read a result file. Raises StudyError with `fix` when it is missing or no table, has other columns, was cut, or
+    holds what may not stand there (core/columns.py), naming the line."""
     if not path.exists():
         raise StudyError(f"{path}: missing; run `dvc repro` first")
-    try:
-        # Only a blank is missing; pandas would take words such as None and NA for it as well.
-        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
-    except (pd.errors.EmptyDataError, pd.errors.ParserError) as error:
-        why = str(error).strip().splitlines()[0]
-        raise StudyError(f"{path}: no table ({why}); delete it and run `dvc repro`") from error
+    table = readers.read_csv(path, fix, dtype=dtypes(columns))
     if list(table.columns) != columns:
         lacking = [name for name in columns if name not in table] or [name for name in table if name not in columns]
         what = f"'{lacking[0]}'" if lacking else "their order"
-        raise StudyError(
-            f"{path}: columns do not fit core/schema.py ({what}), so another version made it; delete it and run "
-            "`dvc repro`"
-        )
+        raise StudyError(f"{path}: columns do not fit core/schema.py ({what}), so another version made it; {fix}")
+    if table.empty:
+        raise StudyError(f"{path}: no rows; {fix}")
+    if wrong := fault(table, columns):
+        line = readers.csv_lines(readers.read_text(path, fix), path, fix)[wrong[0] + 1]
+        raise StudyError(f"{path}: line {line}: {wrong[1]}; {fix}")
+    if columns == SCORES and (lacking := unfinished(table)):
+        raise StudyError(f"{path}: cut ({lacking}); {fix}")
     return table

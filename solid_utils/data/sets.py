@@ -8,7 +8,6 @@ chosen suite ask stands in none of the three, see asked.py.
     python -m solid_utils.data.sets RAW_DATA
 """
 
-import json
 import random
 import sys
 from collections import defaultdict
@@ -16,7 +15,7 @@ from pathlib import Path
 
 import reasoning_gym
 
-from solid_utils.core import errors, files, paths
+from solid_utils.core import errors, files, paths, readers
 from solid_utils.core.errors import StudyError
 from solid_utils.data import hub_sets
 from solid_utils.data.asked import Bank, offline_bank, published_bank, refuse_nothing_left, told
@@ -38,7 +37,7 @@ def read_mmlu(path: Path) -> list[dict]:
 
 def read_alpaca(path: Path) -> list[dict]:
     """Alpaca rows without duplicates and without empty answers."""
-    return answered(json.loads(path.read_text(encoding="utf8")))
+    return answered(readers.read_json(path, "run `dvc repro fetch`"))
 
 
 def draw(items: list, sizes: dict[str, int], what: str) -> dict[str, list]:

@@ -1,10 +1,8 @@
 """The secured set of a deployment by name, SOLID's search result included."""
 
-import json
-
 import torch
 
-from solid_utils.core import paths
+from solid_utils.core import paths, readers
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import SecuredSet, secured_set
 
@@ -14,7 +12,7 @@ def read_l_star(model: str) -> int:
     path = paths.RUNS / model / "dd" / "l_star.json"
     if not path.exists():
         raise StudyError(f"{path}: missing; run `dvc repro dd@{model}` first")
-    return json.loads(path.read_text())["l_star"]
+    return readers.read_number(path, "l_star", f"delete it and run `dvc repro dd@{model}`")
 
 
 def deployment_set(victim: torch.nn.Module, model: str, declaration: str) -> SecuredSet:

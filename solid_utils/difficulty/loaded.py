@@ -1,6 +1,5 @@
 """A few layers of a checkpoint, and all outside the layers, put in memory by Transformers' own loader."""
 
-import json
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +17,7 @@ from transformers.modeling_utils import LoadStateDictConfig
 from transformers.utils import SAFE_WEIGHTS_INDEX_NAME, SAFE_WEIGHTS_NAME
 
 from solid_utils.difficulty.weights import Streamed
+from solid_utils.model import checkpoint
 from solid_utils.model.loading import without_values
 
 
@@ -48,7 +48,7 @@ def weight_files(folder: Path) -> list[Path]:
     """The files that Transformers reads of a folder: one whole, else those that the index names."""
     if (folder / SAFE_WEIGHTS_NAME).exists():
         return [folder / SAFE_WEIGHTS_NAME]
-    index = json.loads((folder / SAFE_WEIGHTS_INDEX_NAME).read_text(encoding="utf8"))
+    index = checkpoint.read_json(folder / SAFE_WEIGHTS_INDEX_NAME)
     return [folder / name for name in sorted(set(index["weight_map"].values()))]
 
 

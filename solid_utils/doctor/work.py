@@ -4,7 +4,6 @@ Nothing is trained or loaded. Samples count with their full length, starts as if
 if every window were a single layer, so the counts are upper bounds; attention scores are left out, as everywhere here.
 """
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,7 @@ from transformers import PreTrainedConfig
 
 from solid_utils.attacks import declared
 from solid_utils.attacks.accounting import Account
-from solid_utils.core import paths
+from solid_utils.core import paths, readers
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment import starts, view
 from solid_utils.deployment.cost import multiplied
@@ -69,7 +68,11 @@ class Work:
     def l_star(self) -> int:
         """Where the SOLID search ended; 1 before it ran."""
         path = paths.RUNS / self.model / "dd" / "l_star.json"
-        return json.loads(path.read_text())["l_star"] if path.exists() else 1
+        return (
+            readers.read_number(path, "l_star", f"delete it and run `dvc repro dd@{self.model}`")
+            if path.exists()
+            else 1
+        )
 
     def secured(self, declaration: str) -> SecuredSet:
         return self.skeleton.secured(declaration, self.l_star)

@@ -24,7 +24,7 @@ import torch
 
 from solid_utils.attacks import declared, part, recorded
 from solid_utils.attacks.run import AttackRun
-from solid_utils.core import files, machine, paths, schema
+from solid_utils.core import files, machine, paths, readers, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
 from solid_utils.deployment import view
@@ -39,8 +39,9 @@ from solid_utils.model.state import State
 from solid_utils.settings import params
 
 BLOCK = 400  # queries recorded together; a longer run begins with a shorter one's blocks
-# Enough for 10,208 answer tokens of a vocabulary of 49,152 (1 GB in bfloat16), not of one of 151,936 (3.1 GB).
-ROOM = 2e9  # bytes of the victim's logits on the held-out samples, kept over all cells
+# Of this process's memory, for the victim's logits on the held-out samples, kept over all cells: 10,208 answer tokens
+# of a vocabulary of 151,936 are 3.1 GB in bfloat16. What does not fit is computed again for every cell.
+ROOM_SHARE = 0.25
 EFFICIENCY = 0.5  # of the fastest matrix product, for a machine on which no cell has run yet
 TIMES = Path("build/grid")  # seconds of cells that ran; never part of the results
 
@@ -126,13 +127,20 @@ class Grid:
         self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / "grid" / model
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.places: dict[str, tuple[SecuredSet, View]] = {}
-        self.remembered = fidelity.Remembered(lambda: self.victim, ROOM)
+        self.remembered = fidelity.Remembered(lambda: self.victim, ROOM_SHARE * accelerator.memory_share())
         self.times = TIMES / f"{model}.json"
-        self.seconds: dict[str, float] = json.loads(self.times.read_text()) if self.times.exists() else {}
+        self.seconds: dict[str, float] = self.paces()
         chosen = dict.fromkeys(cell for found in cells.cells(study.grid, only).values() for cell in found)
         self.work = {cell: self.flops(cell) for cell in chosen}
         # Seeds outermost: a grid that is stopped early has all questions once, not the cheapest three times.
         self.cells = sorted(chosen, key=lambda cell: (study.grid.seeds.index(cell.seed), self.work[cell]))
+
+    def paces(self) -> dict[str, float]:
+        """Seconds of cells that ran here; none where that file was cut: they only foretell times."""
+        try:
+            return readers.read_object(self.times, "")
+        except StudyError:
+            return {}
 
     def place(self, declaration: str) -> tuple[SecuredSet, View]:
         """A secured set and what an attacker sees of it."""
@@ -185,13 +193,14 @@ class Grid:
         return cells.cell_path(self.folder, cell)
 
     def ran(self, cell: Cell) -> bool:
-        """Are this cell's scores there? Raises StudyError where they are of another recipe, view or start than it has
-        now, or on other prompts."""
+        """Are this cell's scores there, whole? Raises StudyError where they were cut, are of another cell, recipe, view
+        or start than it has now, or on other prompts."""
         if not (path := self.path(cell)).exists():
             return False
-        rows = schema.read(path, schema.SCORES)
+        rows = schema.read(path, schema.SCORES, schema.RERUN)
         found, taken = rows.iloc[-1], rows[(rows["metric"] == "agreement") & (rows["steps"] > 0)]
         wanted = asked_for(self.study, self.model, cell, self.place(cell.secured)[1])
+        wanted |= {"model": self.model, "deployment": cell.secured, "attack": cell.attack, "seed": cell.seed}
         wrong = [
             f"its {name} is '{found[name]}', params.yaml (grid) says '{text}'"
             for name, text in wanted.items()
@@ -200,7 +209,7 @@ class Grid:
         if (counts := dict(zip(taken["benchmark"], taken["n"], strict=True))) != self.answer_tokens:
             wrong.append(f"it was scored on {counts} answer tokens, grid.evaluation asks for {self.answer_tokens}")
         if wrong:
-            raise StudyError(f"{path}: {wrong[0]}; delete the file to run the cell again")
+            raise StudyError(f"{path}: {wrong[0]}; {schema.RERUN}")
         return True
 
     def listing(self) -> str:

@@ -12,8 +12,9 @@ from pathlib import Path, PurePosixPath
 
 import huggingface_hub
 
+from solid_utils.core import readers
 from solid_utils.core.errors import StudyError
-from solid_utils.model.tensors import AGAIN, Stored, fingerprint, first_line, whole
+from solid_utils.model.tensors import AGAIN, Stored, fingerprint, whole
 
 SINGLE, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 WEIGHTS = ["*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx"]
@@ -164,24 +165,12 @@ def promised(folder: Path, places: dict[str, str]) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object. Raises StudyError where there is none, or where a key stands twice."""
-
-    def once(pairs: list[tuple[str, object]]) -> dict:
-        names = [name for name, _ in pairs]
-        if len(set(names)) < len(names):
-            raise ValueError(f"{next(name for name in names if names.count(name) > 1)} stands twice")
-        return dict(pairs)
-
+    """A JSON object of a checkpoint. Raises StudyError where there is none, see readers.read_object."""
     if not path.exists() and not path.is_symlink():
         raise StudyError(f"{path.parent}: no {path.name} there; give a folder made by save_pretrained")
     whole(path)
-    try:
-        value = json.loads(path.read_text(encoding="utf8"), object_pairs_hook=once)
-    except (ValueError, RecursionError, OSError) as error:
-        raise StudyError(f"{path}: no JSON ({first_line(error)}); {AGAIN}") from None
-    if not isinstance(value, dict):
-        raise StudyError(f"{path}: no JSON object; {AGAIN}")
-    return value
+    # Mamba-like configurations hold Infinity, and Transformers reads it.
+    return readers.read_object(path, AGAIN, finite=path.name != "config.json")
 
 
 def download(repository: str, revision: str | None = None) -> Path:

@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from solid_utils.core import files, paths
+from solid_utils.core import paths, readers
 from solid_utils.core.errors import StudyError
 from solid_utils.model import tokenizer as door
 from solid_utils.settings import params
@@ -13,7 +13,7 @@ APART = ("c4", "code")  # texts of another kind than the attack's prompts, see i
 
 def read_set(name: str, folder: Path = paths.SETS) -> list[dict]:
     """The items of one set. Raises StudyError when the file is missing."""
-    return files.read_lines(folder / f"{name}.jsonl", "run `dvc repro sets`")
+    return readers.read_lines(folder / f"{name}.jsonl", "run `dvc repro sets`")
 
 
 def encode(items: list[dict], tokenizer, length: int) -> list[dict]:

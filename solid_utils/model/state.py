@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from solid_utils.core import files, lock, machine, paths, rooms
+from solid_utils.core import files, lock, machine, paths, readers, rooms
 from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator
 
@@ -71,7 +71,8 @@ class State:
         path = self.folder / f"{name}.json"
         if not path.exists():
             files.write_text(json.dumps(compute()), path)
-        return json.loads(path.read_text())
+        # A score may have no standard error, which is nan there.
+        return readers.read_json(path, "delete it and start again", finite=False)
 
     def discard(self) -> None:
         """The stage's outputs are written: forget the pieces, so that the next run is a real one."""
@@ -101,8 +102,8 @@ def outdated(folder: Path, wanted: dict[str, str]) -> str:
     if not (folder / MARK).exists():
         return "made by an earlier version" if pieces else ""
     try:
-        made = dict(json.loads((folder / MARK).read_text())["parts"])
-    except (ValueError, KeyError, TypeError):
+        made = dict(readers.read_object(folder / MARK, "")["parts"])
+    except (StudyError, ValueError, KeyError, TypeError):
         return f"its {MARK} cannot be read"
     if other := [what for what in made | wanted if made.get(what) != wanted.get(what)]:
         return f"made with other {', '.join(other[:-1])}{' and ' * (len(other) > 1)}{other[-1]}"

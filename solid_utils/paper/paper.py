@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from solid_utils.core import readers
 from solid_utils.core.errors import StudyError
 
 PUBLISHED = Path(__file__).parent / "published"
+AGAIN = "take it from the repository again"
 LONG = ["table", "model", "attack", "secured", "row", "domain", "value"]
 COLUMN = ["table", "model", "attack", "secured"]
 
@@ -49,7 +51,7 @@ def published_table(number: int) -> pd.DataFrame:
     paths = list(PUBLISHED.glob(f"table{number:02d}_*.csv"))
     if len(paths) != 1:
         raise StudyError(f"published table {number}: no such file; the paper has Tables 1 to 42")
-    return pd.read_csv(paths[0], dtype={"secured": "str"}, keep_default_na=False, na_values=[""])
+    return readers.read_csv(paths[0], AGAIN, dtype={"secured": "str"})
 
 
 def result_table(number: int) -> pd.DataFrame:
@@ -85,7 +87,7 @@ def pretrain(model: str) -> pd.Series:
 
 def uncertain(table: int | None = None) -> pd.DataFrame:
     """Cells not to trust blindly, with value, kind and reason; of one table or of all (see published/README.md)."""
-    cells = pd.read_csv(PUBLISHED / "uncertain.csv", dtype={"secured": "str"}, keep_default_na=False)
+    cells = readers.read_csv(PUBLISHED / "uncertain.csv", AGAIN, dtype={"secured": "str"}, na_values=[])
     values = pd.concat(result_table(number) for number in cells["table"].unique())
     cells = cells.merge(values[[*COLUMN, "row", "value"]], on=[*COLUMN, "row"], validate="many_to_one")
     return cells if table is None else cells[cells["table"] == table].reset_index(drop=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedTokenizerBase
 
-from solid_utils.core import files
+from solid_utils.core import files, readers
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.deployment.starts import UNAIDED
 from solid_utils.difficulty import guard
@@ -176,7 +176,7 @@ def read_skeleton(found: Checkpoint, config: PreTrainedConfig, dtype: torch.dtyp
 
 def read_samples(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> list[dict]:
     """The first samples that fit the length, of the given file or the evaluation set. Raises StudyError if too few."""
-    items = read_lines(args.data) if args.data else sampling.read_set("evaluation")
+    items = read_own(args.data) if args.data else sampling.read_set("evaluation")
     fitting = sampling.encode(items[: 2 * args.samples + 200], tokenizer, args.length)[: args.samples]
     if len(fitting) < args.samples:
         raise StudyError(
@@ -186,21 +186,13 @@ def read_samples(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -
     return fitting
 
 
-def read_lines(path: Path) -> list[dict]:
-    """Prompts and answers of a JSON lines file. Raises StudyError naming the first line that is none."""
+def read_own(path: Path) -> list[dict]:
+    """Prompts and answers of a user's JSON lines. Raises StudyError naming path and line, see readers.read_texts."""
     if not path.is_file():
         raise StudyError(f"--data {path}: no such file; give one with a prompt and an answer a line")
-    items = []
-    for number, line in enumerate(path.read_text(encoding="utf8").split("\n"), start=1):
-        try:
-            item = json.loads(line) if line.strip() else None
-            if item:
-                items.append({"id": number, "source": path.name, "prompt": item["prompt"], "answer": item["answer"]})
-        except (ValueError, KeyError, TypeError):
-            raise StudyError(
-                f'{path}: line {number} is no prompt with its answer; write {{"prompt": "...", "answer": "..."}}'
-            ) from None
-    return items
+    fix = 'write {"prompt": "...", "answer": "..."} a line, in UTF-8'
+    rows = readers.read_texts(path, ("prompt", "answer"), fix)
+    return [{"id": f"on line {row.pop('line')}", "source": str(path)} | row for row in rows]
 
 
 def make_planner(

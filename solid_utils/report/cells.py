@@ -1,14 +1,13 @@
 """Runs and grid cells as pages ask for them: fidelity to the victim, before any query and after the attack.
 
-Read row by row, not as frames: a page asks hundreds of times, and cutting a wide frame each time took a minute.
+Read once into dictionaries: a page asks hundreds of times, and cutting a wide frame each time took a minute.
 """
 
-import csv
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from solid_utils.core import paths
+from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.numbers import recovered_share
 
@@ -64,11 +63,10 @@ def read(path: Path) -> Run:
     if not path.exists():
         raise StudyError(f"{path}: no such run")
     states: dict[int, Scores] = defaultdict(dict)
-    with path.open(encoding="utf8", newline="") as lines:
-        for row in csv.DictReader(lines):
-            if row["domain"] == "fidelity":
-                states[int(row["steps"])][row["metric"], row["benchmark"]] = (float(row["value"]), int(row["n"]))
-                last = row
+    rows = schema.read(path, schema.SCORES)
+    for row in rows[rows["domain"] == "fidelity"].to_dict("records"):
+        states[int(row["steps"])][row["metric"], row["benchmark"]] = (float(row["value"]), int(row["n"]))
+        last = row
     if not states:
         raise StudyError(f"{path}: no fidelity scores there")
     steps = max(states)

@@ -4,11 +4,10 @@ python -m solid_utils.report.dictionary            print the page
 python -m solid_utils.report.dictionary --write    write it to docs/columns.md
 """
 
-import csv
 import sys
 from pathlib import Path
 
-from solid_utils.core import paths, schema
+from solid_utils.core import paths, readers, schema
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.report.meanings import MEANING
 
@@ -46,14 +45,8 @@ def files() -> dict[str, list[str]]:
         raise StudyError(f"{paths.REFERENCE}: no shipped tables; start at the top of the repository")
     for path in shipped:
         columns = found.setdefault(path.stem, [])
-        columns += [column for column in header(path) if column not in columns]
+        columns += [column for column in readers.csv_header(path, "run `make tables` again") if column not in columns]
     return found
-
-
-def header(path: Path) -> list[str]:
-    """The columns of a CSV file."""
-    with path.open(encoding="utf8", newline="") as lines:
-        return next(csv.reader(lines))
 
 
 def entry(file: str, column: str) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from solid_utils.core import paths, schema
+from solid_utils.core import paths, readers, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics.attack_cost import legitimate_queries
 from solid_utils.paper import paper
@@ -23,7 +23,7 @@ USUAL = {"sem": "ours", "stitch": "stitch", "ft_all": "ft", "ft_closed": "ft"}  
 
 @cache
 def _yaml(path: Path) -> dict:
-    return yaml.safe_load(path.read_text(encoding="utf8"))
+    return yaml.safe_load(readers.read_text(path, "take it from the repository again"))
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Lookups:
         if path not in self._tables:
             if not path.exists():
                 raise StudyError(f"{path}: no such table; run `make tables`")
-            self._tables[path] = pd.read_csv(path, keep_default_na=False, na_values=[""])
+            self._tables[path] = readers.read_csv(path, "run `make tables` again")
         return self._tables[path]
 
     def row(self, name: str, folder: str = "", **wanted: object) -> dict:
@@ -229,7 +229,7 @@ class Lookups:
     @cached_property
     def facts(self) -> pd.DataFrame:
         """What no result file holds: name, value, unit, how it was measured, on which machine."""
-        return pd.read_csv(FACTS, dtype=str, keep_default_na=False).set_index("name", verify_integrity=True)
+        return readers.read_csv(FACTS, "mend it", dtype=str, na_values=[]).set_index("name", verify_integrity=True)
 
     def fact(self, name: str) -> str:
         """A measured fact as it was written down. StudyError where there is none of this name."""

@@ -7,13 +7,12 @@ python -m solid_utils.report --print    print the main tables of an existing bui
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import pandas as pd
 from markupsafe import Markup
 
-from solid_utils.core import files, machine, paths
+from solid_utils.core import files, machine, paths, readers
 from solid_utils.core.errors import StudyError
 from solid_utils.report import catalogue, documents, page, ratios, results
 from solid_utils.report.page import Shown
@@ -118,7 +117,7 @@ class Report:
         """The machine of a shipped run, as recorded with it; else this one."""
         recorded = self.results.folder / "machine.json"
         if recorded.exists():
-            return json.loads(recorded.read_text())
+            return machine.read(recorded)
         from solid_utils.settings import params  # imports torch
 
         return machine.describe(params.load().threads)
@@ -131,7 +130,7 @@ def read_built(folder: Path) -> dict[str, pd.DataFrame]:
         path = folder / "tables" / f"{name}.csv"
         if not path.exists():
             raise StudyError(f"{path}: missing; run `make tables` first")
-        made[name] = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        made[name] = readers.read_csv(path, "run `make tables` again")
     return made
 
 

@@ -1,13 +1,12 @@
 """What lies in one results folder, read whole; a part that is not there is named, never guessed."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from solid_utils.core import machine, paths, schema
+from solid_utils.core import machine, paths, readers, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.settings import params
 
@@ -113,11 +112,23 @@ def _searches(folder: Path, models: list[str], missing: list[str]) -> pd.DataFra
     for model in models:
         path = folder / "runs" / model / "dd" / "search.json"
         if path.exists():
-            found = json.loads(path.read_text())
-            rows += [{"model": model, "start": start} | search for start, search in found.items()]
+            rows += [{"model": model, "start": start} | search for start, search in read_searches(path).items()]
         else:
             missing.append(f"{model}: no dd/search.json; what it would show is left out")
     return pd.DataFrame(rows, columns=SEARCH)
+
+
+def read_searches(path: Path) -> dict[str, dict]:
+    """By start, where the search for l* ended (SEARCH). Raises StudyError naming the start and what is wrong there."""
+    found = readers.read_object(path, schema.AGAIN)
+    for start, search in found.items():
+        if not isinstance(search, dict) or set(search) != set(SEARCH[2:]):
+            raise StudyError(f"{path}: {start}: its keys are not {', '.join(SEARCH[2:])}; {schema.AGAIN}")
+        for name, value in search.items():
+            kinds = (str,) if name == "secured" else (int, float) if name in ("epsilon", "dd", "ceiling") else (int,)
+            if type(value) not in kinds or (kinds != (str,) and value < 0):
+                raise StudyError(f"{path}: {start}: {name} is {value!r}; {schema.AGAIN}")
+    return found
 
 
 def grid_folder(folder: Path) -> Path | None:
@@ -165,8 +176,30 @@ def _grid(folder: Path, models: list[str]) -> pd.DataFrame:
         for path in sorted((grid / model).glob("*.csv")):
             if path.name not in paths.NO_CELLS:
                 names = {"cell": path.stem, "run": path.stem.rsplit("-", 2)[0]}
-                tables.append(schema.read(path, schema.SCORES).assign(**names))
+                tables.append(read_cell(path).assign(**names))
+        _alike(grid / model, tables[1:])
     return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def read_cell(path: Path) -> pd.DataFrame:
+    """The scores of a cell of the grid. Raises StudyError where it was cut, or is that of another cell."""
+    rows = schema.read(path, schema.SCORES, schema.RERUN)
+    named = f"{rows['attack'].iloc[-1]}-{rows['deployment'].iloc[-1]}-".replace(" ", "_")
+    if not path.stem.startswith(named) or path.stem.rsplit("-", 1)[1] != str(rows["seed"].iloc[-1]):
+        raise StudyError(f"{path}: holds {named}...-{rows['seed'].iloc[-1]}, another cell; {schema.RERUN}")
+    return rows
+
+
+def _alike(folder: Path, cells: list[pd.DataFrame]) -> None:
+    """Raise StudyError for a cell without a score of a set that the other cells of this model have."""
+    cells = [cell for cell in cells if cell["model"].iloc[0] == folder.name]
+    # Greedy answers to all sets were asked for later: 44 of the shipped cells have them of their own kind only.
+    compared = [cell[~cell["metric"].isin(["greedy_match", "common_prefix"])] for cell in cells]
+    scored = [set(zip(cell["benchmark"], cell["metric"], strict=True)) for cell in compared]
+    for cell, found in zip(cells, scored, strict=True):
+        if lacking := sorted(set().union(*scored) - found):
+            path = folder / f"{cell['cell'].iloc[0]}.csv"
+            raise StudyError(f"{path}: cut (no {lacking[0][1]} of {lacking[0][0]}); {schema.RERUN}")
 
 
 def prefix(rows: pd.DataFrame) -> pd.Series:

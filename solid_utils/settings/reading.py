@@ -4,6 +4,7 @@ from pathlib import Path
 
 import yaml
 
+from solid_utils.core import readers
 from solid_utils.core.errors import StudyError
 
 CONFIGS = "configs"  # folder beside params.yaml; each file holds whole sections
@@ -32,8 +33,8 @@ def read_file(path: Path) -> dict:
     if not path.exists():
         raise StudyError(f"{path}: missing; run from the top of the repository")
     try:
-        raw = yaml.load(path.read_text(encoding="utf8"), Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raw = yaml.load(readers.read_text(path, "write it in UTF-8"), Loader)
+    except yaml.YAMLError as error:
         raise StudyError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
     if not isinstance(raw, dict):
         raise StudyError(f"{path}: holds no sections; write `key: value` lines, as the shipped file has them")

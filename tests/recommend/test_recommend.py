@@ -206,7 +206,7 @@ def test_what_the_user_can_mend_gets_one_line(folder, monkeypatch, capsys):
     assert "5 samples asked, 4 fit 512 tokens; ask for 4 with --samples" in refused(capsys, "--samples", "5")
     assert "--data gone.jsonl: no such file" in refused(capsys, "--data", "gone.jsonl")
     Path("bad.jsonl").write_text('{"prompt": "a", "answer": "b"}\n\n{"prompt": "a"}\n')
-    assert "bad.jsonl: line 3 is no prompt with its answer" in refused(capsys, "--data", "bad.jsonl")
+    assert "bad.jsonl: line 3: it has no answer; write" in refused(capsys, "--data", "bad.jsonl")
 
 
 @pytest.mark.parametrize("stream", ["never", "always"])

@@ -95,9 +95,9 @@ def fetch(data: Path, packaged: Path) -> None:
     with (
         folders.whole(data) as new_data,
         folders.whole(packaged) as new_packaged,
-        scratch(data.with_name(f"{data.name}.downloads")) as downloads,
+        scratch(data.with_name(f"{data.name}.downloads")) as partial,
     ):
-        archives = find_archives(downloads)
+        archives = find_archives(partial / "downloads")
         for kind, folder in (("data", new_data), ("packaged", new_packaged)):
             extract(archives, kind, folder)
             verify(folder, kind)

@@ -74,7 +74,7 @@ def read_grid(folder: Path) -> dict[tuple[str, str, str, int], list[Run]]:
     """All cells of grid/MODEL by attack, secured set (or deployment), name of the recipe, and queries: a run a seed."""
     found = defaultdict(list)
     for path in sorted(folder.glob("*.csv")):
-        if path.name in (paths.PLAN_FILE, paths.LEAKS_FILE):
+        if path.name in paths.NO_CELLS:
             continue
         _, recipe, queries, _ = path.stem.rsplit("-", 3)  # ATTACK-SECURED, recipe, queries, seed
         run = read(path)

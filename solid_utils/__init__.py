@@ -1,7 +1,10 @@
 """Re-execution of SOLID: which layers of a language model must be secured so that it cannot be distilled?"""
 
 import os
+import sys
 import warnings
+
+from solid_utils.core.errors import hook
 
 # No telemetry, and no look-ups on a hub unless a model section asks for them.
 os.environ.setdefault("DVC_NO_ANALYTICS", "1")
@@ -19,3 +22,6 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**27))
 
 # tqdm's widget is not used: its plain bar is what papermill streams.
 warnings.filterwarnings("ignore", message="IProgress not found")
+
+if sys.argv[:1] == ["-m"]:  # Python's own name while it still looks for the module of a command
+    sys.excepthook = hook

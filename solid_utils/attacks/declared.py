@@ -13,6 +13,7 @@ from pydantic import Field, RootModel
 
 from solid_utils.attacks import ATTACKS
 from solid_utils.attacks.attack import Attack
+from solid_utils.core import files
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.settings import params
 from solid_utils.settings.attack_params import AttackSection, Recipe
@@ -129,5 +130,4 @@ if __name__ == "__main__":
     with one_line():
         load()
         for file in sys.argv[1:]:  # of the first stage of dvc.yaml: the same bytes whenever the settings are right
-            Path(file).parent.mkdir(parents=True, exist_ok=True)
-            Path(file).write_text("settings: checked\n")
+            files.write_text("settings: checked\n", Path(file))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import papermill
+from nbclient.exceptions import DeadKernelError
 from nbconvert import HTMLExporter
 
 from solid_utils.core import errors, files
@@ -49,18 +50,33 @@ def run(name: str, values: dict[str, str]) -> None:
         raise StudyError(f"{name}: no parameter '{wrong[0]}'; its `parameters` cell has {', '.join(known) or 'none'}")
     EXECUTED.mkdir(parents=True, exist_ok=True)
     copy = EXECUTED / f"{'-'.join([name, *values.values()])}.ipynb"
+    files.refuse(copy)
+    failed = copy.with_suffix(".failed.ipynb")  # papermill writes after every cell; an older copy stays until the end
     begun = time.monotonic()
     try:
-        papermill.execute_notebook(source, copy, values, kernel_name="python3", log_output=True, progress_bar=False)
+        papermill.execute_notebook(source, failed, values, kernel_name="python3", log_output=True, progress_bar=False)
     except papermill.PapermillExecutionError as error:
-        message = " ".join(error.evalue.split())
-        if error.ename == "StudyError":
-            raise StudyError(message) from None
-        raise StudyError(f"{name}: {error.ename}: {message}; the traceback stands in {copy}") from None
+        raise in_one_line(name, error, failed) from None
+    except DeadKernelError:
+        raise StudyError(
+            f"{name}: its kernel died, probably out of memory; lower device_tokens, batch or length of the tier in "
+            f"configs/tiers.yaml; what it said stands in {failed}"
+        ) from None
     finally:
         note(copy.stem, time.monotonic() - begun)
-    html, _ = HTMLExporter(embed_images=True).from_notebook_node(nbformat.read(copy, as_version=4))
+    html, _ = HTMLExporter(embed_images=True).from_notebook_node(nbformat.read(failed, as_version=4))
     files.write_text(html, copy.with_suffix(".html"))
+    failed.replace(copy)
+
+
+def in_one_line(name: str, error: papermill.PapermillExecutionError, where: Path) -> BaseException:
+    """What ended a notebook, as it ends this process. Ctrl-C reaches kernel and process, whichever comes first."""
+    message = " ".join(error.evalue.split())
+    if error.ename == "KeyboardInterrupt":
+        return KeyboardInterrupt()
+    if error.ename == "StudyError":
+        return StudyError(message)
+    return StudyError(f"{name}: {error.ename}: {message}; the traceback stands in {where}")
 
 
 def note(name: str, seconds: float) -> None:

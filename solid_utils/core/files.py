@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from solid_utils.core import errors
 from solid_utils.core.errors import StudyError
 
 
@@ -15,19 +16,51 @@ from solid_utils.core.errors import StudyError
 def whole(path: Path) -> Iterator[Path]:
     """A partial file beside `path` to write into: it takes the place of `path` at the end, or is gone after an error.
 
-    Missing folders are made. Raises StudyError where an OSError says that it cannot be written.
+    Missing folders are made. Raises StudyError where `path` cannot be a file of its own, see `refuse`, and where an
+    OSError says that it cannot be written.
     """
+    refuse(path)
     # A name for each process: two that write the same file never see each other's half.
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
+        sync(partial)
         partial.replace(path)
     except OSError as error:
-        raise StudyError(f"{path}: cannot be written ({error}); free some disk space and start again") from None
+        raise StudyError(f"{path}: cannot be written ({error}); {errors.fix(error)} and start again") from None
     finally:
         with contextlib.suppress(OSError):  # where the folder is none, there is nothing to remove either
             partial.unlink(missing_ok=True)
+
+
+def refuse(path: Path, folder: bool = False) -> None:
+    """Raise StudyError where `path` is there and no plain file (or folder), or where it would lie in no folder.
+
+    A rename would replace a device, such as /dev/null for root, or a link instead of what it points to.
+    """
+    what, other = ("folder", "file") if folder else ("file", "folder")
+    try:
+        if path.is_symlink():
+            raise StudyError(f"{path}: is a link, which would be replaced; name the {what} itself")
+        if path.is_file() if folder else path.is_dir():
+            raise StudyError(f"{path}: is a {other}; name a {what}")
+        if path.exists() and not (path.is_dir() if folder else path.is_file()):
+            raise StudyError(f"{path}: is a device or a pipe; name a {what}")
+        above = next((one for one in path.parents if one.exists() or one.is_symlink()), None)
+        if above is not None and not above.is_dir():
+            raise StudyError(f"{path}: cannot be written, as {above} is no folder; name another place")
+    except OSError as error:
+        raise StudyError(errors.in_words(error, path)) from None
+
+
+def sync(path: Path) -> None:
+    """Have a file on the disk: after a power cut, one renamed before its bytes were there would be empty."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def copy(source: Path, target: Path) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import reasoning_gym
 
-from solid_utils.core import errors, files, paths, readers
+from solid_utils.core import errors, files, folders, paths, readers
 from solid_utils.core.errors import StudyError
 from solid_utils.data import hub_sets
 from solid_utils.data.asked import Bank, offline_bank, published_bank, refuse_nothing_left, told
@@ -171,11 +171,12 @@ def write_sets(
         sets |= hub_sets.split(settings, published, asked, bank)
     sets |= {f"math_{name}": items for name, items in math_items(settings.customization, settings.seed).items()}
     sets |= apart_items(documents[settings.benchmark.c4 :], read_lines(raw / "HumanEval.jsonl.gz"))
-    for name, items in sets.items():
-        print(f"{name}: {len(items)} items", flush=True)
-        files.write_lines(items, folder / f"{name}.jsonl")
     c4_rows = documents[: settings.benchmark.c4]
-    write_benchmarks(raw, folder / "benchmarks", mmlu_rows, more_mmlu, c4_rows)
+    with folders.whole(folder) as partial:  # together: a new set beside an old one would not be disjoint
+        for name, items in sets.items():
+            print(f"{name}: {len(items)} items", flush=True)
+            files.write_lines(items, partial / f"{name}.jsonl")
+        write_benchmarks(raw, partial / "benchmarks", mmlu_rows, more_mmlu, c4_rows)
 
 
 if __name__ == "__main__":

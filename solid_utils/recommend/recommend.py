@@ -60,6 +60,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         raise StudyError(f"--seeds {args.seeds}: not understood; write numbers such as 20,42,1234")
     if min(args.samples, args.length) < 1 or not 0 <= args.epsilon < 1:
         raise StudyError("--samples, --length, --epsilon: write at least 1, at least 1, and a share from 0 to below 1")
+    if args.card:
+        files.refuse(args.card)  # now, not after the search
     args.seeds = [int(seed) for seed in args.seeds.split(",")]
     args.memory = byte_count(args.memory) if args.memory else accelerator.memory_share() / 2
     args.dtype = getattr(torch, args.dtype)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from solid_utils.core import errors, files, machine, paths
+from solid_utils.core import errors, files, folders, machine, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.report import ratios, results, terminal
 from solid_utils.settings import params
@@ -103,23 +103,19 @@ def compare() -> bool:
 def ship() -> Path:
     """Copy the CSV and JSON files of results/ and this machine's description to reference/; returns the folder.
 
-    What lies there and nowhere else (BESIDE) stays.
+    What lies there and nowhere else (BESIDE) stays, and the older run stays until all of the new one is there.
     """
     results.load(paths.RESULTS)
     here = machine.describe(params.load().threads)
-    target, partial = paths.REFERENCE / machine.slug(here), Path("build/shipped")
-    shutil.rmtree(partial, ignore_errors=True)
-    for path in sorted(paths.RESULTS.rglob("*")):
-        if path.suffix in (".csv", ".json"):
-            copy = partial / path.relative_to(paths.RESULTS)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, copy)
-    files.write_json(here, partial / "machine.json", indent=2)
-    for kept in filter(Path.exists, (target / name for name in BESIDE)):
-        shutil.copytree(kept, partial / kept.name)
-    shutil.rmtree(target, ignore_errors=True)
-    target.parent.mkdir(exist_ok=True)
-    return partial.rename(target)
+    target = paths.REFERENCE / machine.slug(here)
+    with folders.whole(target) as partial:
+        for path in sorted(paths.RESULTS.rglob("*")):
+            if path.suffix in (".csv", ".json") and ".partial-" not in str(path):  # left by a process that was killed
+                files.copy(path, partial / path.relative_to(paths.RESULTS))
+        for kept in filter(Path.exists, (target / name for name in BESIDE)):
+            shutil.copytree(kept, partial / kept.name)
+        files.write_json(here, partial / "machine.json", indent=2)  # last: a folder without it is no shipped run
+    return target
 
 
 def main() -> None:

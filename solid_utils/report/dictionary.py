@@ -9,6 +9,7 @@ from pathlib import Path
 
 from solid_utils.core import paths, readers, schema
 from solid_utils.core.errors import StudyError, one_line
+from solid_utils.core.files import write_text
 from solid_utils.report.meanings import MEANING
 
 PAGE = Path("docs/columns.md")
@@ -93,7 +94,7 @@ def main(arguments: list[str]) -> None:
     if arguments not in ([], ["--write"]):
         raise StudyError(f"dictionary: '{' '.join(arguments)}' is not understood; nothing, or --write")
     if arguments:
-        PAGE.write_text(page(), encoding="utf8")
+        write_text(page(), PAGE)
     else:
         print(page(), end="")
 

@@ -103,11 +103,13 @@ def write(folder: Path, made: Path | None = None) -> list[Path]:
     if made:
         _beside(folder, made)
     pages = render(Lookups(folder, (made or folder) / "tables"))
-    for path, text in pages.items():
-        files.write_text(text, path)
-    for name in sorted(figures(pages)) if made else []:
+    shown = sorted(figures(pages)) if made else []
+    for name in shown:  # before the first page is written: pages and figures belong together
         if not (made / "figures" / name).exists():
             raise StudyError(f"docs/figures/{name}: no report has this figure; mend the page that shows it")
+    for path, text in pages.items():
+        files.write_text(text, path)
+    for name in shown:
         files.copy(made / "figures" / name, FIGURES / name)
     return list(pages)
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 from markupsafe import Markup
 
-from solid_utils.core import files, machine, paths, readers
+from solid_utils.core import files, folders, machine, paths, readers
 from solid_utils.core.errors import StudyError
 from solid_utils.report import catalogue, documents, page, ratios, results
 from solid_utils.report.page import Shown
@@ -76,25 +76,24 @@ class Report:
         return {key: round(float(value), 6) for key, value in values.items() if not pd.isna(value)}
 
     def write(self, out: Path | str) -> Path:
-        """Write tables/*.csv, figures/*.png, metrics.json and report.html under `out`; returns the page's path."""
+        """Write tables/*.csv, figures/*.png, metrics.json and report.html under `out`; returns the page's path.
+
+        An older report there stays until all of the new one is made.
+        """
         from solid_utils.report import figures
 
         out = Path(out)
-        for folder, ending in (("tables", "csv"), ("figures", "png")):
-            (out / folder).mkdir(parents=True, exist_ok=True)
-            for old in (out / folder).glob(f"*.{ending}"):
-                old.unlink()
-        for name, table in self.tables.items():
-            with files.whole(out / "tables" / f"{name}.csv") as partial:
-                table.to_csv(partial, index=False, float_format="%.10g")
         pictures = {name: self.pictures(name) for name in figures.FIGURES}
-        for one in (one for group in pictures.values() for one in group):
-            with files.whole(out / "figures" / one.file) as partial:
-                partial.write_bytes(one.png)
-        files.write_json(self.metrics(), out / "metrics.json", indent=2)
-        target = out / "report.html"
-        files.write_text(self.page(pictures), target)
-        return target
+        with folders.together(out, stale=("tables/*.csv", "figures/*.png")) as made:
+            for name, table in self.tables.items():
+                with files.whole(made / "tables" / f"{name}.csv") as partial:
+                    table.to_csv(partial, index=False, float_format="%.10g")
+            for one in (one for group in pictures.values() for one in group):
+                with files.whole(made / "figures" / one.file) as partial:
+                    partial.write_bytes(one.png)
+            files.write_json(self.metrics(), made / "metrics.json", indent=2)
+            files.write_text(self.page(pictures), made / "report.html")
+        return out / "report.html"
 
     def page(self, pictures: dict[str, list]) -> str:
         """The whole report as one HTML file that needs nothing else; `pictures` by figure."""

@@ -46,6 +46,31 @@ def test_errors_of_a_notebook_get_one_line():
         execute.run("broken", {})
 
 
+def test_a_failed_run_leaves_the_older_copy():
+    notebook("one", "1")
+    execute.run("one", {})
+    before = (execute.EXECUTED / "one.ipynb").read_bytes()
+    notebook("one", "1 / 0")
+    with pytest.raises(StudyError, match="the traceback stands in build/executed/one.failed.ipynb"):
+        execute.run("one", {})
+    assert (execute.EXECUTED / "one.ipynb").read_bytes() == before
+    assert "ZeroDivisionError" in (execute.EXECUTED / "one.failed.ipynb").read_text()
+
+
+def test_a_kernel_that_is_killed_is_one_line():
+    notebook("dies", "import os\nos.kill(os.getpid(), 9)")
+    with pytest.raises(
+        StudyError, match="dies: its kernel died, probably out of memory; lower device_tokens, batch or"
+    ):
+        execute.run("dies", {})
+
+
+def test_ctrl_c_in_the_kernel_is_ctrl_c():
+    notebook("long", "raise KeyboardInterrupt")
+    with pytest.raises(KeyboardInterrupt):
+        execute.run("long", {})
+
+
 def test_a_missing_notebook():
     with pytest.raises(StudyError, match="run `dvc repro notebooks`"):
         execute.run("none", {})

@@ -1,11 +1,13 @@
 """Files are written whole or not at all, and JSON lines come back as they were written."""
 
+import errno
 import gzip
 import json
 import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,13 +42,72 @@ def test_an_error_on_the_way_leaves_the_old_file_and_no_partial(tmp_path):
 
 def test_what_cannot_be_written_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StudyError, match=r"file/a.json: cannot be written \(.*\); free some disk space and start"):
+    with pytest.raises(
+        StudyError, match=r"file/a.json: cannot be written, as .*/file is no folder; name another place"
+    ):
         files.write_json({}, tmp_path / "file" / "a.json")
     with (
         pytest.raises(StudyError, match=r"b.json: cannot be written \(.*No space left"),
         files.whole(tmp_path / "b.json"),
     ):
         raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "number, fix",
+    [
+        (errno.ENOSPC, "free some disk space and start again"),
+        (errno.EACCES, "allow this user to use it, or name another place, and start again"),
+        (errno.EROFS, "allow this user to use it, or name another place, and start again"),
+    ],
+)
+def test_an_error_of_the_disk_leaves_the_old_file_and_names_its_fix(number, fix, tmp_path, monkeypatch):
+    path = tmp_path / "a.json"
+    path.write_text("old")
+
+    def refused(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    for owner, call in ((type(path), "write_text"), (os, "fsync"), (type(path), "replace")):
+        with (
+            monkeypatch.context() as patched,
+            pytest.raises(StudyError, match=rf"a.json: cannot be written .*; {fix}$"),
+        ):
+            patched.setattr(owner, call, refused)
+            files.write_json({}, path)
+        assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_plain_file_is_refused_and_stays(tmp_path):
+    (tmp_path / "old").write_text("old")
+    (tmp_path / "link").symlink_to("old")
+    (tmp_path / "dangling").symlink_to("nowhere")
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    before = sorted(tmp_path.iterdir())
+    for name, message in {
+        "link": "is a link",
+        "dangling": "is a link",
+        "dangling/a": "is no folder",
+        "folder": "is a folder; name a file",
+        "pipe": "is a device or a pipe; name a file",
+        "old/a/b": "old is no folder; name another place",
+        "x" * 300: "File name too long",
+    }.items():
+        with pytest.raises(StudyError, match=message) as caught:
+            files.write_text("new", tmp_path / name)
+        assert "\n" not in str(caught.value)
+    assert sorted(tmp_path.iterdir()) == before and (tmp_path / "old").read_text() == "old"
+
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/stdout", "/dev/full", ".", "/", "", ".."])
+def test_devices_and_folders_are_refused(path, monkeypatch):
+    def no(*_, **__):
+        raise AssertionError("a device would be gone")
+
+    monkeypatch.setattr(Path, "replace", no)
+    with pytest.raises(StudyError, match="is a (link|folder|device)"):
+        files.write_text("", Path(path))
 
 
 def test_a_process_that_dies_leaves_the_old_file_and_another_one_writes_on(tmp_path):

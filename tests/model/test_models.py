@@ -169,8 +169,10 @@ def test_a_victim_has_a_digest_a_tensor_and_one_flipped_bit_is_seen(mine):
 
 
 @pytest.mark.parametrize("dies", ["save_pretrained", "seal", "tokenizer"])
-def test_a_victim_that_was_killed_half_way_does_not_pass_for_whole(dies, mine, monkeypatch):
-    models.materialise(models.victim_folder("mine"), mine)  # an earlier, whole one
+def test_a_victim_that_was_killed_half_way_leaves_the_old_one_whole(dies, mine, monkeypatch):
+    folder = models.victim_folder("mine")
+    models.materialise(folder, mine)  # an earlier, whole one
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def killed(*_, **__):
         raise KeyboardInterrupt
@@ -182,10 +184,24 @@ def test_a_victim_that_was_killed_half_way_does_not_pass_for_whole(dies, mine, m
     }[dies]
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         patched.setattr(*place, killed)
-        models.materialise(models.victim_folder("mine"), mine)
+        models.materialise(folder, mine)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    models.load_victim("mine", mine)
+
+
+def test_a_victim_whose_files_were_being_replaced_does_not_pass_for_whole(mine, monkeypatch):
+    folder = models.victim_folder("mine")
+    models.materialise(folder, mine)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(models.folders, "put", killed)
+        models.materialise(folder, mine)
     with pytest.raises(StudyError, match="no model there; run `dvc repro victim@mine`"):
         models.load_victim("mine", mine)
-    models.materialise(models.victim_folder("mine"), mine)
+    models.materialise(folder, mine)
     models.load_victim("mine", mine)
 
 

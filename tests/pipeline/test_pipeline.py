@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 WHOLE = reading.read(ROOT / "params.yaml")
 STUDY = WHOLE["study"]
-# Of the shipped attacks one of each kind, the one with noise, and one that the verdicts need: another secured set of the
-# same kind takes half a minute and no other way through the code.
+# Of the shipped attacks one of each kind, the one with noise, and one that the verdicts need: another secured set of a
+# kind takes half a minute and no other way through the code.
 TINY = ["solid-ft_all", "darknetz-ft_all", "sap_dp-ft_all", "solid-ft_closed", "layer0-sem"]
 ENTRY = {
     "check": "attacks",

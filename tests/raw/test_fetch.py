@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from solid_utils.core import folders
 from solid_utils.core.errors import StudyError
 from solid_utils.raw import fetch
 
@@ -83,8 +84,9 @@ def test_members_only(archives, build, tmp_path):
 def test_replaces_what_was_there(archives, build):
     (build / "data").mkdir(parents=True)
     (build / "data" / "stale.txt").write_text("old")
-    (build / "data.partial" / "data").mkdir(parents=True)  # left by a run that was killed
-    (build / "data.partial" / "data" / "half").write_text("half")
+    for left in ("data.partial-999999999", "packaged.partial-999999999", "data.downloads"):  # by a run that was killed
+        (build / left).mkdir()
+        (build / left / "half").write_text("half")
     fill(build)
     assert sorted(files(build)) == ["data/texts.jsonl", "packaged/weights.gguf"]
 
@@ -135,13 +137,13 @@ def test_a_file_in_the_way(archives, build):
 
 
 def test_killed_while_extracting(archives, build, monkeypatch):
-    """Nothing but the scratch folder is touched before every file is checked, so a kill cannot leave half a folder."""
+    """Only folders beside are touched before every file is checked, so a kill cannot leave half a folder."""
     seen = []
-    monkeypatch.setattr(
-        fetch, "swap_in", lambda whole, folder: seen.append(sorted(path.name for path in build.iterdir()))
-    )
+    monkeypatch.setattr(folders, "swap", lambda new, folder: seen.append(files(build)))
     fill(build)
-    assert seen == [["data.partial"]] * 2
+    mine = os.getpid()
+    parts = {f"data.partial-{mine}/texts.jsonl", f"packaged.partial-{mine}/weights.gguf"}
+    assert set(seen[0]) == parts and len(seen) == 2
 
 
 @pytest.fixture

@@ -1,14 +1,16 @@
 """Shipped against re-run: equal digits on the same machine, ranges elsewhere."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from solid_utils.core import schema
+from solid_utils.core import files, folders, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.report import compare, results
 from tests.synthetic import ATTACKS, write_study
@@ -66,6 +68,47 @@ def test_shipping_again_keeps_what_lies_beside_the_run(study):
     compare.ship()
     assert results.load(study).planned["cell"].tolist() == ["hours of work"]
     assert (study / "beyond").is_dir()
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_shipping_does_not_cross_disks(study, monkeypatch):
+    rename = os.rename
+
+    def across(source, target, **_):
+        if Path(source).parent != Path(target).parent:
+            raise OSError(errno.EXDEV, "Invalid cross-device link")
+        rename(source, target)
+
+    for name in ("rename", "replace"):
+        monkeypatch.setattr(os, name, across)
+    Path("results/metrics.json").write_text('{"new": 1}')
+    compare.ship()
+    assert json.loads((study / "metrics.json").read_text()) == {"new": 1}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("owner, call", [(files, "copy"), (shutil, "copytree"), (folders, "swap")])
+def test_an_error_while_shipping_leaves_the_older_run(owner, call, error, study, monkeypatch):
+    (study / "grid").mkdir()
+    before = tree(Path("reference"))
+
+    def ends(*_, **__):
+        raise error
+
+    monkeypatch.setattr(owner, call, ends)
+    with pytest.raises((StudyError, KeyboardInterrupt)):
+        compare.ship()
+    assert tree(Path("reference")) == before
+    assert len(list(Path("reference").iterdir())) == 1
+
+
+def test_what_a_killed_report_left_is_not_shipped(study):
+    files.write_text("{}", Path("results/new.partial-1/metrics.json"))
+    compare.ship()
+    assert not list(study.glob("new*"))
 
 
 def test_the_same_run_is_ok_everywhere(study, capsys):

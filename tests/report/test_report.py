@@ -1,6 +1,7 @@
 """Tables, verdicts and figures from made-up results: numbers worked out by hand, and parts that are missing."""
 
 import dataclasses
+import errno
 import html
 import json
 import re
@@ -11,7 +12,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from solid_utils.core import paths, schema
+from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import power
 from solid_utils.paper import said
@@ -541,6 +542,26 @@ def test_command_line_takes_results_else_reference(folder, tmp_path, monkeypatch
     monkeypatch.setattr("sys.argv", ["report", "--print"])
     report.main()
     assert "recov. %" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()])
+def test_an_error_while_writing_leaves_the_older_report(error, study, tmp_path, monkeypatch):
+    for name in ("tables/attacks.csv", "tables/stale.csv", "figures/stale.png", "metrics.json", "report.html", "mine"):
+        files.write_text("old", tmp_path / name)
+    before = sorted((path, path.read_text()) for path in tmp_path.rglob("*") if path.is_file())
+
+    def ends(*_, **__):
+        raise error
+
+    monkeypatch.setattr(Report, "pictures", lambda *_: [])
+    with monkeypatch.context() as patched, pytest.raises((StudyError, KeyboardInterrupt)):
+        patched.setattr(Report, "page", ends)  # what is made last
+        study.write(tmp_path)
+    assert sorted((path, path.read_text()) for path in tmp_path.rglob("*") if path.is_file()) == before
+    monkeypatch.setattr(Report, "page", lambda *_: "new")
+    study.write(tmp_path)
+    assert (tmp_path / "report.html").read_text() == "new" and (tmp_path / "mine").read_text() == "old"
+    assert not list(tmp_path.rglob("*stale*")) and not list(tmp_path.glob("*partial*"))
 
 
 def test_no_results_is_one_line(tmp_path):

@@ -152,12 +152,12 @@ class StudyTrainer(Trainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         if not parallel.sharded(self.model):
             return super()._save_optimizer_and_scheduler(output_dir)
-        return parallel.save_state(self.model, self.optimizer, self.lr_scheduler, Path(output_dir) / "sharded")
+        return parallel.save_state(self.optimizer, self.lr_scheduler, Path(output_dir) / "sharded")
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if not parallel.sharded(self.model) or checkpoint is None:
             return super()._load_optimizer_and_scheduler(checkpoint)
-        return parallel.load_state(self.model, self.optimizer, self.lr_scheduler, Path(checkpoint) / "sharded")
+        return parallel.load_state(self.optimizer, self.lr_scheduler, Path(checkpoint) / "sharded")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         weights = tensors.load(path := Path(resume_from_checkpoint) / "model.safetensors")

@@ -37,7 +37,11 @@ while frame:
     frame = frame.f_back
 tell(tokens(values)); end(values)
 """,
-    "inspect": "import inspect\nv = [x for f in inspect.stack() for x in f.frame.f_locals.values()]\ntell(tokens(v)); end(v)",
+    "inspect": """
+import inspect
+values = [value for info in inspect.stack() for value in info.frame.f_locals.values()]
+tell(tokens(values)); end(values)
+""",
     "frames of all threads": """
 import sys
 for frame in sys._current_frames().values():
@@ -53,7 +57,7 @@ values = [v for o in gc.get_objects() if type(o) in (list, dict, tuple)
 tell(tokens(values)); end([o for o in gc.get_objects()])
 """,
     "referrers": "import gc\ndef f(): pass\nv = gc.get_referrers(exec, f, None)\nv += gc.get_referrers(*v)\nend(v)",
-    "referents": "import gc, sys\nv = gc.get_referents(sys.modules)\nv += gc.get_referents(*v)\ntell(tokens(v))\nend(v)",
+    "referents": "import gc, sys\nv = gc.get_referents(sys.modules)\nv += gc.get_referents(*v)\ntell(tokens(v))",
     "the main module": "import __main__\nv = [*vars(__main__).values()]\ntell(tokens(v)); end(v)",
     "the hook taken away": """
 import __main__, gc
@@ -105,7 +109,7 @@ for file in range(32):
     except OSError: pass
 """,
     "descriptors closed": "os.closerange(0, 32)",
-    "writers replaced": "import sys, io\nos.write = lambda *a: 32\nsys.stdout = sys.stderr = io.StringIO()\nos._exit = len",
+    "writers replaced": "import sys\nos.write = lambda *a: 32\nsys.stdout = sys.stderr = None\nos._exit = len",
     "an assertion replaced": "import builtins\nbuiltins.AssertionError = type('A', (SystemExit,), {})",
     "a fork that returns": "if os.fork() == 0: raise SystemExit",
     "a thread that leaves": "import threading\nthreading.Thread(target=os._exit, args=(0,)).start()",
@@ -159,7 +163,12 @@ def f(x):
     except ZeroDivisionError: traceback.print_exc()
     return x
 """,
-    "a long recursion": "import sys\nsys.setrecursionlimit(9000)\ndef g(n): return n and g(n - 1)\ndef f(x): return g(5000) + x",
+    "a long recursion": """
+import sys
+sys.setrecursionlimit(9000)
+def g(n): return n and g(n - 1)
+def f(x): return g(5000) + x
+""",
     "processes": """
 import multiprocessing
 def f(x):

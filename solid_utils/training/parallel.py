@@ -23,6 +23,8 @@ from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator, tensors
 from solid_utils.model.structure import decoder_layers
 
+WHOLE = "whole"  # the state of a model that every process has all of
+
 
 def device_batch(batch: int) -> int:
     """This process's rows of a batch. Raises StudyError where the processes cannot have equally many."""
@@ -80,27 +82,32 @@ def sharded(model: nn.Module) -> bool:
 
 
 def save_state(optimizer: AcceleratedOptimizer, scheduler: LRScheduler, folder: Path) -> None:
-    """Each process writes its part of a sharded model's optimizer state, and the schedule's.
+    """Write the optimizer's state and the schedule's; each process its part where the model is sharded.
 
-    Safetensors and JSON: torch.distributed.checkpoint keeps its metadata as a pickle, which loading it would run.
+    Safetensors and JSON: Trainer, and torch.distributed.checkpoint for its metadata, keep pickles.
     """
-    state, part = optimizer.optimizer.state_dict(), folder / _part()
-    rows = {f"{number}.{name}": one for number, row in state["state"].items() for name, one in row.items()}
-    local = {name: _local(tensor).contiguous().cpu() for name, tensor in rows.items()}
-    plain = {"groups": state["param_groups"], "scheduler": scheduler.state_dict()}
-    files.write_text(json.dumps(plain), Path(f"{part}.json"))  # makes the folder, too
-    tensors.save(local, Path(f"{part}.safetensors"))
-    accelerator.processes().wait_for_everyone()  # or the first one would call the checkpoint whole before it is
+    part, group = folder / _part(optimizer), accelerator.processes()
+    if group.is_main_process or part.name != WHOLE:
+        state = optimizer.optimizer.state_dict()
+        rows = {f"{number}.{name}": one for number, row in state["state"].items() for name, one in row.items()}
+        local = {name: _local(tensor).contiguous().cpu() for name, tensor in rows.items()}
+        plain = {"groups": state["param_groups"], "scheduler": scheduler.state_dict()}
+        files.write_text(json.dumps(plain), Path(f"{part}.json"))  # makes the folder, too
+        tensors.save(local, Path(f"{part}.safetensors"))
+    group.wait_for_everyone()  # or the first one would call the checkpoint whole before it is
 
 
 def load_state(optimizer: AcceleratedOptimizer, scheduler: LRScheduler, folder: Path) -> None:
-    """What `save_state` wrote, by as many processes. Raises StudyError where it is missing, broken or another's."""
-    plain, parameters = Path(f"{folder / _part()}.json"), _parameters(optimizer)
+    """What `save_state` wrote; of a sharded model by as many processes.
+
+    Raises StudyError where it is missing, broken or another's.
+    """
+    plain, parameters = Path(f"{folder / _part(optimizer)}.json"), _parameters(optimizer)
     try:
         read = json.loads(plain.read_text(encoding="utf8"))
         groups, schedule = read["groups"], read["scheduler"]
     except (OSError, ValueError, KeyError, TypeError):
-        raise StudyError(f"{plain}: no training state of {_part()} processes; delete its checkpoint folder") from None
+        raise StudyError(f"{plain}: no state of this training; delete the checkpoint's folder and run again") from None
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.load(plain.with_suffix(".safetensors")).items():
         number, name = key.split(".", 1)
@@ -109,7 +116,10 @@ def load_state(optimizer: AcceleratedOptimizer, scheduler: LRScheduler, folder: 
     scheduler.load_state_dict(schedule)
 
 
-def _part() -> str:
+def _part(optimizer: AcceleratedOptimizer) -> str:
+    """What this process's files are called."""
+    if not any(isinstance(parameter, DTensor) for parameter in _parameters(optimizer)):
+        return WHOLE
     group = accelerator.processes()
     return f"{group.process_index}-of-{group.num_processes}"
 

@@ -4,8 +4,8 @@ A program runs with the bare interpreter as an unprivileged uid in new user, mou
 namespaces. It sees the interpreter, its standard library and the C libraries they load, all read-only, and a scratch
 folder in memory that goes when it ends; no network, no devices, no /proc. CPU time, wall time, memory, file sizes,
 open files and processes are limited. It passes by reaching its end, which writes a fresh random token to a pipe, so
-leaving early with status 0 fails. That guards against code that breaks off, not against code written to cheat: objects
-that equal everything pass any test, here as in the original harness.
+leaving early with status 0 fails. What could read the token, or rig the tests, is refused: before the run by its text
+(cheats.py), in the run by an audit hook (jail.py). docs/SECURITY.md says what that does not catch.
 
 All or nothing: where the kernel refuses any part of this, nothing is run and StudyError says so in one line. Needs
 Linux 5.14 or later (mount_setattr; process limits that count per user namespace) on x86_64 or aarch64, and either root
@@ -26,7 +26,7 @@ from tqdm import tqdm
 from tqdm.contrib.concurrent import thread_map
 
 from solid_utils.core.errors import StudyError
-from solid_utils.evaluation import jail
+from solid_utils.evaluation import cheats, jail
 
 SECONDS = 10.0  # where code_eval has 3: a verdict should not hang on how busy the machine is
 GRACE = 30  # seconds on top for setting up and tearing down on a busy machine
@@ -58,11 +58,12 @@ def _refusal(reason: str) -> str:
 def passes(program: str, seconds: float = SECONDS) -> bool:
     """Whether one whole program (prompt, completion and tests) reaches its end within `seconds` of wall time.
 
+    A program that is made to rig its tests (`cheats.found`) fails without being run.
     Raises StudyError before `check(True)`, or when the isolation fails; nothing is run then.
     """
     if not _permitted:
         raise StudyError("allow_code: generated code runs only after sandbox.check(allow_code)")
-    return _run(program, seconds)
+    return not cheats.found(program) and _run(program, seconds)
 
 
 def pass_at_1(programs: list[str], seconds: float = SECONDS) -> list[bool]:

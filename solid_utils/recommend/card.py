@@ -1,6 +1,8 @@
 """The one-page card of a recommendation: the set, its score, what it costs, and what an attack on it achieved."""
 
+import html
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,7 +39,7 @@ def card(
     """Markdown, without any time. `how` says in a line on what the score was measured, `sha256` is of the weights."""
     chosen = skeleton.secured(f"bottom {result.l_star}")
     vocabulary = skeleton.model.get_output_embeddings().weight.shape[0]
-    return f"""# Which layers to secure: {model}
+    return f"""# Which layers to secure: {plain(model)}
 
 **Recommended: {chosen.declaration}** of {len(skeleton.layers)} decoder layers, {chosen.parameters:,} parameters \
 ({chosen.share:.1%} of the model).
@@ -47,7 +49,7 @@ def card(
 
 ## Score
 
-{how}
+{plain(how)}
 
 | secured | DD (nats) | above the bar (nats) |
 |---|---|---|
@@ -62,7 +64,7 @@ differences). Blind guessing scores ln(vocabulary) = {math.log(vocabulary):.2f};
 
 ## Measured attacker's cost
 
-{chr(10).join(f"- {line}" for line in attacks(skeleton, chosen, *identity(found, sha256)))}
+{chr(10).join(f"- {plain(line)}" for line in attacks(skeleton, chosen, *identity(found, sha256)))}
 
 ## The run
 
@@ -70,8 +72,16 @@ differences). Blind guessing scores ln(vocabulary) = {math.log(vocabulary):.2f};
 {replace(plan, rates=None)}
 ```
 
-Weights: {", ".join(path.name for path in found.files[:4])}{" ..." if len(found.files) > 4 else ""}, sha256 {sha256}
+Weights: {plain(", ".join(path.name for path in found.files[:4]) + " ..." * (len(found.files) > 4))}, sha256 {sha256}
 """
+
+
+def plain(text: str) -> str:
+    """A text as Markdown that shows just this text on one line; a name of a file may hold HTML, bars and links."""
+    line = "".join(letter if letter.isprintable() else " " for letter in text)
+    escaped = re.sub(r"([\\`*\[\]|~$])", r"\\\1", html.escape(" ".join(line.split()), quote=False))
+    escaped = escaped.replace("-&gt;", "->")  # no tag ends where none begins
+    return re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", escaped)  # inside a word, as in ft_all, it is a letter
 
 
 def verdict(result: SearchResult) -> str:

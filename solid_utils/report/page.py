@@ -37,6 +37,7 @@ def shown(table: Table, rows: pd.DataFrame) -> Shown:
         return Shown(reading, sentence)
     grid = table.compact(rows)
     styled = grid.style.hide(axis="index").set_uuid(table.name).format(escape="html").map(_verdict_colour)
+    styled = styled.format_index(escape="html", axis=1)  # headings of some tables are names from the results
     styled = styled.set_table_attributes('class="study"').apply(_alignment, axis=0)
     return Shown(Markup(styled.to_html()) + reading, f"{grid.to_string(index=False)}\n{sentence}")
 

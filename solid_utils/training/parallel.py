@@ -6,25 +6,24 @@ Models that do not fit one GPU are sharded by PyTorch's own FSDP2, not by accele
 does something else on CPUs, so that no test could see it.
 """
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
-import torch.distributed.checkpoint as distributed_checkpoint
 from accelerate.optimizer import AcceleratedOptimizer
 from torch import Tensor, distributed, nn
-from torch.distributed.checkpoint.state_dict import (
-    StateDictOptions,
-    get_optimizer_state_dict,
-    set_model_state_dict,
-    set_optimizer_state_dict,
-)
+from torch.distributed.checkpoint.state_dict import StateDictOptions, set_model_state_dict
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.optim.lr_scheduler import LRScheduler
 
+from solid_utils.core import files
 from solid_utils.core.errors import StudyError
-from solid_utils.model import accelerator
+from solid_utils.model import accelerator, tensors
 from solid_utils.model.structure import decoder_layers
+
+WHOLE = "whole"  # the state of a model that every process has all of
 
 
 def device_batch(batch: int) -> int:
@@ -82,18 +81,64 @@ def sharded(model: nn.Module) -> bool:
     return isinstance(model, FSDPModule)
 
 
-def save_state(model: nn.Module, optimizer: AcceleratedOptimizer, scheduler: LRScheduler, folder: Path) -> None:
-    """Each process writes its part of a sharded model's optimizer state; the first one the schedule's."""
-    state = {"optimizer": get_optimizer_state_dict(model, optimizer.optimizer), "scheduler": scheduler.state_dict()}
-    distributed_checkpoint.save(state, checkpoint_id=folder)
+def save_state(optimizer: AcceleratedOptimizer, scheduler: LRScheduler, folder: Path) -> None:
+    """Write the optimizer's state and the schedule's; each process its part where the model is sharded.
+
+    Safetensors and JSON: Trainer, and torch.distributed.checkpoint for its metadata, keep pickles.
+    """
+    part, group = folder / _part(optimizer), accelerator.processes()
+    if group.is_main_process or part.name != WHOLE:
+        state = optimizer.optimizer.state_dict()
+        rows = {f"{number}.{name}": one for number, row in state["state"].items() for name, one in row.items()}
+        local = {name: _local(tensor).contiguous().cpu() for name, tensor in rows.items()}
+        plain = {"groups": state["param_groups"], "scheduler": scheduler.state_dict()}
+        files.write_text(json.dumps(plain), Path(f"{part}.json"))  # makes the folder, too
+        tensors.save(local, Path(f"{part}.safetensors"))
+    group.wait_for_everyone()  # or the first one would call the checkpoint whole before it is
 
 
-def load_state(model: nn.Module, optimizer: AcceleratedOptimizer, scheduler: LRScheduler, folder: Path) -> None:
-    """What `save_state` wrote, by as many processes."""
-    state = {"optimizer": get_optimizer_state_dict(model, optimizer.optimizer), "scheduler": scheduler.state_dict()}
-    distributed_checkpoint.load(state, checkpoint_id=folder)
-    set_optimizer_state_dict(model, optimizer.optimizer, state["optimizer"])
-    scheduler.load_state_dict(state["scheduler"])
+def load_state(optimizer: AcceleratedOptimizer, scheduler: LRScheduler, folder: Path) -> None:
+    """What `save_state` wrote; of a sharded model by as many processes.
+
+    Raises StudyError where it is missing, broken or another's.
+    """
+    plain, parameters = Path(f"{folder / _part(optimizer)}.json"), _parameters(optimizer)
+    try:
+        read = json.loads(plain.read_text(encoding="utf8"))
+        groups, schedule = read["groups"], read["scheduler"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise StudyError(f"{plain}: no state of this training; delete the checkpoint's folder and run again") from None
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.load(plain.with_suffix(".safetensors")).items():
+        number, name = key.split(".", 1)
+        state.setdefault(int(number), {})[name] = _split(tensor, parameters[int(number)])
+    optimizer.optimizer.load_state_dict({"state": state, "param_groups": groups})
+    scheduler.load_state_dict(schedule)
+
+
+def _part(optimizer: AcceleratedOptimizer) -> str:
+    """What this process's files are called."""
+    if not any(isinstance(parameter, DTensor) for parameter in _parameters(optimizer)):
+        return WHOLE
+    group = accelerator.processes()
+    return f"{group.process_index}-of-{group.num_processes}"
+
+
+def _parameters(optimizer: AcceleratedOptimizer) -> list[Tensor]:
+    """Parameters in the order of the numbers by which an optimizer's state names them."""
+    return [parameter for group in optimizer.optimizer.param_groups for parameter in group["params"]]
+
+
+def _local(tensor: Tensor) -> Tensor:
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def _split(tensor: Tensor, like: Tensor) -> Tensor:
+    """This process's part of a tensor that is split as `like` is; a count of steps is whole in every process."""
+    if not isinstance(like, DTensor) or tensor.ndim == 0:
+        return tensor
+    place = {"shape": like.shape, "stride": like.stride(), "run_check": False}
+    return DTensor.from_local(tensor.to(like.device), like.device_mesh, like.placements, **place)
 
 
 def load_weights(model: nn.Module, weights: dict[str, Tensor]) -> None:

@@ -150,14 +150,11 @@ class StudyTrainer(Trainer):
             tensors.save({name: part.cpu() for name, part in trainable.items()}, Path(output_dir) / "model.safetensors")
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        if not parallel.sharded(self.model):
-            return super()._save_optimizer_and_scheduler(output_dir)
-        return parallel.save_state(self.model, self.optimizer, self.lr_scheduler, Path(output_dir) / "sharded")
+        parallel.save_state(self.optimizer, self.lr_scheduler, Path(output_dir) / "optimizer")
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if not parallel.sharded(self.model) or checkpoint is None:
-            return super()._load_optimizer_and_scheduler(checkpoint)
-        return parallel.load_state(self.model, self.optimizer, self.lr_scheduler, Path(checkpoint) / "sharded")
+        if checkpoint is not None:
+            parallel.load_state(self.optimizer, self.lr_scheduler, Path(checkpoint) / "optimizer")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
         weights = tensors.load(path := Path(resume_from_checkpoint) / "model.safetensors")

@@ -111,3 +111,47 @@ def test_tests_mirror_the_rooms():
     """tests/ROOM/test_MODULE.py; `pipeline` holds what concerns the whole."""
     folders = {path.parent.name for path in Path(__file__).parents[1].rglob("test_*.py")}
     assert folders <= {*ROOMS, "pipeline"}
+
+
+PICKLES = {"pickle", "_pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal", "torch.distributed.checkpoint"}
+NO_PICKLE = {"torch.distributed.checkpoint.state_dict"}  # moves tensors in memory, reads and writes no file
+
+
+def unpickles(source: str) -> list[str]:
+    """What in a file may load a pickle, which is code that runs: imports and calls."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names if _of_pickles(alias.name)]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            found += [name for name in names if node.module not in NO_PICKLE and _of_pickles(name)]
+        elif isinstance(node, ast.Call):
+            called, given = ast.unparse(node.func), {key.arg: ast.unparse(key.value) for key in node.keywords}
+            if called == "torch.load" and given.get("weights_only") != "True":
+                found.append(called)
+            if called.endswith(("read_pickle", "to_pickle")) or given.get("allow_pickle", "False") != "False":
+                found.append(called)
+            if given.get("trust_remote_code", "False") != "False":
+                found.append(f"{called}, remote code")
+    return found
+
+
+def _of_pickles(name: str) -> bool:
+    return any(name == one or name.startswith(f"{one}.") for one in PICKLES)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_no_file_of_the_package_loads_a_pickle(path):
+    assert not unpickles(path.read_text())
+
+
+def test_what_would_load_a_pickle_is_found():
+    for bad in (
+        "import pickle", "from pickle import loads", "import joblib", "torch.load(path)", "pd.read_pickle(path)",
+        "torch.load(path, weights_only=False)", "np.load(path, allow_pickle=True)", "f(trust_remote_code=True)",
+        "from torch.distributed import checkpoint", "import torch.distributed.checkpoint as c",
+    ):  # fmt: skip
+        assert unpickles(bad), bad
+    for good in ("torch.load(path, weights_only=True)", "np.load(path)", "import json"):
+        assert not unpickles(good), good

@@ -15,7 +15,7 @@ import pytest
 import tqdm
 
 from solid_utils.core.errors import StudyError
-from solid_utils.evaluation import jail, sandbox
+from solid_utils.evaluation import cheats, jail, sandbox
 
 X86_64 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="system call numbers of x86_64")
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become an ordinary user")
@@ -97,7 +97,7 @@ def test_a_missing_tool_is_one_line(monkeypatch, tmp_path):
 
 GOOD = {
     "an assertion that holds": "assert sorted([2, 1]) == [1, 2]",
-    "standard library": "import bisect, ctypes, decimal, hashlib, heapq, json, math, re, sqlite3, ssl, statistics",
+    "standard library": "import bisect, decimal, hashlib, heapq, json, math, re, sqlite3, ssl, statistics",
     "scratch folder": "import tempfile\nwith tempfile.TemporaryFile() as f:\n    f.write(b'x' * 2**20)",
     "threads": "import threading\nt = threading.Thread(target=print)\nt.start()\nt.join()",
     "event loop": "import asyncio\nasync def f(): return 1\nassert asyncio.run(f()) == 1",
@@ -196,7 +196,7 @@ def test_what_does_not_end_is_ended(allowed, program):
 def limited(attempt: str, error: str) -> str:
     """A program that reaches its end only if the attempt ends in this error."""
     return f"""
-import ctypes, os, resource, signal, socket, subprocess, sys
+import os, resource, signal, socket, subprocess, sys
 try:
 {attempt}
 except {error}:
@@ -239,9 +239,19 @@ CALLS = {
 }
 
 
+@pytest.fixture
+def native(allowed, monkeypatch, tmp_path):
+    """A jail without its audit hook, and no reading of texts: what is left of the isolation against native code."""
+    text = Path(jail.__file__).read_text()
+    assert text.count("sys.addaudithook(refuse)") == 1
+    (tmp_path / "jail.py").write_text(text.replace("sys.addaudithook(refuse)", "pass"))
+    monkeypatch.setattr(jail, "__file__", str(tmp_path / "jail.py"))
+    monkeypatch.setattr(cheats, "found", lambda program: None)
+
+
 @X86_64
 @pytest.mark.parametrize("attempt", CALLS.values(), ids=CALLS)
-def test_what_the_kernel_refuses_past_python(allowed, attempt):
+def test_what_the_kernel_refuses_past_python(native, attempt):
     assert sandbox.passes(f"import ctypes\nassert ctypes.CDLL(None).{attempt} == -1")
 
 

@@ -70,6 +70,54 @@ def run(*options: str) -> str:
     return Path("card.md").read_text()
 
 
+def test_names_are_shown_as_they_are_and_nothing_more():
+    for text in ("mine", "org/a-model_1.5.gguf", "ft_all on toy (seed 42): 240 queries, 2.0% -> 51.0%"):
+        assert card.plain(text) == text
+    assert card.plain("a`b`|c\n# d <script>[x](y) *e* \\ _f_ __g__") == (
+        r"a\`b\`\|c # d &lt;script&gt;\[x\](y) \*e\* \\ \_f\_ \_\_g\_\_"
+    )
+
+
+def test_a_hostile_path_stays_text_in_the_card(folder):
+    name = "a`|<b>x<i>\n# y"
+    folder.rename(name)
+    Path("texts.jsonl").rename("<script>`|.jsonl")
+    text = run("--model", name, "--data", "<script>`|.jsonl")
+    assert text.startswith("# Which layers to secure: a\\`\\|&lt;b&gt;x&lt;i&gt; # y\n")
+    assert "<" not in text.replace(" -> ", "") and "&lt;script&gt;\\`\\|.jsonl" in section(text, "Score")
+
+
+MARKER = "Xyzzyplugh"
+
+
+def holding(marker: str, top: Path) -> list[str]:
+    """Files below a folder with that text in them, or in their names."""
+    found = [path for path in top.rglob("*") if path.is_file()]
+    return [path.name for path in found if marker.encode() in path.read_bytes() or marker in path.name]
+
+
+def test_texts_of_a_user_stay_in_his_file(folder, monkeypatch, capsys):
+    """Neither in the card, nor in what is left behind, be it by a run that was killed, nor in what is said."""
+    lines = [{"prompt": f"{prompt}{MARKER} ", "answer": f"{answer} {MARKER}"} for prompt, answer in TEXTS]
+    Path("texts.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
+        cut.setattr(recommend, "card", dies)  # all is scored, nothing is written
+        run()
+    assert list((paths.STATE / "recommend").rglob("*.json")), "no state was left to look at"
+    assert holding(MARKER, folder.parent) == ["texts.jsonl"]
+    run()
+    assert holding(MARKER, folder.parent) == ["texts.jsonl"] and "texts.jsonl" in Path("card.md").read_text()
+    for text in (f"{MARKER}\n", json.dumps({"prompt": MARKER}), json.dumps({"prompt": MARKER, "answer": MARKER})):
+        Path("bad.jsonl").write_text(text)
+        assert MARKER not in refused(capsys, "--data", "bad.jsonl")
+    said = capsys.readouterr()
+    assert MARKER not in said.out + said.err
+
+
 def section(text: str, title: str) -> str:
     return text.split(f"## {title}\n")[1].split("\n## ")[0].strip()
 

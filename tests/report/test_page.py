@@ -30,6 +30,20 @@ def test_text_is_escaped_and_markup_is_not():
     assert "<h3>Said &amp; done</h3>\n<p>first&#39;s</p>\n<p>second</p>" in whole
 
 
+def test_headings_names_and_what_is_missing_are_escaped():
+    evil = "<img src=x onerror=alert(1)>"
+    rows = pd.DataFrame({"model": [evil], evil: [evil]})
+    table = Table("toy", TABLE.make, {evil: (evil, "text")}, lambda rows: evil, introduction=evil, folded=evil)
+    section = Section(evil, evil, (evil,), (table,))
+    one = page.shown(table, rows)
+    given = {"models": evil, "missing": [evil], "machine": {evil: evil}, "sections": [section]}
+    whole = page.render(
+        **given, tables={"toy": one.markup}, pictures={"toy": [figures.Picture(evil, "f", b"", evil).markup]}
+    )
+    assert "<img src=x" not in whole + page.together([(evil, one)]).markup
+    assert whole.count("&lt;img src=x") > 10
+
+
 def test_a_table_brings_its_paragraph_its_fold_and_its_pictures():
     folded = Table("more", TABLE.make, TABLE.columns, TABLE.reads, folded="All", introduction="Before it")
     csv = Table("rows", TABLE.make)

@@ -130,6 +130,8 @@ def test_a_sharded_model_trains_like_a_whole_one(samples, tmp_path):
     alone, weights = outcome(tmp_path / "alone")
     for stop in (5, 0):
         together(2, sharded_work, samples, lambda rank, stop=stop: (tmp_path / f"rank{rank}", tmp_path / "two", stop))
+    written = {path.name for path in (tmp_path / "two").rglob("checkpoint-6/optimizer/*")}
+    assert written == {f"{rank}-of-2.{suffix}" for rank in range(2) for suffix in ("json", "safetensors")}
     facts, replica = outcome(tmp_path / "rank0")
     assert facts["world"] == 2 and not (tmp_path / "rank1" / "weights.safetensors").exists()
     for name, tensor in weights.items():

@@ -12,12 +12,19 @@ from tests.conftest import build
 RECIPE = Recipe(batch=2, steps=6, learning_rate=1e-2, weight_decay=0.1, schedule="cosine", warmup=0.1, validate_every=2)
 
 
-def validate(model):
-    return {"norm": float(sum(parameter.detach().norm() for parameter in model.parameters()))}
+# Trainer's: the first is never read, the second with weights_only.
+TRAINERS = {"training_args.bin", "rng_state.pth"}
 
 
-def train(model, samples, folder, recipe=RECIPE, trainable=None):
-    trainable = trainable or {name for name, _ in model.named_parameters()}
+def train(model, samples, folder, recipe=RECIPE, trainable=None, validated=99):
+    """A run that dies in validation number `validated`."""
+    trainable, left = trainable or {name for name, _ in model.named_parameters()}, iter(range(1, validated))
+
+    def validate(model):
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return {"norm": float(sum(parameter.detach().norm() for parameter in model.parameters()))}
+
     return training.train(model, trainable, samples, training.answer_loss, validate, recipe, 42, 0, folder)
 
 
@@ -112,6 +119,30 @@ def test_a_checkpoint_is_read_back_to_the_bit_or_refused(samples, tmp_path):
     path.write_bytes(whole)
     with pytest.raises(StudyError, match="lm_head.weight is not in both file and model; delete its folder"):
         train(second, samples, tmp_path, trainable=chosen | {"lm_head.weight"})
+
+
+def test_a_resumed_run_ends_at_the_same_bits_and_unpickles_nothing(samples, tmp_path, monkeypatch):
+    whole, first, second = build("llama"), build("llama"), build("llama")
+    train(whole, samples, tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        train(first, samples, tmp_path / "cut", validated=3)
+    loads, load = [], torch.load
+    monkeypatch.setattr(torch, "load", lambda *a, **options: loads.append(options) or load(*a, **options))
+    train(second, samples, tmp_path / "cut")
+    assert all(torch.equal(tensor, second.state_dict()[name]) for name, tensor in whole.state_dict().items())
+    assert [options.get("weights_only") for options in loads] == [True]  # the state of random numbers, by Trainer
+    left = {path.name for path in (tmp_path / "cut" / "checkpoint-6").rglob("*") if path.is_file()}
+    assert {name for name in left if not name.endswith((".json", ".safetensors"))} <= TRAINERS
+
+
+@pytest.mark.parametrize(
+    "damage", [b"", b"[]", b"{}", b"\x80\x04cos\nsystem\n"], ids=["nothing", "list", "empty", "pickle"]
+)
+def test_a_training_state_that_is_none_is_one_line(llama, samples, tmp_path, damage):
+    train(llama, samples, tmp_path)
+    (tmp_path / "checkpoint-6" / "optimizer" / "whole.json").write_bytes(damage)
+    with pytest.raises(StudyError, match="whole.json: no state of this training; delete the checkpoint's folder"):
+        train(llama, samples, tmp_path)
 
 
 def test_too_little_memory_stops_before_the_run(llama, samples, tmp_path, monkeypatch):

@@ -116,7 +116,8 @@ def test_no_exception_outlives_its_reason():
     "code",
     [
         "path.write_text('')", "path.open('w')", "open(path, 'ab')", "open(path, mode='x')", "path.open(mode='r+b')",
-        "table.to_csv(path)", "shutil.rmtree(path)", "os.replace(a, b)", "a.replace(b)", "a.rename(b)", "shutil.move(a, b)",
+        "table.to_csv(path)", "shutil.rmtree(path)", "os.replace(a, b)", "a.replace(b)", "a.rename(b)",
+        "shutil.move(a, b)",
         "json.dump(a, file)", "torch.save(a, b)", "model.save_pretrained(folder)", "figure.savefig(path)",
         "with files.whole(path) as partial:\n    other.write_text('')",
         "with other.whole(path) as partial:\n    partial.write_text('')",

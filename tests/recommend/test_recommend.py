@@ -257,6 +257,12 @@ def test_what_the_user_can_mend_gets_one_line(folder, monkeypatch, capsys):
     assert "bad.jsonl: line 3: it has no answer; write" in refused(capsys, "--data", "bad.jsonl")
 
 
+@pytest.mark.parametrize("card", ["/dev/null", "/dev/stdout", ".", "/dev/null/card.md"])
+def test_a_card_that_is_no_file_is_refused_before_the_search(card, capsys):
+    assert f"{card}: " in refused(capsys, "--card", card)
+    assert Path("/dev/null").is_char_device()
+
+
 @pytest.mark.parametrize("stream", ["never", "always"])
 @pytest.mark.parametrize("case", ["no head", "nan", "cut", "deeper", "integers", "gptq", "no architecture"])
 def test_a_broken_checkpoint_gets_one_line(case, stream, folder, capsys):

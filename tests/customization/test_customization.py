@@ -85,3 +85,13 @@ def test_a_domain_without_training_data_here_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StudyError, match="solid-law: domain law: its training data come from the hub and are not run"):
         CustomizationRun("tiny", "solid-law")
+
+
+def test_what_scores_depend_on_is_in_the_state(study):
+    run = object.__new__(CustomizationRun)
+    run.study = study
+    before = run._scored_with
+    judged = study.published.model_copy(update={"judge": "another"})
+    for change in ({"allow_code": not study.allow_code}, {"published": judged}):
+        run.study = study.model_copy(update=change)
+        assert run._scored_with != before

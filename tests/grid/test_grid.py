@@ -149,10 +149,12 @@ def test_a_cell_of_another_recipe_or_on_other_prompts_does_not_count(checkout):
     here = grid.Grid("tiny", params.load())
     recipe = "adamw 0.001, decay 0.01, cosine, batch 8 x 64 tokens, relative_mse, 2 epochs"
     now = {"start": "xavier", "recipe": recipe, "view": "token ids and boundary states"}
-    row = dict.fromkeys(schema.SCORES, 0) | now | {"metric": "agreement", "steps": 2}
+    row = dict.fromkeys(schema.SCORES, 1) | now | {"metric": "agreement", "only_layers": True, "model": "tiny"}
+    row |= {"deployment": FIRST.secured, "attack": FIRST.attack, "seed": FIRST.seed}
 
     def write(**changes) -> None:
-        rows = [row | {"benchmark": name, "n": n} | changes for name, n in here.answer_tokens.items()]
+        sets = here.answer_tokens.items()
+        rows = [row | {"steps": steps, "benchmark": name, "n": n} | changes for steps in (0, 2) for name, n in sets]
         schema.write(rows, schema.SCORES, here.path(FIRST))
 
     write()
@@ -160,12 +162,19 @@ def test_a_cell_of_another_recipe_or_on_other_prompts_does_not_count(checkout):
     for changes, told in (
         ({"recipe": "adamw 0.5, 2 epochs"}, "recipe is 'adamw 0.5, 2 epochs', params.yaml .grid. says 'adamw 0.001"),
         ({"view": "token ids"}, "view is 'token ids'"),
+        ({"seed": FIRST.seed + 1}, "its seed is "),
         ({"n": 1}, "scored on {'evaluation': 1, .* grid.evaluation asks for {'evaluation': "),
     ):
         write(**changes)
         for count_it in (here.listing, lambda: here.run(minutes=-1)):
             with pytest.raises(StudyError, match=told):
                 count_it()
+    write()
+    whole = here.path(FIRST).read_bytes()
+    for end in (whole.rindex(b"evaluation_code"), len(whole) - 3, whole.rindex(b"\n", 0, -1) + 1):
+        here.path(FIRST).write_bytes(whole[:end])
+        with pytest.raises(StudyError, match=f"{FIRST.name}.csv: .*; delete the file to run the cell again"):
+            here.ran(FIRST)
 
 
 def test_recordings_in_blocks_are_those_of_one_run_and_shared(checkout, monkeypatch):

@@ -62,7 +62,7 @@ def test_shipping_again_leaves_nothing_stale(study):
 
 
 def test_shipping_again_keeps_what_lies_beside_the_run(study):
-    planned = dict.fromkeys(schema.PLAN, "hours of work")
+    planned = dict.fromkeys(schema.PLAN, "hours of work") | {"queries": 1, "seed": 42}
     schema.write([planned], schema.PLAN, study / "grid" / "toy" / "plan.csv")
     (study / "beyond").mkdir()
     compare.ship()

@@ -135,7 +135,7 @@ def test_items_that_do_not_give_their_score_are_left_out(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "results")
     path = tmp_path / "results/runs/toy/attacks/layer0-sem/items.csv"
     items = schema.read(path, schema.ITEMS)
-    items.loc[(items["benchmark"] == "sums") & (items["steps"] > 0) & (items["item"] == 0), "value"] = 0
+    items.loc[(items["benchmark"] == "sums") & (items["steps"] > 0) & (items["item"] == "0"), "value"] = 0
     schema.write(items, schema.ITEMS, path)
     found = Report(tmp_path / "results")
     assert found.missing == ["toy: the items of layer0-sem, sums, do not give its score; no intervals there"]

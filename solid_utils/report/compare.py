@@ -79,7 +79,7 @@ def shipped_run(here: dict[str, str]) -> Path:
         raise StudyError(
             "reference/: no shipped run there; make one with `python -m solid_utils.report.compare --ship`"
         )
-    same = [folder for folder in folders if json.loads((folder / "machine.json").read_text()) == here]
+    same = [folder for folder in folders if machine.read(folder / "machine.json") == here]
     return (same or folders)[0]
 
 
@@ -87,7 +87,7 @@ def compare() -> bool:
     """Print the comparison; returns whether no figure is off."""
     here = machine.describe(params.load().threads)
     folder = shipped_run(here)
-    there = json.loads((folder / "machine.json").read_text())
+    there = machine.read(folder / "machine.json")
     table = judged(headline(results.load(folder)), headline(results.load(paths.RESULTS)), there == here)
     shown = table.assign(**{name: table[name].map("{:.5g}".format) for name in ("shipped", "rerun")})
     print(terminal.grid_of(shown.rename(columns={"rerun": "re-run"}).astype(str)))

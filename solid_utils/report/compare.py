@@ -5,7 +5,6 @@ python -m solid_utils.report.compare --ship    make results/ the shipped run of 
 """
 
 import argparse
-import json
 import math
 import shutil
 from pathlib import Path

@@ -1,5 +1,6 @@
 """Tiny random models of several architectures, and samples for them."""
 
+import copy
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,7 +84,8 @@ def llama():
 
 def build(architecture: str):
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(CONFIGS[architecture]).eval()
+    # A copy: what saves a model in bfloat16 writes that into its configuration.
+    model = AutoModelForCausalLM.from_config(copy.deepcopy(CONFIGS[architecture])).eval()
     with torch.no_grad():  # the usual initialisation is so small that every model says the same
         for parameter in model.parameters():
             if parameter.ndim > 1:

@@ -39,7 +39,7 @@ def read(path: Path) -> dict[str, str]:
     """What `describe` said of the machine of a shipped run. Raises StudyError where the file is none of this kind."""
     fix = "ship the run again (python -m solid_utils.report.compare --ship)"
     there = readers.read_object(path, fix)
-    for name in (*FACTS, *LIBRARIES):
+    for name in (*FACTS, *(name for name in LIBRARIES if name in there)):
         if not isinstance(there.get(name), str):
             raise StudyError(f"{path}: {name} is {there.get(name)!r}, no text; {fix}")
     return there

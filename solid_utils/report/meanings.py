@@ -194,7 +194,7 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "agreement_apart": ("fraction", "agreement on texts apart from the attack's kind: web text and code together"),
     "start_apart": ("fraction", "the same before any query"),
     "stderr_apart": ("fraction", "its standard error, texts as clusters"),
-    "kl_apart": ("nats", "KL(victim || replica) on these texts"),
+    "kl_apart": ("nats", "KL of the replica from the victim on these texts"),
     "predictor": ("name", "a constant token, bigrams, trigrams with back-off, counted on public text"),
     "floors.agreement": ("fraction", "share of the victim's next tokens that the counts name"),
     "floor.agreement": ("fraction", "share of the victim's next tokens that the counts name"),

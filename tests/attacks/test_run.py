@@ -183,7 +183,9 @@ def finished(attack):
     scores = attack.start_scores(SEED).of(attack.row(SEED, 0)) + attack.end_scores(SEED).of(
         attack.row(SEED, after["steps"])
     )
-    curve = pd.DataFrame([attack.row(SEED, row["step"]) | {"split": "", "metric": "", "value": 0} for row in history])
+    curve = pd.DataFrame(
+        [attack.row(SEED, row["step"]) | {"split": "validation", "metric": "agreement", "value": 0} for row in history]
+    )
     attack.finish(scores, curve, pd.DataFrame([{"id": "", "victim": "", "replica": ""}]))
     return history, before, after
 

@@ -149,7 +149,7 @@ BROKEN: dict[str, tuple[Breaker, str]] = {
     "no configuration": (lambda folder: (folder / "config.json").unlink(), "no config.json there"),
     "no JSON": (contents("config.json", b"{'model_type': llama"), "config.json: no JSON"),
     "a list": (contents("config.json", b"[1]"), "config.json: no JSON object"),
-    "Latin-1": (contents("config.json", '{"é": 1}'.encode("latin1")), "config.json: no JSON"),
+    "Latin-1": (contents("config.json", '{"é": 1}'.encode("latin1")), "config.json: line 1 is not UTF-8"),
     "no architecture": (configured(model_type="of tomorrow"), "config.json: its configuration cannot be read"),
     "code of its own": (
         configured(model_type="mine", auto_map={"AutoConfig": "mine.Config", "AutoModelForCausalLM": "mine.Model"}),

@@ -34,7 +34,6 @@ ALLOWED = {
     ("core/execute.py", "replace"): "the executed notebook takes the place of the older copy, at the end",
     ("model/state.py", "rename"): "states, outside all outputs: kept under another name, or on their way out",
     ("model/state.py", "rmtree"): "a state that its stage no longer needs, its outputs being written",
-    ("training/parallel.py", "save"): "a checkpoint of a state; one that was cut short is not taken",
     # Inside a folder or file that takes its place only at the end.
     ("raw/fetch.py", "open"): "into the partial folder of folders.whole, checked by sha256 there",
     ("raw/fetch.py", "copyfileobj"): "as open",

@@ -405,6 +405,7 @@ def test_who_tunes_is_judged_on_texts_that_did_not_choose(study):
     def chosen(rows: pd.DataFrame) -> pd.DataFrame:
         """Texts by which another recipe is best than by the prompts that count."""
         other = rows[rows["benchmark"] == EVALUATION].assign(benchmark="evaluation_c4")
+        rows = rows[rows["benchmark"] != "evaluation_c4"]
         return pd.concat([rows, other.assign(value=[0.9 if "paper_rate" in cell else 0.2 for cell in other["cell"]])])
 
     table = catalogue.make(dataclasses.replace(study.results, grid=chosen(study.results.grid)))["grid_tuned"]

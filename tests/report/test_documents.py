@@ -28,7 +28,7 @@ ALLOWED = {
     r"SmolLM2-\w+|Llama2-\d+B|Llama 2|Phi-[\d.]*\d|Mistral-7B|OPT-350M|GPT-4": "names of models",
     r"\b(7|70)B\b|\b135M\b": "the sizes by which models are called",
     r"\blayers? \d+(-\d+)?((,| and) \d+(-\d+)?)*": "names of layers",
-    rf"(Tables?|Figures?|[Ss]ections?|Observations?|notebooks?|Step) {PLACE}((,| and| to) {PLACE})*": "places",
+    rf"(Theorem|Tables?|Figures?|[Ss]ections?|Observations?|notebooks?|Step) {PLACE}((,| and| to) {PLACE})*": "places",
     r"\b[ABC]\.\d+(\.\d+)*|\b0\d_[a-z]\w+": "appendices of the paper, notebooks",
     r"bfloat16|float32|(avx|AVX)512\w*|x86_64|aarch64|sha256|UTF-8|Q4_1|4-bit|m@m0": "names of formats and machines",
     r"\bC4\b|SQuADv2\w*|GSM8K|pass@1|TruthfulQA-MC1": "names of data and measures",

@@ -529,7 +529,7 @@ def test_command_line_takes_results_else_reference(folder, tmp_path, monkeypatch
     with pytest.raises(StudyError, match="run `make study` first"):
         report.main()
     shutil.copytree(folder, tmp_path / "reference" / "box")
-    (tmp_path / "reference" / "box" / "machine.json").write_text('{"cpu": "Abacus 3000"}')
+    (tmp_path / "reference" / "box" / "machine.json").write_text('{"cpu": "Abacus 3000", "units": "", "threads": "1"}')
     report.main()
     assert "from reference/box/, report: build/report/report.html" in capsys.readouterr().out
     assert "Abacus 3000" in Path("build/report/report.html").read_text()

@@ -186,7 +186,7 @@ def finished(attack):
     curve = pd.DataFrame(
         [attack.row(SEED, row["step"]) | {"split": "validation", "metric": "agreement", "value": 0} for row in history]
     )
-    attack.finish(scores, curve, pd.DataFrame([{"id": "", "victim": "", "replica": ""}]))
+    attack.finish(scores, curve, pd.DataFrame([{"id": "one", "victim": "yes", "replica": "no"}]))
     return history, before, after
 
 

@@ -122,7 +122,7 @@ def test_items_give_the_scores(items, tokenizer, monkeypatch):
 
 
 def test_scores_and_items_are_written_side_by_side(items, tokenizer, tmp_path):
-    run = dict.fromkeys([*schema.RUN, *schema.COST], 0) | {"only_layers": False}
+    run = dict.fromkeys([*schema.RUN, *schema.COST], 0) | {"only_layers": False, "attack": "none"}
     scored = run_benchmarks(byte_llama(0), tokenizer, items, limit=2)
     (scored.of(run | {"seed": 1}) + scored.of(run | {"seed": 2})).write(tmp_path)
     table = schema.read(tmp_path / "scores.csv", schema.SCORES)

@@ -28,7 +28,8 @@ def measure(name: str) -> Path:
     with models.precision(spec):
         scored = fidelity.held_out(victim, victim, tokenizer, sets, budget.evaluation)
         scored += published_tasks.run_suite(victim, tokenizer, study, budget.evaluation)
-        guessed = floor.rows(victim, tokenizer, sets)
+        base = models.load_base(name, study.model(spec.base)) if spec.base else None
+        guessed = floor.rows(victim, tokenizer, sets, base)
     identity = {"model": name, "revision": revision, "tier": study.tier, "dtype": spec.dtype, "seed": "none"}
     blank = dict.fromkeys(schema.RUN, "none") | dict.fromkeys([*NUMBERS, *schema.COST], 0) | BLANK
     scored.of(blank | identity).write(paths.RUNS / name / "victim")

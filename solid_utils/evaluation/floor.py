@@ -14,7 +14,9 @@ from solid_utils.model import sampling
 from solid_utils.model.answers import most_likely
 from solid_utils.model.forward import measuring
 
+MOST_TEXTS = 20_000  # the packaged set has fewer; the hub's 51,000 would hold gigabytes of counters
 PREDICTORS = ("constant", "bigram", "trigram")  # contexts of 0, 1 and 2 tokens
+PUBLIC_BASE = "public_base"
 
 
 class Grams:
@@ -63,23 +65,36 @@ def agreement(grams: Grams, samples: list[dict], theirs: list[np.ndarray], size:
 
 def public_texts(tokenizer: PreTrainedTokenizerBase) -> Iterable[list[int]]:
     """The attack set as anyone has it: its prompts with the data set's own answers, as token ids."""
-    items = sampling.read_set("attack")
+    items = sampling.read_set("attack")[:MOST_TEXTS]
     return tokenizer([item["prompt"] + item["answer"] for item in items]).input_ids
 
 
 def rows(
-    victim: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sets: dict[str, list[dict]]
+    victim: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sets: dict[str, list[dict]],
+    base: PreTrainedModel | None = None,
 ) -> list[dict[str, str | float]]:
     """One row a set of held-out texts and predictor: benchmark, predictor, agreement, n (answer tokens).
 
-    `sets` as sampling.held_out has them: what replicas are scored on.
+    `sets` as sampling.held_out has them: what replicas are scored on. `base`: the public model that the victim was
+    fine-tuned from, untouched, is the last predictor where there is one.
     """
     grams = Grams(public_texts(tokenizer))
     found = []
-    with measuring(victim):
-        for name, samples in sets.items():
-            theirs = most_likely(victim, samples, tokenizer.pad_token_id)
-            for size, predictor in enumerate(PREDICTORS):
-                share, tokens = agreement(grams, samples, theirs, size)
-                found.append({"benchmark": name, "predictor": predictor, "agreement": share, "n": tokens})
+    for name, samples in sets.items():
+        theirs = likeliest(victim, samples, tokenizer)
+        for size, predictor in enumerate(PREDICTORS):
+            share, tokens = agreement(grams, samples, theirs, size)
+            found.append({"benchmark": name, "predictor": predictor, "agreement": share, "n": tokens})
+        if base is not None:
+            same = np.concatenate(likeliest(base, samples, tokenizer)) == np.concatenate(theirs)
+            row = {"benchmark": name, "predictor": PUBLIC_BASE, "agreement": float(same.mean()), "n": len(same)}
+            found.append(row)
     return found
+
+
+def likeliest(model: PreTrainedModel, samples: list[dict], tokenizer: PreTrainedTokenizerBase) -> list[np.ndarray]:
+    """answers.most_likely of a model in evaluation."""
+    with measuring(model):
+        return most_likely(model, samples, tokenizer.pad_token_id)

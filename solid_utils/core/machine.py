@@ -13,6 +13,7 @@ from solid_utils.core import readers
 from solid_utils.core.errors import StudyError
 
 LIBRARIES = ("torch", "transformers", "peft", "accelerate", "lm_eval", "numpy", "pandas")
+BFLOAT16 = ("avx512_bf16", "amx_bf16", "bf16")  # units that multiply in bfloat16: two of x86, one of Arm
 FACTS = ("cpu", "units", "threads")  # what `describe` says besides their versions
 
 
@@ -26,13 +27,22 @@ def cpu_facts() -> dict[str, str]:
     return facts
 
 
+def units(facts: dict[str, str]) -> list[str]:
+    """Of `cpu_facts`, the units that decide which dtype is fast and what rounding gives."""
+    flags = set((facts["flags"] or facts.get("Features", "")).split())  # Features: what an Arm CPU calls its flags
+    return [flag for flag in ("avx512f", *BFLOAT16) if flag in flags]
+
+
+def multiplies_bfloat16() -> bool:
+    """Has this CPU units for products in bfloat16? Others emulate them: with AVX2 alone 50 times as slow as float32."""
+    return bool(set(units(cpu_facts())) & set(BFLOAT16))
+
+
 def describe(threads: int) -> dict[str, str]:
     """What equal digits depend on: CPU type, its bfloat16 units, threads, library versions."""
     facts = cpu_facts()
-    flags = set(facts["flags"].split())
-    units = [flag for flag in ("avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {"cpu": facts["model name"], "units": " ".join(units), "threads": str(threads)} | versions
+    return {"cpu": facts["model name"], "units": " ".join(units(facts)), "threads": str(threads)} | versions
 
 
 def read(path: Path) -> dict[str, str]:

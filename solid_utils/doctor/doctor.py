@@ -104,5 +104,5 @@ def space(needed: float) -> Check:
 def patience(total: float, rate: float | None) -> Check:
     """The time of all stages; too long for a CPU is a missing GPU."""
     slow = rate is None and accelerator.device().type == "cpu" and total > PATIENCE
-    fix = "take a GPU or a smaller tier; on a CPU without avx512 set autocast: null in configs/models.yaml"
+    fix = "take a GPU or a smaller tier; set autocast: auto in configs/models.yaml where the CPU is slow in bfloat16"
     return Check("time", f"about {duration(total)} in all", not slow, fix)

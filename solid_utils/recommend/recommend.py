@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedTokenizerBase
 
-from solid_utils.core import files, readers
+from solid_utils.core import files, machine, readers
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.deployment.starts import UNAIDED
 from solid_utils.difficulty import guard
@@ -30,6 +30,7 @@ from solid_utils.recommend.card import card, plus_minus
 from solid_utils.recommend.plan import Planner, SearchPlan, duration, measured_rates, wave
 
 CARDS = Path("build/cards")
+AUTO = "auto: bfloat16, but float32 on a CPU without units for bfloat16"
 UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
@@ -48,7 +49,7 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     option("--seeds", default="20,42,1234")
     option("--start", default="xavier", choices=UNAIDED, help="the attacker's initial weights")
     option("--epsilon", type=float, default=0.05)
-    option("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
+    option("--dtype", default="auto", choices=["auto", "bfloat16", "float32"], help=AUTO)
     option("--data", type=Path, help='lines of {"prompt": ..., "answer": ...}; default: the evaluation set')
     option(
         "--stream", default="auto", choices=["auto", "always", "never"], help="auto: if weights fill half the memory"
@@ -64,8 +65,14 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         files.refuse(args.card)  # now, not after the search
     args.seeds = [int(seed) for seed in args.seeds.split(",")]
     args.memory = byte_count(args.memory) if args.memory else accelerator.memory_share() / 2
-    args.dtype = getattr(torch, args.dtype)
+    args.dtype = getattr(torch, fast_here() if args.dtype == "auto" else args.dtype)
     return args
+
+
+def fast_here() -> str:
+    """The dtype that this machine multiplies fast in: on a CPU that emulates bfloat16 a search would take days."""
+    on_cpu = accelerator.device().type == "cpu"
+    return "float32" if on_cpu and not machine.multiplies_bfloat16() else "bfloat16"
 
 
 def byte_count(text: str) -> float:

@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+import torch
+from pydantic import Field, field_validator, model_validator
 
+from solid_utils.core import machine
 from solid_utils.core.errors import StudyError
 from solid_utils.settings.attack_params import AttackBudget, AttackSection, Grid, Recipe
 from solid_utils.settings.data_params import Data, Published
@@ -51,6 +53,14 @@ class Model(Section):
     base: str | None = None  # the public model that this one was fine-tuned from: a name of `models`
     parallel: dict[Name, Parallel] = {}  # by attack
     budget: dict[Name, dict] = {}  # by tier
+
+    @field_validator("autocast", mode="before")
+    @classmethod
+    def fast_here(cls, said: object) -> object:
+        """`auto` becomes what this machine is fast in, so that rows name the dtype that ran, not the wish."""
+        if said != "auto":
+            return said
+        return "bfloat16" if torch.cuda.is_available() or machine.multiplies_bfloat16() else None
 
     @model_validator(mode="after")
     def complete(self) -> "Model":

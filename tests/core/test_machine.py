@@ -10,9 +10,10 @@ from solid_utils.model import accelerator
 @pytest.mark.parametrize(
     ("flags", "told"),
     [
-        ("sse2 avx2", "warning: this CPU has no avx512, where products in bfloat16 are 50 times slower"),
-        ("avx2 avx512f", "warning: this CPU has no avx512_bf16; the default study takes about 2 to 3 hours"),
+        ("sse2 avx2", "warning: this CPU has no units for bfloat16; `autocast: auto` (configs/models.yaml) takes"),
+        ("avx2 avx512f", "warning: this CPU has no units for bfloat16"),
         ("avx512f avx512_bf16", ""),
+        ("fp asimd bf16", ""),
     ],
 )
 def test_a_cpu_without_bfloat16_units_only_warns(flags, told, monkeypatch, capsys):

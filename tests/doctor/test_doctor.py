@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -55,7 +56,13 @@ def test_the_gpu_tier_fits_one_card_and_a_few_hours(stages):
     assert 2 < hours < 4
 
 
-def test_a_wholly_trained_model_does_not_fit_the_card(gpu_study, tmp_path, capsys, monkeypatch):
+@pytest.fixture
+def roomy(monkeypatch):
+    """A disk with room for anything: what is free here is no part of a test."""
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**15))
+
+
+def test_a_wholly_trained_model_does_not_fit_the_card(gpu_study, tmp_path, capsys, monkeypatch, roomy):
     monkeypatch.setattr(checks, "checks", lambda study: [])
     raw = yaml.safe_load(gpu_study.read_text())
     raw["study"] |= {"attacks": ["fully_secured-ft_all"], "customizations": []}
@@ -73,7 +80,12 @@ def test_flops_of_a_stage_are_those_that_the_runs_report(stages):
     assert sem.flops > 2 * base.flops + 6 * layer * tokens
 
 
-def test_a_checkup_on_a_cpu(tmp_path, capsys, monkeypatch):
+def test_a_full_disk_is_missing(monkeypatch):
+    monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
+    assert doctor.space(1e9).well and not doctor.space(1.1e9).well
+
+
+def test_a_checkup_on_a_cpu(tmp_path, capsys, monkeypatch, roomy):
     """The tiny tier of a random model: all is there; every line begins with its verdict or belongs to the plan."""
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(checks, "driver", lambda: "")

@@ -38,6 +38,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "STATE", tmp_path / "state")
     monkeypatch.setattr(answers, "TOKENS", 64)
     monkeypatch.setattr(accelerator, "device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(recommend.machine, "multiplies_bfloat16", lambda: True)  # not what this CPU has
     monkeypatch.setattr(accelerator, "matmul_rate", lambda *_: 1e9)
     monkeypatch.setattr(accelerator, "draw_rate", lambda *_: 1e8)
     save_model(tmp_path / "mine")
@@ -291,6 +292,12 @@ def test_weights_beside_an_adapter_are_refused_unless_they_alone_are_meant(folde
     (folder / cases.WEIGHTS).unlink()
     (folder / "adapter_model.safetensors").write_bytes(b"")
     assert "an adapter and no model" in refused(capsys)
+
+
+@pytest.mark.parametrize(("fast", "dtype"), [(True, "bfloat16"), (False, "float32")])
+def test_a_cpu_that_emulates_bfloat16_scores_in_float32(fast, dtype, folder, monkeypatch):
+    monkeypatch.setattr(recommend.machine, "multiplies_bfloat16", lambda: fast)
+    assert f"; {dtype}." in run()
 
 
 def test_the_card_has_the_hash_of_the_weights(folder, capsys):

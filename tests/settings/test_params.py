@@ -231,3 +231,17 @@ def test_sections_may_lie_in_configs_but_not_in_two_places(tmp_path):
 def test_merge_keys_repeat_a_recipe_once(tmp_path):
     (tmp_path / "a.yaml").write_text("one: &one {rate: 1, steps: 2}\ntwo:\n  <<: *one\n  steps: 3\n")
     assert reading.read_file(tmp_path / "a.yaml")["two"] == {"rate": 1, "steps": 3}
+
+
+@pytest.mark.parametrize(
+    ("flags", "gpu", "takes"), [("avx2", False, None), ("avx2", True, "bfloat16"), ("avx512_bf16", False, "bfloat16")]
+)
+def test_auto_takes_what_the_machine_is_fast_in(flags, gpu, takes, monkeypatch):
+    monkeypatch.setattr(params.machine, "cpu_facts", lambda: {"model name": "a CPU", "flags": flags})
+    monkeypatch.setattr(params.torch.cuda, "is_available", lambda: gpu)
+    made = {
+        name: params.Model(source="folder", path="mine", weights="float32", autocast=name)
+        for name in ("auto", "bfloat16")
+    }
+    assert made["auto"].autocast == takes and made["bfloat16"].autocast == "bfloat16"
+    assert made["auto"].dtype == ("float32+bfloat16-autocast" if takes else "float32")

@@ -71,7 +71,8 @@ def costs(points: pd.DataFrame, levels: Sequence[float] = LEVELS) -> pd.DataFram
 
     One point past the level may be luck, so it does not count alone, not even the last. A level not reached is
     right-censored: `censored` is True and the costs are the largest spent, a lower bound. A level that the smallest
-    budget reached is left-censored: `at_most` is True, as less might have done.
+    budget reached is left-censored: `at_most` is True, as less might have done. A curve of one budget that is past a
+    level says nothing of it, as it can neither confirm it nor bound it, so that level has no row.
     Columns: CURVE, level, steps, MEASURES, recovered (at that point), censored, at_most. Raises StudyError as `curves`
     does.
     """
@@ -80,6 +81,8 @@ def costs(points: pd.DataFrame, levels: Sequence[float] = LEVELS) -> pd.DataFram
         smallest = curve.loc[curve["steps"] > 0, "steps"].min()
         for level in levels:
             past = curve["recovered"].to_numpy() >= level
+            if past.sum() == 1 and (curve["steps"] > 0).sum() == 1:
+                continue
             confirmed = np.flatnonzero(past[:-1] & past[1:])
             point = curve.iloc[confirmed[0] if confirmed.size else -1]
             sides = {"censored": not confirmed.size, "at_most": bool(confirmed.size and point["steps"] <= smallest)}

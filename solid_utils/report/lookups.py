@@ -98,10 +98,17 @@ class Lookups:
         shares = [run.recovered(text) for run in self._ran(*cell, **recipe)]
         return sum(shares) / len(shares)
 
+    def lowest(self, *cell: object, text: str = "pooled", **recipe: str) -> float:
+        """The share that the least lucky seed recovered."""
+        return min(run.recovered(text) for run in self._ran(*cell, **recipe))
+
+    def highest(self, *cell: object, text: str = "pooled", **recipe: str) -> float:
+        """The share that the luckiest seed recovered."""
+        return max(run.recovered(text) for run in self._ran(*cell, **recipe))
+
     def spread(self, *cell: object, text: str = "pooled", **recipe: str) -> float:
         """By how much the seeds of a cell differ, highest less lowest."""
-        shares = [run.recovered(text) for run in self._ran(*cell, **recipe)]
-        return max(shares) - min(shares)
+        return self.highest(*cell, text=text, **recipe) - self.lowest(*cell, text=text, **recipe)
 
     def shown(self, *cell: object, text: str = "pooled", **recipe: str) -> str:
         """The recovered share for a table: in percent, starred where one seed ran (a map draws none), else blank."""

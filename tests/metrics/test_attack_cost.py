@@ -68,7 +68,7 @@ def reached(shares, level=0.5) -> pd.Series:
         ([0.5, 0.5], 100, False),  # at the level is past it
         ([0.1, 0.2, 0.9], 400, True),  # the last alone does not count
         ([0.1, 0.2, 0.3], 400, True),
-        ([0.9], 100, True),
+        ([0.1], 100, True),
         ([0.9, 0.9, 0.1], 100, False),  # the attacker keeps what he had
     ],
 )
@@ -76,6 +76,14 @@ def test_cost_is_the_first_of_two_consecutive_points(shares, queries, is_censore
     found = reached(shares)
     assert (found["queries"], found["tokens"], found["flops"]) == (queries, 128 * queries, 1e9 * queries)
     assert found["censored"] == is_censored
+
+
+def test_one_budget_past_a_level_says_nothing_of_it():
+    """Neither reached, which takes a second point, nor a lower bound, which it was not."""
+    one_budget = pd.DataFrame(curve([0.0, 0.6], start=0.2))
+    one_budget.loc[0, ["steps", "queries", "tokens", "flops"]] = 0
+    assert attack_cost.costs(one_budget, [0.5, 0.8])["level"].tolist() == [0.8]
+    assert attack_cost.costs(pd.DataFrame(curve([0.6])), [0.5]).empty
 
 
 @examples

@@ -1,5 +1,7 @@
 """All tables of the study, in the order of the page. To add one: its function and its line in a file of `tables`."""
 
+from collections.abc import Iterator, Mapping
+
 import pandas as pd
 
 from solid_utils.report import terminal
@@ -15,12 +17,27 @@ TABLES = {table.name: table for section in SECTIONS.values() for table in sectio
 SHOWN = {name: table for name, table in TABLES.items() if table.shown}  # the others are CSV files only
 
 
-def make(results: Results) -> dict[str, pd.DataFrame]:
-    """Every table by name, as it is written to tables/NAME.csv."""
-    context = Context(results, TABLES.values())
-    return {name: context.table(name) for name in TABLES}
+class Made(Mapping[str, pd.DataFrame]):
+    """Every table by name, as it is written to tables/NAME.csv; each is made when it is first asked for."""
+
+    def __init__(self, results: Results):
+        self._context = Context(results, TABLES.values())
+
+    def __getitem__(self, name: str) -> pd.DataFrame:
+        return self._context.table(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(TABLES)
+
+    def __len__(self) -> int:
+        return len(TABLES)
 
 
-def printed(made: dict[str, pd.DataFrame]) -> str:
+def make(results: Results) -> Mapping[str, pd.DataFrame]:
+    """Every table by name. What a table refuses (StudyError), it refuses when it is asked for."""
+    return Made(results)
+
+
+def printed(made: Mapping[str, pd.DataFrame]) -> str:
     """The main tables for a terminal."""
     return terminal.printed(TABLES.values(), made)

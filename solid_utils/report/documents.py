@@ -13,7 +13,7 @@ from pathlib import Path
 import jinja2
 import pandas as pd
 
-from solid_utils.core import files, paths
+from solid_utils.core import files
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.report import catalogue, results
 from solid_utils.report.lookups import Lookups
@@ -125,7 +125,7 @@ def _beside(folder: Path, made: Path) -> None:
 
 def shipped() -> Path:
     """The folder of the run that the pages are about. StudyError where there is none."""
-    found = sorted(path.parent for path in paths.REFERENCE.glob("*/machine.json"))
+    found = results.shipped()
     if not found:
         raise StudyError("reference/: no shipped run there; start at the top of the repository")
     return found[0]

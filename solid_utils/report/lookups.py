@@ -14,7 +14,7 @@ from solid_utils.core import paths, readers, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics.attack_cost import legitimate_queries
 from solid_utils.paper import paper
-from solid_utils.report import evidence, floors
+from solid_utils.report import evidence, floors, headlines, results
 from solid_utils.report.cells import TEXTS, Run, read, read_grid, texts
 
 FACTS = paths.REFERENCE / "facts.csv"
@@ -243,3 +243,36 @@ class Lookups:
         if name not in self.facts.index:
             raise StudyError(f"{FACTS}: no fact '{name}'; add a line with its command and machine")
         return self.facts.loc[name, "value"]
+
+    # --- the same study on another machine
+
+    @cached_property
+    def _rerun(self) -> tuple[Path, pd.DataFrame]:
+        """Another machine's shipped run, and its headline figures beside this one's."""
+        others = [folder for folder in results.shipped() if folder != self.folder]
+        if len(others) != 1:
+            raise StudyError(f"reference/: {len(others)} other shipped runs; a document needs exactly one")
+        both = [headlines.headline(results.load(folder)) for folder in (self.folder, *others)]
+        return others[0], headlines.judged(*both, same_machine=False)
+
+    def rerun_folder(self) -> str:
+        return f"{self._rerun[0]}/"
+
+    def rerun_counts(self) -> dict[str, int]:
+        """How many headline figures there are by status (headlines.judged), and `compared`: ok, off or warning."""
+        counts = self._rerun[1]["status"].value_counts().to_dict()
+        said = {name: counts.get(name, 0) for name in ("ok", "off", "warning", "other budget", "not re-run")}
+        return said | {"compared": said["ok"] + said["off"] + said["warning"]}
+
+    def rerun_off(self) -> list[dict]:
+        """Figures that differ by more than they may."""
+        table = self._rerun[1]
+        return table[table["status"].isin(["off", "warning"])].to_dict("records")
+
+    def rerun(self, run: str, figure: str) -> dict:
+        """One figure: `shipped` here, `rerun` there."""
+        table = self._rerun[1]
+        found = table[(table["run"] == run) & (table["figure"] == figure)]
+        if len(found) != 1:
+            raise StudyError(f"headline figures: {len(found)} of {run}, {figure}; a document needs exactly one")
+        return found.iloc[0].to_dict()

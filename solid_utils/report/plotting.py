@@ -1,5 +1,7 @@
 """What all figures share: size, colours, legends, and the runs they show."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import seaborn as sns
@@ -18,7 +20,7 @@ ATTACKS = {
 POINTS = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1.4}  # of lines with error bars
 INTERVALS = {"fmt": "none", "ecolor": "black", "elinewidth": 1, "capsize": 2}  # of bars and points
 STYLE = {"font.family": "DejaVu Sans", "hatch.linewidth": 0.6, "grid.linewidth": 0.6, "grid.color": "#e3e3e3"}
-Tables = dict[str, pd.DataFrame]  # by name, of one model
+Tables = Mapping[str, pd.DataFrame]  # by name, of one model
 Plot = tuple[Figure, str]  # a figure as matplotlib has it, with its sentence
 
 

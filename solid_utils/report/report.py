@@ -137,7 +137,7 @@ def chosen() -> tuple[Path, Path]:
     """(source, out): results/ where there are scores, else the first shipped run. StudyError when there is neither."""
     if any(paths.RESULTS.glob("runs/*/**/scores.csv")):
         return paths.RESULTS, paths.RESULTS
-    shipped = sorted(path.parent for path in paths.REFERENCE.glob("*/machine.json"))
+    shipped = results.shipped()
     if not shipped:
         raise StudyError("results/: no scores there, and no shipped run in reference/; run `make study` first")
     return shipped[0], paths.REDRAWN

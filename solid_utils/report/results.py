@@ -131,6 +131,12 @@ def read_searches(path: Path) -> dict[str, dict]:
     return found
 
 
+def shipped() -> list[Path]:
+    """The shipped runs, reference/MACHINE; first the one that pages are about, which has an attack grid beside it."""
+    found = sorted(path.parent for path in paths.REFERENCE.glob("*/machine.json"))
+    return sorted(found, key=lambda folder: not (folder / "grid").is_dir())
+
+
 def grid_folder(folder: Path) -> Path | None:
     """The attack grid beside these results, else this machine's, else any machine's; None where there is none."""
     found = sorted(paths.REFERENCE.glob("*/grid"))

@@ -1,7 +1,7 @@
 """Tables as text for a terminal of WIDTH columns."""
 
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
@@ -10,7 +10,7 @@ from solid_utils.report.table import Table
 WIDTH = 120  # columns of a terminal
 
 
-def printed(tables: Iterable[Table], made: dict[str, pd.DataFrame]) -> str:
+def printed(tables: Iterable[Table], made: Mapping[str, pd.DataFrame]) -> str:
     """Those of the tables that are printed and not empty, each with the sentence that reads it; `made` by name."""
     wanted = [table for table in tables if table.printed and not made[table.name].empty]
     return "\n\n".join(block(table, made[table.name]) for table in wanted)

@@ -5,7 +5,7 @@ succeeds on a small budget shows that a set is not secure, one that fails shows 
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import pandas as pd
 
@@ -31,7 +31,7 @@ RULES: dict[str, Callable[[Evidence], Finding]] = {
 }
 
 
-def evidence(made: dict[str, pd.DataFrame], model: str) -> Evidence:
+def evidence(made: Mapping[str, pd.DataFrame], model: str) -> Evidence:
     """One model's part of the tables that `catalogue.make` returns."""
     mine = {name: table[table["model"] == model] for name, table in made.items()}
     customization = mine["customization"]
@@ -60,7 +60,7 @@ def budget(found: Evidence) -> str:
     return "; ".join(parts) or "no runs"
 
 
-def claim_table(made: dict[str, pd.DataFrame], models: list[str]) -> pd.DataFrame:
+def claim_table(made: Mapping[str, pd.DataFrame], models: list[str]) -> pd.DataFrame:
     """Every claim of the paper for every model: paper said, we measured, verdict, what it stands on, rule, budget."""
     rows = []
     for model in models:

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -102,7 +103,7 @@ def dvc(folder: Path, *arguments: str, **options) -> subprocess.Popen:
 
 def repro(folder: Path, *stages: str) -> str:
     process = dvc(folder, "repro", *stages)
-    output, _ = process.communicate(timeout=600)
+    output, _ = process.communicate(timeout=1500)
     assert process.returncode == 0, output[-3000:]
     return output
 
@@ -179,11 +180,16 @@ def test_the_tiny_study_whole_twice_and_killed(tmp_path):
     changed = subprocess.run(["git", "status", "--porcelain", "data.dvc"], cwd=whole, capture_output=True, text=True)
     assert not changed.stdout, "data.dvc changed"
 
-    # Cold again, with fewer runs, killed inside an attack and started again: the same bytes.
+    # Cold again, with fewer runs, killed inside an attack and started again: the same bytes. What was downloaded is
+    # carried over, each stage runs for itself (-s), and tables are drawn from rows alone, twice alike in tests/report.
     fewer = study | {"attacks": ["solid-ft_all", "layer0-sem"], "customizations": ["solid-math"]}
     cut = clone(tmp_path / "cut", fewer)
-    wanted = expected_stages(fewer) - {"tables"}  # drawn from the rows alone, twice alike in tests/report
-    process = dvc(cut, "repro", *sorted(wanted), start_new_session=True)
+    (cut / "build").mkdir()
+    for made in ("data", "build/checked.txt", "build/mirror.txt", "build/notebooks", "build/packaged"):
+        (shutil.copytree if (whole / made).is_dir() else shutil.copy)(whole / made, cut / made)
+    wanted = ["sets", *(f"{stage}@tiny" for stage in ("victim", "baseline", "labels", "theory", "dd", "scan"))]
+    wanted += ["attack@tiny-solid-ft_all", "attack@tiny-layer0-sem", "customize@tiny-solid-math"]
+    process = dvc(cut, "repro", "-s", *wanted, start_new_session=True)
     for line in process.stdout:
         if line.startswith("Running stage 'attack@"):
             break
@@ -191,7 +197,7 @@ def test_the_tiny_study_whole_twice_and_killed(tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(3)  # the orphaned kernel notices and ends
-    assert ran(repro(cut, *sorted(wanted))) < wanted, "what was finished runs again"
+    assert ran(repro(cut, "-s", *wanted)) == set(wanted[-3:]), "what was finished runs again, or not all ran"
     again = {name: content for name, content in results(cut).items() if name.startswith("results/runs/")}
     assert len(again) == 3 + 2 + 3 + 1 + 2 * 4 + 3  # victim, theory, dd, scan, two attacks, a customization
     assert [name for name in again if again[name] != first[name]] == [], "a cold, killed and resumed run differs"

@@ -12,7 +12,7 @@ import pytest
 
 from solid_utils.core import files, folders, schema
 from solid_utils.core.errors import StudyError
-from solid_utils.report import compare, results
+from solid_utils.report import compare, headlines, results
 from tests.synthetic import ATTACKS, write_study
 
 HERE = {"cpu": "Fast(R) CPU 9 @ 2 GHz", "units": "avx512f avx512_bf16", "threads": "2", "torch": "1.0"}
@@ -42,8 +42,8 @@ def rerun_scores(run: str, metric: str, change: float) -> None:
 
 
 def status(figure: str, run: str, same_machine: bool, shipped: Path) -> str:
-    arguments = compare.headline(results.load(shipped)), compare.headline(results.load(Path("results")))
-    table = compare.judged(*arguments, same_machine)
+    arguments = headlines.headline(results.load(shipped)), headlines.headline(results.load(Path("results")))
+    table = headlines.judged(*arguments, same_machine)
     return table[(table["figure"] == figure) & (table["run"] == run)]["status"].item()
 
 
@@ -119,8 +119,8 @@ def test_the_same_run_is_ok_everywhere(study, capsys):
 
 
 def test_every_headline_figure_is_compared(study):
-    table = compare.headline(results.load(study))
-    assert not table.duplicated(compare.KEY).any()
+    table = headlines.headline(results.load(study))
+    assert not table.duplicated(headlines.KEY).any()
     of_run = set(table[table["run"] == "layer0-sem"]["figure"])
     fidelity = {"agreement", "kl", "cross_entropy"}
     apart = {f"evaluation_{texts}, {name}" for texts in ("c4", "code") for name in fidelity}
@@ -132,8 +132,8 @@ def test_every_headline_figure_is_compared(study):
 def test_fidelity_on_another_set_of_prompts_has_its_own_figure(study):
     found = results.load(study)
     other = found.attacks[found.attacks["benchmark"] == "evaluation"].assign(benchmark="c4")
-    table = compare.headline(dataclasses.replace(found, attacks=pd.concat([found.attacks, other])))
-    assert not table.duplicated(compare.KEY).any()
+    table = headlines.headline(dataclasses.replace(found, attacks=pd.concat([found.attacks, other])))
+    assert not table.duplicated(headlines.KEY).any()
     assert {"agreement", "c4, agreement"} <= set(table["figure"])
 
 
@@ -162,7 +162,7 @@ def test_elsewhere_three_combined_standard_errors_are_allowed(study, change, exp
 def test_without_standard_errors_a_tenth_is_allowed(stderr, value, expected):
     row = {"run": "x", "value": 0.5, "value_mine": value, "stderr": stderr, "stderr_mine": stderr}
     row |= {"budget": "b", "budget_mine": "b"}
-    assert compare.judge(next(pd.DataFrame([row]).itertuples()), False)[1] == expected
+    assert headlines.judge(next(pd.DataFrame([row]).itertuples()), False)[1] == expected
 
 
 def test_another_l_star_is_a_warning_elsewhere_and_off_here(study):

@@ -245,7 +245,7 @@ def test_a_run_that_lacks_a_benchmark_that_counts_is_refused(study):
     attacks = study.results.attacks
     lacking = attacks[(attacks["benchmark"] != "sums") | (attacks["run"] != "layer0-sem")]
     with pytest.raises(StudyError, match="sums not scored on both sides"):
-        catalogue.make(dataclasses.replace(study.results, attacks=lacking))
+        catalogue.make(dataclasses.replace(study.results, attacks=lacking))["attacks"]
 
 
 def test_difficulty_table_marks_the_solid_set(study):
@@ -525,6 +525,7 @@ def test_command_line_takes_results_else_reference(folder, tmp_path, monkeypatch
     shutil.copy("params.yaml", tmp_path)
     shutil.copytree("configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Report, "pictures", lambda *_: [])  # three builds; test_two_builds draws all
     monkeypatch.setattr("sys.argv", ["report"])
     with pytest.raises(StudyError, match="run `make study` first"):
         report.main()

@@ -13,6 +13,7 @@ import pytest
 from solid_utils.core import files, folders, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.report import compare, headlines, results
+from solid_utils.report.lookups import Lookups
 from tests.synthetic import ATTACKS, write_study
 
 HERE = {"cpu": "Fast(R) CPU 9 @ 2 GHz", "units": "avx512f avx512_bf16", "threads": "2", "torch": "1.0"}
@@ -206,3 +207,28 @@ def test_nothing_to_compare_is_one_line(study, gone, message):
     with pytest.raises(StudyError, match=message) as error:
         compare.compare()
     assert "\n" not in str(error.value)
+
+
+def test_pages_are_about_the_run_with_a_grid_and_name_what_another_machine_found(study):
+    """The other folder stands first in the alphabet; only the one with a grid is what pages are about."""
+    other = study.with_name("aaa")
+    shutil.copytree(study, other)
+    (study / "grid").mkdir()
+    assert results.shipped() == [study, other]
+    path = other / "runs/toy/attacks/layer0-sem/scores.csv"
+    rows = schema.read(path, schema.SCORES)
+    wrong = (rows["metric"] == "kl") & (rows["benchmark"] == "evaluation") & (rows["steps"] > 0)
+    assert wrong.sum() == 1
+    rows.loc[wrong, "value"] *= 10
+    schema.write(rows, schema.SCORES, path)
+    told = Lookups(study, study / "tables")
+    counts = told.rerun_counts()
+    assert [(one["run"], one["figure"]) for one in told.rerun_off()] == [("layer0-sem", "kl")]
+    assert counts["off"] == 1 and counts["compared"] == counts["ok"] + 1 and told.rerun_folder() == f"{other}/"
+    same = told.rerun("layer0-sem", "agreement")
+    assert same["shipped"] == same["rerun"]
+    with pytest.raises(StudyError, match="0 of layer0-sem, nothing"):
+        told.rerun("layer0-sem", "nothing")
+    shutil.rmtree(other)
+    with pytest.raises(StudyError, match="0 other shipped runs; a document needs exactly one"):
+        Lookups(study, study / "tables").rerun_counts()

@@ -4,9 +4,10 @@
 
 The first LIMIT items of each benchmark, the study's victim. In float32 the command itself runs and every number and
 every item must be equal. In bfloat16, where rounding depends on which requests share a batch, items that flipped are
-listed, and both are timed: the plain one as the command runs it (simple_evaluate), its start and the model's loading
-not counted, with BATCH requests a batch, which serves it better than its default of one. Ours is timed as for a
-replica: its requests are built already, for the victim. A batch of which one answer never ends is timed by itself.
+listed (a CPU without units for it stays in float32), and both are timed: the plain one as the command runs it
+(simple_evaluate), its start and the model's loading not counted, with BATCH requests a batch, which serves it better
+than its default of one. Ours is timed as for a replica: its requests are built already, for the victim. A batch of
+which one answer never ends is timed by itself.
 """
 
 import json
@@ -29,6 +30,7 @@ from solid_utils.core.scored import Scored
 from solid_utils.evaluation.evaluation import run_benchmarks
 from solid_utils.evaluation.lean import LeanLM
 from solid_utils.model import accelerator, models
+from solid_utils.recommend.recommend import fast_here
 from solid_utils.settings import params
 from solid_utils.tasks.suites import SUITES, TASKS
 
@@ -104,13 +106,16 @@ def equal(victim, tokenizer) -> None:
 
 
 def speed(victim, tokenizer) -> None:
-    """Bfloat16 against what the command runs: plain before and after ours, so that a busy machine shows."""
-    model = victim.to(torch.bfloat16)
+    """Against what the command runs, in what this machine is fast in (`recommend --dtype auto`): plain before and after
+    ours, so that a busy machine shows.
+    """
+    dtype = fast_here()
+    model = victim.to(getattr(torch, dtype))
     theirs, requests, before = plain(model, tokenizer)
     _, values, seconds = ours(model, tokenizer)
     _, _, after = plain(model, tokenizer)
     rates = ", ".join(f"{requests / taken:.1f}" for taken in (before, after))
-    print(f"bfloat16, {requests} requests: plain {rates} a second, ours {requests / seconds:.1f}")
+    print(f"{dtype}, {requests} requests: plain {rates} a second, ours {requests / seconds:.1f}")
     print(f"items that flipped: {', '.join(flipped(values, theirs)) or 'none'}")
     bar("evaluation_speed", min(before, after) / seconds, 1)
 

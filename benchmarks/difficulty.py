@@ -113,7 +113,7 @@ def plain_flops(planner: Planner, samples: list[dict]) -> int:
 
 def peak_share(bench: Bench, seconds: float) -> None:
     """Counted work over time, against this machine's fastest matrix product."""
-    dtype = getattr(torch, bench.spec.autocast or bench.spec.weights)
+    dtype = getattr(torch, bench.spec.products or bench.spec.weights)
     rate, peak = (
         bench.planner.plan(bench.curve, SEEDS).flops / seconds,
         accelerator.matmul_rate(dtype, accelerator.device()),

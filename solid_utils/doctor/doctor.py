@@ -79,7 +79,7 @@ def planned(study: params.Params, room: float | None, rate: float | None) -> lis
 
 
 def dtype(spec: params.Model) -> torch.dtype:
-    return torch.bfloat16 if spec.autocast else torch.float32
+    return torch.bfloat16 if spec.products else torch.float32
 
 
 def fitting(name: str, stages: list[Stage], there: float) -> Check:

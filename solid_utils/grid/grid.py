@@ -178,7 +178,7 @@ class Grid:
     @cached_property
     def peak(self) -> float:
         """FLOP/s that a cell may reach on this machine."""
-        dtype = torch.bfloat16 if self.spec.autocast else torch.float32
+        dtype = torch.bfloat16 if self.spec.products else torch.float32
         return EFFICIENCY * accelerator.matmul_rate(dtype, accelerator.device())
 
     def minutes(self, cell: Cell) -> float:

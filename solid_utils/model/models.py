@@ -149,7 +149,7 @@ def load(folder: Path, spec: params.Model, victim: str) -> tuple[PreTrainedModel
 @contextmanager
 def precision(spec: params.Model) -> Iterator[None]:
     """Autocast as the model's section asks: bfloat16 products over its weights, or nothing."""
-    with torch.autocast(accelerator.device().type, torch.bfloat16, enabled=spec.autocast is not None):
+    with torch.autocast(accelerator.device().type, torch.bfloat16, enabled=spec.products is not None):
         yield
 
 

@@ -1,6 +1,7 @@
 """A tiny random Llama and a tokenizer for it, trained on the attack set's text, with the habits of a real one."""
 
 import json
+from collections import Counter
 from collections.abc import Iterable
 
 import torch
@@ -12,6 +13,7 @@ from solid_utils.model import tokenizer as door
 from solid_utils.settings import params
 
 BYTES = 256
+SPACE = "▁"  # as Metaspace writes it
 CHARACTERS = 96  # of Llama's own alphabet here; rarer ones are spelt in bytes
 
 
@@ -53,12 +55,20 @@ def llama2_like(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFas
     """As Llama-2 ships it: BOS before every text, no padding token, a space before the first word, bytes as a last
     resort; <unk>, <s> and </s> are tokens 0, 1 and 2, then come the bytes.
     """
-    words = Tokenizer(models.BPE())
+    texts, words = list(texts), Tokenizer(models.BPE())
     # No token spans two words or a line's end: sentencepiece keeps a line's end as a byte.
     line = pre_tokenizers.Split("\n", "removed")
     words.pre_tokenizer = pre_tokenizers.Sequence([line, pre_tokenizers.Metaspace(prepend_scheme="first")])
     special = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(BYTES))]
-    trainer = trainers.BpeTrainer(vocab_size=vocabulary - len(special), limit_alphabet=CHARACTERS, show_progress=False)
+    # Of characters that are equally rare the library keeps whichever its hash brings first, another in every process.
+    counts = Counter("".join(texts).replace(" ", SPACE).replace("\n", ""))
+    frequent = sorted(counts, key=lambda character: (-counts[character], character))[:CHARACTERS]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary - len(special),
+        limit_alphabet=len(frequent),
+        initial_alphabet=frequent,
+        show_progress=False,
+    )
     words.train_from_iterator(texts, trainer)
     trained = json.loads(words.to_str())["model"]  # the library has no other way to its merges
     tokens = special + sorted(trained["vocab"], key=trained["vocab"].get)

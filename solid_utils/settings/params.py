@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from solid_utils.core import machine
 from solid_utils.core.errors import StudyError
@@ -49,18 +48,10 @@ class Model(Section):
     revision: str | None = None
     shape: Shape | None = None
     weights: Literal["float32", "bfloat16"]
-    autocast: Literal["bfloat16"] | None
+    autocast: Literal["auto", "bfloat16"] | None
     base: str | None = None  # the public model that this one was fine-tuned from: a name of `models`
     parallel: dict[Name, Parallel] = {}  # by attack
     budget: dict[Name, dict] = {}  # by tier
-
-    @field_validator("autocast", mode="before")
-    @classmethod
-    def fast_here(cls, said: object) -> object:
-        """`auto` becomes what this machine is fast in, so that rows name the dtype that ran, not the wish."""
-        if said != "auto":
-            return said
-        return "bfloat16" if torch.cuda.is_available() or machine.multiplies_bfloat16() else None
 
     @model_validator(mode="after")
     def complete(self) -> "Model":
@@ -75,13 +66,23 @@ class Model(Section):
             )
         if self.source == "customized" and self.base is None:
             raise ValueError("source: customized needs a base, the model that was fine-tuned")
-        if self.weights == "bfloat16" and self.autocast is None:
+        if self.weights == "bfloat16" and self.autocast != "bfloat16":
             raise ValueError("weights: bfloat16 needs autocast: bfloat16, because what is trained is kept in float32")
         return self
 
     @property
     def dtype(self) -> str:
-        return f"{self.weights}+{self.autocast}-autocast" if self.autocast else self.weights
+        """What rows call it: the dtype that runs here, not the wish."""
+        return f"{self.weights}+{self.products}-autocast" if self.products else self.weights
+
+    @property
+    def products(self) -> str | None:
+        """Dtype of matrix products where it is not that of the weights; `auto`: what this machine is fast in."""
+        if self.autocast != "auto":
+            return self.autocast
+        import torch  # the report reads settings, and needs no torch
+
+        return "bfloat16" if torch.cuda.is_available() or machine.multiplies_bfloat16() else None
 
 
 class Labels(Section):

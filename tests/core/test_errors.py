@@ -70,7 +70,9 @@ def test_ctrl_c_is_one_line(moment, tmp_path):
     else:
         command = [sys.executable, "-c", LONG + ready]
     environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    # Started in the background, these tests ignore Ctrl-C, and so would their children.
+    heard = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.default_int_handler)}
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True, **heard)
     while not (tmp_path / "ready").exists():
         assert process.poll() is None
         time.sleep(0.02)

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from solid_utils.attacks import declared
@@ -238,10 +239,10 @@ def test_merge_keys_repeat_a_recipe_once(tmp_path):
 )
 def test_auto_takes_what_the_machine_is_fast_in(flags, gpu, takes, monkeypatch):
     monkeypatch.setattr(params.machine, "cpu_facts", lambda: {"model name": "a CPU", "flags": flags})
-    monkeypatch.setattr(params.torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
     made = {
         name: params.Model(source="folder", path="mine", weights="float32", autocast=name)
         for name in ("auto", "bfloat16")
     }
-    assert made["auto"].autocast == takes and made["bfloat16"].autocast == "bfloat16"
+    assert made["auto"].products == takes and made["bfloat16"].products == "bfloat16"
     assert made["auto"].dtype == ("float32+bfloat16-autocast" if takes else "float32")

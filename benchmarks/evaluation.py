@@ -30,7 +30,6 @@ from solid_utils.core.scored import Scored
 from solid_utils.evaluation.evaluation import run_benchmarks
 from solid_utils.evaluation.lean import LeanLM
 from solid_utils.model import accelerator, models
-from solid_utils.recommend.recommend import fast_here
 from solid_utils.settings import params
 from solid_utils.tasks.suites import SUITES, TASKS
 
@@ -106,11 +105,11 @@ def equal(victim, tokenizer) -> None:
 
 
 def speed(victim, tokenizer) -> None:
-    """Against what the command runs, in what this machine is fast in (`recommend --dtype auto`): plain before and after
+    """Against what the command runs, in the dtype that this machine is fast in: plain before and after
     ours, so that a busy machine shows.
     """
-    dtype = fast_here()
-    model = victim.to(getattr(torch, dtype))
+    dtype = accelerator.fast_dtype()
+    model = victim.to(dtype)
     theirs, requests, before = plain(model, tokenizer)
     _, values, seconds = ours(model, tokenizer)
     _, _, after = plain(model, tokenizer)

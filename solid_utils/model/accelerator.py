@@ -76,6 +76,12 @@ def matmul_rate(dtype: torch.dtype, device: torch.device, width: int = 2048) -> 
     return rate
 
 
+def fast_dtype() -> torch.dtype:
+    """What this device multiplies fast in; where bfloat16 is emulated, a search would take days in it."""
+    emulated = device().type == "cpu" and not machine.multiplies_bfloat16()
+    return torch.float32 if emulated else torch.bfloat16
+
+
 def draw_rate(count: int = 10**7) -> float:
     """Random numbers a second of one stream, drawn in float32 and kept in bfloat16 (torch draws on one core)."""
     stream = torch.Generator()

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedTokenizerBase
 
-from solid_utils.core import files, machine, readers
+from solid_utils.core import files, readers
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.deployment.starts import UNAIDED
 from solid_utils.difficulty import guard
@@ -65,14 +65,8 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
         files.refuse(args.card)  # now, not after the search
     args.seeds = [int(seed) for seed in args.seeds.split(",")]
     args.memory = byte_count(args.memory) if args.memory else accelerator.memory_share() / 2
-    args.dtype = getattr(torch, fast_here() if args.dtype == "auto" else args.dtype)
+    args.dtype = accelerator.fast_dtype() if args.dtype == "auto" else getattr(torch, args.dtype)
     return args
-
-
-def fast_here() -> str:
-    """The dtype that this machine multiplies fast in: on a CPU that emulates bfloat16 a search would take days."""
-    on_cpu = accelerator.device().type == "cpu"
-    return "float32" if on_cpu and not machine.multiplies_bfloat16() else "bfloat16"
 
 
 def byte_count(text: str) -> float:

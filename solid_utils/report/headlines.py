@@ -6,7 +6,7 @@ import pandas as pd
 
 from solid_utils.report import ratios, results
 
-# What may differ. On the same machine type (accelerator.json equal: CPU, units, threads, versions) nothing. Elsewhere a
+# What may differ. On the same machine type (machine.json equal: CPU, units, threads, versions) nothing. Elsewhere a
 # figure may differ by ERRORS combined standard errors; by RELATIVE of the shipped value where no error is known; l*,
 # a count that a hair's breadth in DD can change, by any number, with a warning.
 ERRORS = 3

@@ -38,7 +38,7 @@ def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "STATE", tmp_path / "state")
     monkeypatch.setattr(answers, "TOKENS", 64)
     monkeypatch.setattr(accelerator, "device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(recommend.machine, "multiplies_bfloat16", lambda: True)  # not what this CPU has
+    monkeypatch.setattr(accelerator.machine, "multiplies_bfloat16", lambda: True)  # not what this CPU has
     monkeypatch.setattr(accelerator, "matmul_rate", lambda *_: 1e9)
     monkeypatch.setattr(accelerator, "draw_rate", lambda *_: 1e8)
     save_model(tmp_path / "mine")
@@ -296,7 +296,7 @@ def test_weights_beside_an_adapter_are_refused_unless_they_alone_are_meant(folde
 
 @pytest.mark.parametrize(("fast", "dtype"), [(True, "bfloat16"), (False, "float32")])
 def test_a_cpu_that_emulates_bfloat16_scores_in_float32(fast, dtype, folder, monkeypatch):
-    monkeypatch.setattr(recommend.machine, "multiplies_bfloat16", lambda: fast)
+    monkeypatch.setattr(accelerator.machine, "multiplies_bfloat16", lambda: fast)
     assert f"; {dtype}." in run()
 
 

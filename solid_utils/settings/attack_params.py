@@ -89,6 +89,7 @@ class Grid(Section):
 
     tier: str
     minutes: Positive
+    models: list[Name] = []  # victims in the order of running; the study's where none is named
     seeds: Seeds
     evaluation: dict
     benchmarks: list[Name] = []  # groups whose cells are scored on benchmarks too, for minutes a cell

@@ -212,6 +212,8 @@ class Params(Section):
         pick(self.tiers, self.tier, "tier")
         for key in GRIDS:
             pick(self.tiers, getattr(self, key).tier, f"{key}.tier")
+            for name in getattr(self, key).models:
+                pick(self.models, name, f"{key}.models")
         return self
 
     def first(self, run: str) -> str:

@@ -31,7 +31,7 @@ from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
 from solid_utils.evaluation import baseline, fidelity, floor
-from solid_utils.grid import cell_run, cells, leaks, registered
+from solid_utils.grid import cell_run, cells, leaks, registered, set_difficulty
 from solid_utils.grid.cells import Cell
 from solid_utils.model import accelerator, models, sampling, state
 from solid_utils.model.structure import decoder_layers
@@ -193,6 +193,18 @@ class Grid:
         own = baseline.scores(self.model, study, self.victim, self.tokenizer, self.revision)
         schema.write(own.rows, schema.SCORES, path)
 
+    def difficulty(self) -> None:
+        """DD of the sets of the groups that ask for it, unless it is there."""
+        groups = self.section.difficulty
+        listed = cells.cells(self.section, self.depth, groups).values() if groups else []
+        sets = list(dict.fromkeys(cell.secured for found in listed for cell in found))
+        if not sets or (path := self.folder / paths.DD_FILE).exists():
+            return
+        print(f"grid: {path}: DD of {len(sets)} secured sets", flush=True)
+        study = self.study.model_copy(update={"tier": self.section.tier})
+        told = set_difficulty.rows(self.model, self.victim, self.tokenizer, self.revision, study, sets)
+        schema.write(told, schema.DD, path)
+
     def run(self, minutes: float) -> None:
         """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
         # The whole plan, whatever --only says: tables count what was not reached as unknown, not as a failed attack.
@@ -214,6 +226,7 @@ class Grid:
                 continue
             print(told, flush=True)
             self.run_cell(cell)
+        self.difficulty()
         state.discard_all(f"{self.model}/{self.name}")  # recordings and starts serve many cells, so they go last
 
     def run_cell(self, cell: Cell) -> None:

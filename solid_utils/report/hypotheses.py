@@ -84,11 +84,12 @@ def h2(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
     return rows
 
 
-def h3(asked: Hypothesis, points: pd.DataFrame, difficulty: pd.DataFrame) -> list[dict]:
+def h3(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
     """|rho| of DD with C4 KL after SEM with 400 queries, less that of each rival, over sets that have both."""
     rows = []
     mine = points[(points[["attack", "recipe", "queries"]] == SEM).all(axis=1)]
-    scored = difficulty[["model", "secured", "dd"]].drop_duplicates(["model", "secured"])
+    scored = found.difficulty[found.difficulty["seed"].astype(str) == "mean"]
+    scored = scored[["model", "secured", "dd"]].drop_duplicates(["model", "secured"])
     mine = mine.merge(scored, on=["model", "secured"])
     for model, sets in mine.groupby("model", sort=False):
         if len(sets) < LEAST_SETS:
@@ -117,12 +118,12 @@ def verdict(supported: bool, falsified: bool) -> str:
     return "supported" if supported else "falsified" if falsified else "undecided"
 
 
-def table(asked: dict[str, Hypothesis], found: Scale, difficulty: pd.DataFrame) -> pd.DataFrame:
+def table(asked: dict[str, Hypothesis], found: Scale) -> pd.DataFrame:
     """A row an outcome, columns TABLE; a hypothesis that nothing speaks to has one row, "not run"."""
     points = scale.points(found.cells)
     chosen = scale.best(points)
     made = {"H1": lambda one: h1(one, found, chosen), "H2": lambda one: h2(one, found, chosen)}
-    made["H3"] = lambda one: h3(one, points, difficulty)
+    made["H3"] = lambda one: h3(one, found, points)
     rows = []
     for name, one in asked.items():
         outcomes = made[name](one) if name in made and len(points) else []

@@ -19,22 +19,25 @@ SETS = {"own": "evaluation", "c4": "evaluation_c4", "code": "evaluation_code"}
 @dataclass(frozen=True)
 class Scale:
     """`cells`: a row a cell that ended, see `cell_row`; `texts`: schema.TEXTS with machine and cell; `floors`:
-    schema.FLOOR with the machine; `victims`: schema.SCORES with the machine."""
+    schema.FLOOR with the machine; `victims`: schema.SCORES with the machine; `difficulty`: schema.DD with it."""
 
     cells: pd.DataFrame
     texts: pd.DataFrame
     floors: pd.DataFrame
     victims: pd.DataFrame
+    difficulty: pd.DataFrame
 
 
 def load(reference: Path = paths.REFERENCE) -> Scale:
     """All that ran. Raises StudyError for a file that was cut or is another cell's."""
-    return _load(reference.resolve(), tuple(sorted(reference.glob(f"*/{LIST}/*/*.csv"))))
+    found = sorted(reference.resolve().glob(f"*/{LIST}/*/*.csv"))
+    return _load(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in found))
 
 
-@cache
-def _load(_: Path, found: tuple[Path, ...]) -> Scale:
-    gathered: dict[str, list[pd.DataFrame]] = {"cells": [], "texts": [], "floors": [], "victims": []}
+@cache  # as long as no file changed: three tables and a page ask
+def _load(stamped: tuple[tuple[Path, int, int], ...]) -> Scale:
+    found = [path for path, *_ in stamped]
+    gathered: dict[str, list[pd.DataFrame]] = {"cells": [], "texts": [], "floors": [], "victims": [], "difficulty": []}
     noted = _noted(found)
     for path in found:
         machine = {"machine": path.parents[2].name}
@@ -42,21 +45,24 @@ def _load(_: Path, found: tuple[Path, ...]) -> Scale:
             gathered["floors"].append(schema.read(path, schema.FLOOR).assign(**machine))
         elif path.name == paths.VICTIM_FILE:
             gathered["victims"].append(schema.read(path, schema.SCORES).assign(**machine))
+        elif path.name == paths.DD_FILE:
+            gathered["difficulty"].append(schema.read(path, schema.DD).assign(**machine))
         elif path.name.endswith(paths.ITEMS_END):
             named = machine | {"cell": path.name.removesuffix(paths.ITEMS_END)}
             gathered["texts"].append(schema.read(path, schema.TEXTS, schema.RERUN).assign(**named))
         elif path.name not in paths.NO_CELLS:
             gathered["cells"].append(read_cell(path).assign(**machine, cell=path.stem))
     empty = {"cells": schema.SCORES, "texts": schema.TEXTS, "floors": schema.FLOOR, "victims": schema.SCORES}
+    empty |= {"difficulty": schema.DD}
     tables = {
         name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*empty[name], *WHERE[1:]])
         for name, parts in gathered.items()
     }
     rows = [cell_row(key, mine, tables["floors"], noted) for key, mine in tables["cells"].groupby(WHERE, sort=False)]
-    return Scale(pd.DataFrame(rows), tables["texts"], tables["floors"], tables["victims"])
+    return Scale(pd.DataFrame(rows), *[tables[name] for name in empty if name != "cells"])
 
 
-def _noted(found: tuple[Path, ...]) -> set[tuple[str, str, str]]:
+def _noted(found: list[Path]) -> set[tuple[str, str, str]]:
     """Cells before whose run it was written down what was asked."""
     noted = set()
     for path in found:

@@ -92,6 +92,7 @@ class Grid(Section):
     models: list[Name] = []  # victims in the order of running; the study's where none is named
     seeds: Seeds
     evaluation: dict
+    difficulty: list[Name] = []  # groups whose sets' DD is measured, to be compared with what came out
     benchmarks: list[Name] = []  # groups whose cells are scored on benchmarks too, for minutes a cell
     leaks: bool = True  # is it measured what the victim's logits alone give away?
     texts: bool = False  # is every held-out text's own agreement and KL kept (CELL.items.csv)?
@@ -102,6 +103,8 @@ class Grid(Section):
     def recipes_exist(self) -> "Grid":
         for name in self.benchmarks:
             pick(self.groups, name, "benchmarks")
+        for name in self.difficulty:
+            pick(self.groups, name, "difficulty")
         for name, group in self.groups.items():
             for recipe in group.recipes:
                 said = pick(self.recipes, recipe, f"grid.groups.{name}.recipes")

@@ -17,6 +17,7 @@ from solid_utils.attacks.run import AttackRun
 from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
+from solid_utils.difficulty import difficulty
 from solid_utils.evaluation import published_tasks
 from solid_utils.grid import cell_run, grid
 from solid_utils.grid import cells as cells_module
@@ -464,3 +465,25 @@ def test_benchmarks_are_scored_where_the_list_has_them(checkout, monkeypatch):
     listed = study.scale.model_copy(update={"benchmarks": ["late"]})
     cells = [cell for found in cells_module.cells(listed, 8).values() for cell in found]
     assert {cell.secured for cell in cells if cell.benchmarks} == {"layers 2"}
+
+
+def test_the_dd_of_the_sets_lies_beside_the_cells(checkout, monkeypatch):
+    study = params.load()
+    study = study.model_copy(update={"scale": study.scale.model_copy(update={"difficulty": ["depth"]})})
+    here = grid.Grid("tiny", study, name="scale")
+    here.difficulty()
+    (path,) = Path("reference").glob(f"*/scale/tiny/{paths.DD_FILE}")
+    rows = schema.read(path, schema.DD)
+    tiny = study.model_copy(update={"tier": study.scale.tier}).budgets("tiny")
+    budget = tiny.difficulty
+    assert set(rows["secured"]) == {"layers 0", "layers 0-1"}
+    assert set(rows["seed"].astype(str)) == {*map(str, budget.seeds), "mean"}
+    samples = sampling.samples("evaluation", here.tokenizer, tiny.length, budget.samples)
+    plain = difficulty.Difficulty(here.victim, samples, budget.start, here.tokenizer.pad_token_id)
+    wanted = plain.losses(["layers 0"], [budget.seeds[0]])["layers 0"][budget.seeds[0]].mean()
+    found = rows[(rows["secured"] == "layers 0") & (rows["seed"].astype(str) == str(budget.seeds[0]))]["dd"]
+    assert found.iloc[0] == pytest.approx(wanted)
+    before = path.read_bytes()
+    monkeypatch.setattr(difficulty.Difficulty, "losses", None)
+    here.difficulty()
+    assert path.read_bytes() == before, "it is there"

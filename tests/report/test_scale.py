@@ -61,11 +61,20 @@ def write_model(reference: Path, model: str, kls: dict[str, float], share: dict[
 
 SINGLES = {"layers 0": 2.0, "layers 1": 0.5, "layers 2": 0.3, "layers 3": 0.4, "layers 4": 0.6, "layers 5": 0.7}
 NEW = "qwen-coder-1_5b"
-NO_DD = pd.DataFrame(columns=["model", "secured", "dd"])
 
 
-def outcomes(reference: Path, difficulty: pd.DataFrame = NO_DD) -> dict[str, dict]:
-    table = hypotheses.table(ASKED, scale.load(reference), difficulty)
+def write_dd(folder: Path, values: dict[str, float]) -> None:
+    """DD of these sets beside the cells."""
+    fixed = {"model": folder.name, "revision": "0", "tier": "small", "dtype": "float32", "kind": "scale"}
+    fixed |= {"start": "xavier", "seed": "mean", "stderr": 0.1, "n": 48, "calibrated": None}
+    rows = [
+        fixed | run_columns(NEW, name, name, "sem", 1, 0, "full") | fixed | {"dd": dd} for name, dd in values.items()
+    ]
+    schema.write([{key: row[key] for key in schema.DD} for row in rows], schema.DD, folder / paths.DD_FILE)
+
+
+def outcomes(reference: Path) -> dict[str, dict]:
+    table = hypotheses.table(ASKED, scale.load(reference))
     return {f"{row['hypothesis']} {row['what']}".strip(): row for row in table.to_dict("records")}
 
 
@@ -90,7 +99,7 @@ def test_h1_is_judged_by_what_stands_above_the_floor(share, verdict, tmp_path):
 def test_a_cell_that_was_not_asked_before_confirms_nothing(tmp_path):
     write_model(tmp_path, NEW, SINGLES, {}, noted=False)
     write_model(tmp_path, "smollm2-135m", SINGLES, {}, noted=True)
-    table = hypotheses.table(ASKED, scale.load(tmp_path), NO_DD)
+    table = hypotheses.table(ASKED, scale.load(tmp_path))
     judged = table[table["hypothesis"].isin(["H1", "H2"])]
     assert len(judged) == 4 and not judged["confirmatory"].any()
 
@@ -112,13 +121,15 @@ def test_h3_asks_whether_dd_ranks_better(tmp_path):
     sets |= {f"layers 0-{number}": 3.0 + 0.3 * number for number in range(1, 6)}
     sets |= {"layers 2-3": 2.55, "layers 3-4": 2.25}
     write_model(tmp_path, NEW, sets, {}, noted=True)
-    right = pd.DataFrame([(NEW, name, 10 * kl) for name, kl in sets.items()], columns=NO_DD.columns)
-    found = outcomes(tmp_path, right)
+    folder = tmp_path / "some-machine" / "scale" / NEW
+    right = {name: 10 * kl for name, kl in sets.items()}
+    write_dd(folder, right)
+    found = outcomes(tmp_path)
     assert {name for name in found if name.startswith("H3")} == {f"H3 DD less {rival}" for rival in hypotheses.RIVALS}
     assert found["H3 DD less size"]["outcome"] > 0 and found["H3 DD less size"]["n"] == 13
     assert found["H3 DD less zero-query KL"]["outcome"] == pytest.approx(0, abs=0.05), "the same order"
-    few = right.head(11)
-    assert outcomes(tmp_path, few)["H3"]["verdict"] == hypotheses.NOT_RUN, "twelve sets at least"
+    write_dd(folder, dict(list(right.items())[:11]))
+    assert outcomes(tmp_path)["H3"]["verdict"] == hypotheses.NOT_RUN, "twelve sets at least"
 
 
 def test_the_strength_of_a_correlation_is_spearmans(tmp_path):
@@ -130,7 +141,7 @@ def test_the_strength_of_a_correlation_is_spearmans(tmp_path):
 
 
 def test_nothing_ran_nothing_is_claimed(tmp_path):
-    table = hypotheses.table(ASKED, scale.load(tmp_path), NO_DD)
+    table = hypotheses.table(ASKED, scale.load(tmp_path))
     assert table["hypothesis"].tolist() == list(ASKED) and set(table["verdict"]) == {hypotheses.NOT_RUN}
 
 

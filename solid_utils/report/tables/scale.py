@@ -46,9 +46,9 @@ def _read_points(rows: pd.DataFrame) -> str:
     return f"{told}."
 
 
-def hypothesis_table(context: Context) -> pd.DataFrame:
+def hypothesis_table(_: Context) -> pd.DataFrame:
     """What configs/hypotheses.yaml asks, and what came of it: hypotheses.table."""
-    return hypotheses.table(params.load().hypotheses, scale.load(), context.table("difficulty"))
+    return hypotheses.table(params.load().hypotheses, scale.load())
 
 
 HYPOTHESIS_COLUMNS: Columns = {

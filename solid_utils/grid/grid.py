@@ -57,14 +57,14 @@ class Grid:
     ):
         """`only`: names of groups; `part` (k, n): of the secured sets the k-th of n parts, counted from one."""
         self.model, self.study, self.spec = model, study, study.model(model)
-        self.name, self.section = name, getattr(study, name)
+        self.name, self.section, self.part = name, getattr(study, name), part
         torch.set_num_threads(study.threads)
         self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / name / model
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.places: dict[str, tuple[SecuredSet, View]] = {}
         self.remembered = fidelity.Remembered(lambda: self.victim, ROOM_SHARE * accelerator.memory_share())
         self.depth = len(decoder_layers(self.victim)[1])
-        self.times = TIMES / f"{model}.json"
+        self.times = TIMES / name / f"{model}.json"  # lists score their cells on different texts
         self.seconds: dict[str, float] = self.paces()
         listed = cells.cells(self.section, self.depth, only).values()
         chosen = dict.fromkeys(cell for found in listed for cell in found)
@@ -145,8 +145,8 @@ class Grid:
             if found[name] != text
         ]
         if (counts := dict(zip(taken["benchmark"], taken["n"], strict=True))) != self.answer_tokens:
-            wanted = f"{self.name}.evaluation asks for {self.answer_tokens}"
-            wrong.append(f"it was scored on {counts} answer tokens, {wanted}")
+            asks = f"{self.name}.evaluation asks for {self.answer_tokens}"
+            wrong.append(f"it was scored on {counts} answer tokens, {asks}")
         if wrong:
             raise StudyError(f"{path}: {wrong[0]}; {schema.RERUN}")
         return True
@@ -198,7 +198,7 @@ class Grid:
         groups = self.section.difficulty
         listed = cells.cells(self.section, self.depth, groups).values() if groups else []
         sets = list(dict.fromkeys(cell.secured for found in listed for cell in found))
-        if not sets or (path := self.folder / paths.DD_FILE).exists():
+        if not sets or self.part[0] > 1 or (path := self.folder / paths.DD_FILE).exists():  # one part does it
             return
         print(f"grid: {path}: DD of {len(sets)} secured sets", flush=True)
         study = self.study.model_copy(update={"tier": self.section.tier})

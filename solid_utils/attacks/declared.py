@@ -15,8 +15,8 @@ from solid_utils.attacks import ATTACKS
 from solid_utils.attacks.attack import Attack
 from solid_utils.core import files
 from solid_utils.core.errors import StudyError, one_line
-from solid_utils.settings import params
-from solid_utils.settings.attack_params import AttackSection, Recipe
+from solid_utils.settings import params, places
+from solid_utils.settings.attack_params import AttackSection, Grid, Recipe
 from solid_utils.settings.sections import Start, merge, pick, validated
 
 KINDS = {kind.model_fields["attack"].annotation.__args__[0]: kind for kind in ATTACKS}
@@ -89,8 +89,9 @@ def check(study: params.Params) -> None:
         # Every tier: what fits `small` need not fit `paper`, and would be found out only when its stage runs.
         for tier in study.tiers:
             recipe(study.model_copy(update={"tier": tier}), study.study.models[0], run)
-    for name, group in study.grid.groups.items():
-        check_group(study, name, pick(KINDS, group.attack, f"grid.groups.{name}.attack"))
+    for key in params.GRIDS:
+        for name, group in getattr(study, key).groups.items():
+            check_group(getattr(study, key), key, name, pick(KINDS, group.attack, f"{key}.groups.{name}.attack"))
     for model in study.study.models:
         for run in study.study.attacks:
             start(study, model, run)
@@ -114,16 +115,17 @@ def check_order(study: params.Params, run: str) -> None:
         seen, here = [*seen, here.after], before
 
 
-def check_group(study: params.Params, name: str, kind: type[Attack]) -> None:
-    """Raises StudyError where a recipe of a group of cells is none of its attack."""
-    group = study.grid.groups[name]
+def check_group(grid: Grid, key: str, name: str, kind: type[Attack]) -> None:
+    """Raises StudyError where a recipe of a group of cells is none of its attack; `key` is the grid's own."""
+    group = grid.groups[name]
+    secured = places.concrete(group.secured[0], places.NOMINAL)
     for chosen in group.recipes:
-        said, where = study.grid.recipes[chosen], f"grid.recipes.{chosen}"
+        said, where = grid.recipes[chosen], f"{key}.recipes.{chosen}"
         # A cell's queries vary, so its steps must follow from them.
         if not kind.fitted and "epochs" not in said:
             raise StudyError(f"params.yaml: {where}: needs epochs, which with the queries give the steps")
         options = {key: value for key, value in said.items() if key not in Recipe.model_fields}
-        validated(kind, {"attack": group.attack, "secured": group.secured[0]} | options, where)
+        validated(kind, {"attack": group.attack, "secured": secured} | options, where)
 
 
 if __name__ == "__main__":

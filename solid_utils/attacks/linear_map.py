@@ -22,6 +22,8 @@ from solid_utils.model.layers import DecoderLayers, Form
 
 PREVIOUS = (0, 1, 2, 4, 8)  # how many earlier tokens are tried
 RIDGES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1)  # penalties tried, as shares of the mean squared feature
+# The same for each feature by its own square, so that a giant coordinate does not rule; 25 texts want large ones.
+SCALED_RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1, 10)
 HELD_OUT = 9  # every ninth text chooses among them; sources and beginnings alternate with a period of four
 BATCH = 16  # texts at a time
 
@@ -61,10 +63,13 @@ class Equations:
         self.power, self.rows = self.power + other.power, self.rows + other.rows
         return self
 
-    def solve(self, ridge: float, size: int) -> Tensor:
-        """Weights (size, outputs) on the first `size` inputs; the penalty is `ridge` mean squared inputs."""
+    def solve(self, ridge: float, size: int, scaled: bool = False) -> Tensor:
+        """Weights (size, outputs) on the first `size` inputs; the penalty is `ridge` mean squared inputs, or `scaled`,
+        for each input `ridge` times its own square."""
         gram = self.gram[:size, :size].clone()
-        gram.diagonal().add_(ridge * gram.diagonal().mean())
+        squares = gram.diagonal().clone()
+        own = squares.where(squares > 0, 1)  # an input that is zero everywhere has no square of its own
+        gram.diagonal().add_(ridge * (own if scaled else squares.mean()))
         return torch.cholesky_solve(self.cross[:size], torch.linalg.cholesky(gram))
 
     def error(self, weights: Tensor) -> float:
@@ -140,7 +145,12 @@ def sizes(width: int, previous: int) -> list[int]:
     return [2 + (lags + 1) * width for lags in PREVIOUS if lags <= previous]
 
 
-def flops(tokens: int, width: int, previous: int, below: int) -> int:
+def ridges(scaled: bool) -> tuple[float, ...]:
+    """Penalties that are tried."""
+    return SCALED_RIDGES if scaled else RIDGES
+
+
+def flops(tokens: int, width: int, previous: int, below: int, scaled: bool = False) -> int:
     """FLOPs of `fit` on so many tokens; `below` parameters of open layers run forward once, 2 a token.
 
     With f = 2 + (previous + 1) width features a token costs 2 f^2 (X'X) and 2 f width (X'Y). Each penalty and each
@@ -148,7 +158,7 @@ def flops(tokens: int, width: int, previous: int, below: int) -> int:
     solve, of at most f features, counts as one of f.
     """
     inputs = 2 + (previous + 1) * width
-    search = len(RIDGES) * sum(size**3 // 3 + 4 * size**2 * width for size in sizes(width, previous))
+    search = len(ridges(scaled)) * sum(size**3 // 3 + 4 * size**2 * width for size in sizes(width, previous))
     return tokens * 2 * (below + inputs * (inputs + width)) + search + inputs**3 // 3 + 2 * inputs**2 * width
 
 
@@ -162,11 +172,11 @@ def load(path: Path) -> Tensor:
     return tensors.load(path)["stitch"].float()
 
 
-def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int) -> Tensor:
+def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int, scaled: bool = False) -> Tensor:
     """Weights (features, width) of the best stitch with at most `previous` previous tokens; `model` is the attacker's.
 
     Every token counts by its relative error, |s - t|^2 / |t|^2, as in SEM. Penalty and number of previous tokens are
-    chosen on every ninth text; then all texts count. Asks the oracle once for each text.
+    chosen on every ninth text; then all texts count. Asks the oracle once for each text. `scaled`: see Equations.solve.
     Raises StudyError where the states that enter or leave are not visible, or the equations do not fit in memory.
     """
     if oracle.view.stages[:1] == (-1,):
@@ -176,10 +186,10 @@ def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: i
         )
     parts = [sample for number, sample in enumerate(samples) if number % HELD_OUT], samples[::HELD_OUT]
     total, held_out = (equations(model, oracle, part, previous) for part in parts)
-    choices = itertools.product(RIDGES, sizes(total.cross.shape[1], previous))
-    ridge, size = min(choices, key=lambda choice: held_out.error(total.solve(*choice)))
+    choices = itertools.product(ridges(scaled), sizes(total.cross.shape[1], previous))
+    ridge, size = min(choices, key=lambda choice: held_out.error(total.solve(*choice, scaled)))
     total += held_out  # which was only kept apart to choose
-    return total.solve(ridge, size).float()
+    return total.solve(ridge, size, scaled).float()
 
 
 def equations(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int) -> Equations:

@@ -34,6 +34,7 @@ class Stitch(Attack):
     previous: Annotated[int, Field(ge=0)] = 2  # earlier tokens it may look at
     # Which texts a few queries are is all that chance decides here. "drawn": by the run's seed, which must be one.
     texts: Literal["first", "drawn"] = "first"
+    scaled: bool = False  # each input is penalised by its own square; wider penalties are tried
 
     def drawn_by(self, seeds: list[int]) -> int | None:
         if self.texts == "drawn" and len(seeds) > 1:
@@ -49,11 +50,15 @@ class Stitch(Attack):
     def train(self, run: AttackRun, seed: int) -> list[dict]:
         oracle = Oracle(run.victim, run.secured, run.tokenizer.pad_token_id)
         with models.precision(run.spec):
-            linear_map.save(linear_map.fit(run.start(seed), oracle, run.samples, self.previous), run.kept(seed))
+            linear_map.save(self.fitted_map(run, oracle, seed), run.kept(seed))
         return [
             {"step": step} | {f"validation_{name}": value for name, value in run.validate(model(seed)).items()}
             for step, model in {0: run.start, run.account.steps: run.replica}.items()
         ]
+
+    def fitted_map(self, run: AttackRun, oracle: Oracle, seed: int) -> torch.Tensor:
+        """Its weights, from what the oracle answers."""
+        return linear_map.fit(run.start(seed), oracle, run.samples, self.previous, self.scaled)
 
     def lay(self, replica: PreTrainedModel, run: AttackRun, path: Path) -> None:
         linear_map.install(replica, run.seen, linear_map.load(path))
@@ -73,11 +78,13 @@ class Stitch(Attack):
     def flops(self, account: Account, steps: int) -> int:
         """All of the fit, or nothing: see linear_map.flops."""
         tokens = sum(account.lengths)
-        return linear_map.flops(tokens, account.width, self.previous, account.seen.below) if steps else 0
+        size = account.width, self.previous, account.seen.below
+        return linear_map.flops(tokens, *size, self.scaled) if steps else 0
 
     def foreseen(self, tokens: int, epochs: float, secured: SecuredSet, seen: View, width: int) -> float:
         return linear_map.flops(tokens, width, self.previous, seen.below)
 
     def words(self, recipe: Recipe, usual: Recipe) -> str:
-        drawn = ", texts drawn" if self.texts == "drawn" else ""
-        return f"ridge, {self.previous} previous tokens, batch {linear_map.BATCH} x {recipe.length} tokens{drawn}"
+        drawn, scaled = ", texts drawn" * (self.texts == "drawn"), ", inputs scaled" * self.scaled
+        size = f"batch {linear_map.BATCH} x {recipe.length} tokens"
+        return f"ridge, {self.previous} previous tokens, {size}{drawn}{scaled}"

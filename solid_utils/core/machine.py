@@ -6,7 +6,9 @@ import os
 import platform
 import re
 import shutil
+import subprocess
 import time
+from functools import cache
 from pathlib import Path
 
 from solid_utils.core import readers
@@ -38,11 +40,25 @@ def multiplies_bfloat16() -> bool:
     return bool(set(units(cpu_facts())) & set(BFLOAT16))
 
 
+@cache
+def gpu() -> str:
+    """The name of the first NVIDIA GPU that the driver lists; empty where there is none, or it is hidden."""
+    if not shutil.which("nvidia-smi") or os.environ.get("CUDA_VISIBLE_DEVICES") == "":
+        return ""
+    asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(asked, capture_output=True, text=True, timeout=60, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return told.splitlines()[0].strip() if told.strip() else ""
+
+
 def describe(threads: int) -> dict[str, str]:
-    """What equal digits depend on: CPU type, its bfloat16 units, threads, library versions."""
+    """What equal digits depend on: CPU type, its bfloat16 units, threads, GPU if there is one, library versions."""
     facts = cpu_facts()
-    versions = {name: importlib.metadata.version(name) for name in LIBRARIES}
-    return {"cpu": facts["model name"], "units": " ".join(units(facts)), "threads": str(threads)} | versions
+    here = {"cpu": facts["model name"], "units": " ".join(units(facts)), "threads": str(threads)}
+    here |= {"gpu": gpu()} if gpu() else {}
+    return here | {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def read(path: Path) -> dict[str, str]:
@@ -56,9 +72,9 @@ def read(path: Path) -> dict[str, str]:
 
 
 def slug(here: dict[str, str]) -> str:
-    """A folder name from what `describe` says: CPU, units and threads."""
-    text = f"{here['cpu']} {here['units']} {here['threads']} threads".lower()
-    return re.sub(r"[^a-z0-9]+", "-", text).strip("-")
+    """A folder name from what `describe` says: the GPU where there is one, else CPU, units and threads."""
+    text = here.get("gpu") or f"{here['cpu']} {here['units']} {here['threads']} threads"
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
 
 
 def read_rate(path: Path, most: int = 2**28) -> float:

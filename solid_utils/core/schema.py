@@ -26,6 +26,9 @@ SCORES = RUN + COST + OUTCOME
 # sample, `value` its agreeing tokens and `weight` its answer tokens; elsewhere `value` is the item's score, `weight` 1.
 ITEMS = ["model", "deployment", "attack", "seed", "steps", "benchmark", "item", "value", "weight"]
 
+# Beside a cell's scores: every held-out text by its id; KL(victim || replica) in nats, the mean over its answer tokens.
+TEXTS = ["model", "deployment", "attack", "seed", "steps", "benchmark", "item", "tokens", "agreeing", "kl"]
+
 # Training curves: validation after `step` optimizer steps. Rows with step 0 come before any training.
 CURVE = RUN + COST + ["split", "metric", "value"]
 
@@ -41,6 +44,10 @@ LEAKS += ["askings_90", "askings_99"]
 
 # Every cell of the attack grid that was planned, run or not; one row a group and cell.
 PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
+
+# Beside the cells of a grid: which text of configs/hypotheses.yaml stood when a cell began, at which commit ("+": with
+# changes).
+REGISTERED = ["cell", "sha256", "commit"]
 
 # Agreement that costs nothing: how often counts over public text guess the victim's next token, by held-out set.
 FLOOR = ["model", "revision", "tier", "dtype", "benchmark", "predictor", "agreement", "n"]
@@ -58,7 +65,7 @@ THEORY_LAYERS = ["model", "revision", "dtype", "variant", "place", "depth", "qua
 
 AGAIN = "delete it and run `dvc repro`"
 RERUN = "delete the file to run the cell again"
-MEASURED = {"value", "dd", "agreement"}  # columns that no row may lack
+MEASURED = {"value", "dd", "agreement", "kl"}  # columns that no row may lack
 
 
 def write(rows: list[dict] | pd.DataFrame, columns: list[str], path: Path) -> pd.DataFrame:

@@ -14,19 +14,21 @@ class Scored:
     """`rows` in schema.OUTCOME's columns; `items` {benchmark, item, value, weight}: a score is sum value / sum weight.
 
     An item's name is its position in the benchmark's item file, after its task where a benchmark has several; for
-    fidelity it is the sample's id.
+    fidelity it is the sample's id. `texts` {benchmark, item, tokens, agreeing, kl}: fidelity's samples, KL per token.
     """
 
     rows: list[dict] = field(default_factory=list)
     items: list[dict] = field(default_factory=list)
+    texts: list[dict] = field(default_factory=list)
 
     def __add__(self, other: "Scored") -> "Scored":
-        return Scored(self.rows + other.rows, self.items + other.items)
+        return Scored(self.rows + other.rows, self.items + other.items, self.texts + other.texts)
 
     def of(self, run: dict) -> "Scored":
         """The same with the columns that say what was run (schema.RUN and schema.COST)."""
         known = {column: run[column] for column in schema.ITEMS if column in run}
-        return Scored([run | row for row in self.rows], [known | item for item in self.items])
+        rows, items, texts = self.rows, self.items, self.texts
+        return Scored([run | row for row in rows], [known | item for item in items], [known | text for text in texts])
 
     def write(self, folder: Path) -> None:
         """scores.csv and items.csv, each whole or not at all."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from solid_utils.core import errors, paths, schema
+from solid_utils.core.scored import Scored
 from solid_utils.evaluation import fidelity, floor, published_tasks
 from solid_utils.model import models, sampling
 from solid_utils.settings import params
@@ -25,17 +26,26 @@ def measure(name: str) -> Path:
     spec, budget = study.model(name), study.budgets(name)
     victim, tokenizer, revision = models.load_victim(name, spec)
     sets = sampling.held_out(tokenizer, budget.length, budget.evaluation)
+    scored = scores(name, study, victim, tokenizer, revision)
+    scored.write(paths.RUNS / name / "victim")
     with models.precision(spec):
-        scored = fidelity.held_out(victim, victim, tokenizer, sets, budget.evaluation)
-        scored += published_tasks.run_suite(victim, tokenizer, study, budget.evaluation)
         base = models.load_base(name, study.model(spec.base)) if spec.base else None
         guessed = floor.rows(victim, tokenizer, sets, base)
+    identity = {"model": name, "revision": revision, "tier": study.tier, "dtype": spec.dtype}
+    schema.write([identity | row for row in guessed], schema.FLOOR, paths.RUNS / name / "victim" / paths.FLOOR_FILE)
+    return paths.RUNS / name / "victim" / "scores.csv"
+
+
+def scores(name: str, study: params.Params, victim, tokenizer, revision: str) -> Scored:
+    """The victim's own scores: fidelity to itself, and all benchmarks of the study's tier."""
+    spec, wanted = study.model(name), study.budgets(name).evaluation
+    sets = sampling.held_out(tokenizer, study.budgets(name).length, wanted)
+    with models.precision(spec):
+        scored = fidelity.held_out(victim, victim, tokenizer, sets, wanted)
+        scored += published_tasks.run_suite(victim, tokenizer, study, wanted)
     identity = {"model": name, "revision": revision, "tier": study.tier, "dtype": spec.dtype, "seed": "none"}
     blank = dict.fromkeys(schema.RUN, "none") | dict.fromkeys([*NUMBERS, *schema.COST], 0) | BLANK
-    scored.of(blank | identity).write(paths.RUNS / name / "victim")
-    found = {key: identity[key] for key in schema.FLOOR if key in identity}
-    schema.write([found | row for row in guessed], schema.FLOOR, paths.RUNS / name / "victim" / paths.FLOOR_FILE)
-    return paths.RUNS / name / "victim" / "scores.csv"
+    return scored.of(blank | identity)
 
 
 if __name__ == "__main__":

@@ -154,9 +154,16 @@ def fidelity(replica, victim, tokenizer, samples: list[dict], benchmark: str = "
         _fidelity_row(benchmark, "cross_entropy", loss, loss_error, len(samples)),
         _fidelity_row(benchmark, "perplexity", perplexity, perplexity * loss_error, len(samples)),
     ]
-    counts = zip(samples, agreeing.tolist(), tokens.tolist(), strict=True)
-    same = {"benchmark": benchmark}
-    return Scored(rows, [same | {"item": one["id"], "value": hits, "weight": size} for one, hits, size in counts])
+    counts = zip(samples, tokens.tolist(), agreeing.tolist(), (kl / tokens).tolist(), strict=True)
+    texts = [
+        {"benchmark": benchmark, "item": one["id"], "tokens": size, "agreeing": hits, "kl": apart}
+        for one, size, hits, apart in counts
+    ]
+    items = [
+        {"benchmark": benchmark, "item": text["item"], "value": text["agreeing"], "weight": text["tokens"]}
+        for text in texts
+    ]
+    return Scored(rows, items, texts)
 
 
 def _compare(replica, remembered: Remembered | None, tokenizer, samples: list[dict]) -> Tensor:

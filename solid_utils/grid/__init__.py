@@ -2,5 +2,5 @@
 
 In: a study and its grid section.
 Out: reference/MACHINE/grid/MODEL/*.csv.
-Public: grid.Grid, grid.CellRun, cells.cells, leaks.measured.
+Public: grid.Grid, cell_run.CellRun, cells.cells, leaks.measured.
 """

@@ -3,9 +3,11 @@
 python -m solid_utils.grid [MODEL ...]            run what is missing, for the study's models if none is named
 python -m solid_utils.grid --list                 the plan: which cells exist, minutes of the others
 python -m solid_utils.grid --minutes 30           start no cell after half an hour
-python -m solid_utils.grid --only depth recipe    cells of these groups (params.yaml, grid.groups)
+python -m solid_utils.grid --only depth recipe    cells of these groups (configs/grid.yaml)
+python -m solid_utils.grid --grid scale MODEL     another list of cells (configs/scale.yaml)
+python -m solid_utils.grid --part 2/8             every eighth secured set: several processes share the work
 
-Scores of a cell lie in reference/MACHINE/grid/MODEL/CELL.csv, whole as soon as it ends, beside plan.csv, which lists
+Scores of a cell lie in reference/MACHINE/GRID/MODEL/CELL.csv, whole as soon as it ends, beside plan.csv, which lists
 all that were planned, and leaks.csv, what the victim's logits alone give away. They are no output of a DVC stage:
 that would take hours, and it would delete them before each run. A cell that is there is skipped, one of another
 recipe than params.yaml now gives it is an error; delete its file to run it again. A killed cell goes on from its
@@ -14,31 +16,27 @@ checkpoint.
 
 import argparse
 import json
+import re
 import time
-from collections.abc import Iterator
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
 import torch
 
-from solid_utils.attacks import declared, part, recorded
-from solid_utils.attacks.run import AttackRun
+from solid_utils.attacks import declared
 from solid_utils.core import files, machine, paths, readers, schema
 from solid_utils.core.errors import StudyError
-from solid_utils.core.scored import Scored
 from solid_utils.deployment import view
 from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
-from solid_utils.evaluation import fidelity, floor
-from solid_utils.grid import cells, leaks
+from solid_utils.evaluation import baseline, fidelity, floor
+from solid_utils.grid import cell_run, cells, leaks, registered, set_difficulty
 from solid_utils.grid.cells import Cell
 from solid_utils.model import accelerator, models, sampling, state
-from solid_utils.model.state import State
+from solid_utils.model.structure import decoder_layers
 from solid_utils.settings import params
 
-BLOCK = 400  # queries recorded together; a longer run begins with a shorter one's blocks
 # Of this process's memory, for the victim's logits on the held-out samples, kept over all cells: 10,208 answer tokens
 # of a vocabulary of 151,936 are 3.1 GB in bfloat16. What does not fit is computed again for every cell.
 ROOM_SHARE = 0.25
@@ -46,94 +44,34 @@ EFFICIENCY = 0.5  # of the fastest matrix product, for a machine on which no cel
 TIMES = Path("build/grid")  # seconds of cells that ran; never part of the results
 
 
-def asked_for(study: params.Params, model: str, cell: Cell, seen: View) -> dict[str, str]:
-    """Columns of a cell's scores that its name does not fix: start, view, recipe with how steps follow from queries."""
-    own = cell.study(study)
-    recipe, usual = declared.recipe(own, model, cell.name), declared.usual_recipe(own, model, cell.name)
-    attack = declared.attack(own, cell.name)
-    text = attack.words(recipe, usual) + (f", {recipe.epochs:g} epochs" if recipe.epochs else "")
-    return {"start": declared.start(own, model, cell.name), "recipe": text, "view": attack.sees(seen)}
-
-
-class CellRun(AttackRun):
-    """One cell: an attack run scored by fidelity alone, which shares recordings and its start with other cells.
-
-    Nothing is chosen by validation, so no query goes into it.
-    """
-
-    room = "grid"
-
-    def __init__(self, model: str, cell: Cell, study: params.Params, remembered: fidelity.Remembered):
-        super().__init__(model, cell.name, cell.study(study))
-        self.validation, self.remembered, self.asked_for = [], remembered, asked_for(study, model, cell, self.seen)
-        settings = self.scored_with | {"secured": self.secured, "labels": self.budget.labels}
-        place = cell.secured.replace(" ", "_")
-        self.recordings = State(f"{model}/grid/asked-{place}", settings, self.room)
-        name = f"{model}/grid/{place}-{self.start_name}{self.attack.architecture}"
-        self.starts = State(name, settings, self.room)
-
-    def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
-        """Nothing: a cell ends with its schedule."""
-        return {}
-
-    def blocks(self, what: str) -> Iterator[tuple[Path, dict[int, dict]]]:
-        """Samples by number in blocks, each with the folder of its recording."""
-        folder = self.recordings.folder / f"{what}-{self.recipe.length or self.budget.length}"
-        for first in range(0, len(self.samples), BLOCK):
-            block = dict(list(enumerate(self.samples))[first : first + BLOCK])
-            yield folder / f"{first}-{first + len(block)}", block
-
-    def answers(self) -> recorded.Recorded:
-        """What leaves the secured part, or the logits, asked once for all cells of this set that ask alike."""
-        with models.precision(self.spec):
-            parts = [self.asked(block, folder) for folder, block in self.blocks(self.attack.recordings)]
-        return None if None in parts else recorded.together(parts)
-
-    def entered(self, attacker: torch.nn.Module) -> recorded.Recorded | None:
-        """What enters the secured part, computed once for all cells of this set."""
-        if not self.seen.first:
-            return None
-        pad_id, blocks = self.tokenizer.pad_token_id, self.blocks("entered")
-        return recorded.together(part.entered(attacker, self.seen, block, folder, pad_id) for folder, block in blocks)
-
-    def start_scores(self, seed: int) -> Scored:
-        """Scores of the start, shared by every cell of this set and seed."""
-        return Scored(**self.starts.cached(f"start-{seed}", lambda: asdict(self.scores(self.start(seed)))))
-
-    def scores(self, replica: torch.nn.Module) -> Scored:
-        """Fidelity on held-out prompts and texts; no benchmarks."""
-        with models.precision(self.spec):
-            wanted = self.budget.evaluation
-            return fidelity.held_out(replica, self.remembered, self.tokenizer, self.evaluation, wanted)
-
-    def row(self, seed: int, steps: int) -> dict:
-        """As of any attack run; the recipe says how queries and steps go together."""
-        return super().row(seed, steps) | self.asked_for
-
-    def outcome(self, seed: int) -> Scored:
-        """Train, and score start and end."""
-        self.train(seed)
-        steps = self.account.steps
-        start = self.start_scores(seed).of(self.row(seed, 0))
-        return start + self.end_scores(seed).of(self.row(seed, steps))
-
-
 class Grid:
     """All cells of one model: what each costs, which have run, and running the rest."""
 
-    def __init__(self, model: str, study: params.Params, only: list[str] | None = None):
+    def __init__(
+        self,
+        model: str,
+        study: params.Params,
+        only: list[str] | None = None,
+        name: str = "grid",
+        part: tuple[int, int] = (1, 1),
+    ):
+        """`only`: names of groups; `part` (k, n): of the secured sets the k-th of n parts, counted from one."""
         self.model, self.study, self.spec = model, study, study.model(model)
+        self.name, self.section, self.part = name, getattr(study, name), part
         torch.set_num_threads(study.threads)
-        self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / "grid" / model
+        self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / name / model
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.places: dict[str, tuple[SecuredSet, View]] = {}
         self.remembered = fidelity.Remembered(lambda: self.victim, ROOM_SHARE * accelerator.memory_share())
-        self.times = TIMES / f"{model}.json"
+        self.depth = len(decoder_layers(self.victim)[1])
+        self.times = TIMES / name / f"{model}.json"  # lists score their cells on different texts
         self.seconds: dict[str, float] = self.paces()
-        chosen = dict.fromkeys(cell for found in cells.cells(study.grid, only).values() for cell in found)
-        self.work = {cell: self.flops(cell) for cell in chosen}
+        listed = cells.cells(self.section, self.depth, only).values()
+        chosen = dict.fromkeys(cell for found in listed for cell in found)
+        mine = list(dict.fromkeys(cell.secured for cell in chosen))[part[0] - 1 :: part[1]]
+        self.work = {cell: self.flops(cell) for cell in chosen if cell.secured in mine}
         # Seeds outermost: a grid that is stopped early has all questions once, not the cheapest three times.
-        self.cells = sorted(chosen, key=lambda cell: (study.grid.seeds.index(cell.seed), self.work[cell]))
+        self.cells = sorted(self.work, key=lambda cell: (self.section.seeds.index(cell.seed), self.work[cell]))
 
     def paces(self) -> dict[str, float]:
         """Seconds of cells that ran here; none where that file was cut: they only foretell times."""
@@ -151,7 +89,7 @@ class Grid:
 
     def flops(self, cell: Cell) -> float:
         """Of a whole cell, roughly, to foretell its time: recording, training, scoring its start and its end."""
-        study, (secured, seen) = cell.study(self.study), self.place(cell.secured)
+        study, (secured, seen) = cell.study(self.study, self.section), self.place(cell.secured)
         recipe, budget = declared.recipe(study, self.model, cell.name), study.budgets(self.model)
         tokens, evaluation = cell.queries * (recipe.length or budget.length), budget.evaluation
         width, attack = self.victim.config.get_text_config().hidden_size, declared.attack(study, cell.name)
@@ -164,7 +102,7 @@ class Grid:
     @cached_property
     def held_out(self) -> dict[str, list[dict]]:
         """Samples that a cell is scored on, by set."""
-        budget = self.cells[0].study(self.study).budgets(self.model)
+        budget = self.cells[0].study(self.study, self.section).budgets(self.model)
         return sampling.held_out(self.tokenizer, budget.length, budget.evaluation)
 
     @cached_property
@@ -199,15 +137,16 @@ class Grid:
             return False
         rows = schema.read(path, schema.SCORES, schema.RERUN)
         found, taken = rows.iloc[-1], rows[(rows["metric"] == "agreement") & (rows["steps"] > 0)]
-        wanted = asked_for(self.study, self.model, cell, self.place(cell.secured)[1])
+        wanted = cell_run.asked_for(self.study, self.section, self.model, cell, self.place(cell.secured)[1])
         wanted |= {"model": self.model, "deployment": cell.secured, "attack": cell.attack, "seed": cell.seed}
         wrong = [
-            f"its {name} is '{found[name]}', params.yaml (grid) says '{text}'"
+            f"its {name} is '{found[name]}', configs/{self.name}.yaml says '{text}'"
             for name, text in wanted.items()
             if found[name] != text
         ]
         if (counts := dict(zip(taken["benchmark"], taken["n"], strict=True))) != self.answer_tokens:
-            wrong.append(f"it was scored on {counts} answer tokens, grid.evaluation asks for {self.answer_tokens}")
+            asks = f"{self.name}.evaluation asks for {self.answer_tokens}"
+            wrong.append(f"it was scored on {counts} answer tokens, {asks}")
         if wrong:
             raise StudyError(f"{path}: {wrong[0]}; {schema.RERUN}")
         return True
@@ -216,7 +155,7 @@ class Grid:
         """The plan, a line a cell in the order of running."""
         open_cells = [cell for cell in self.cells if not self.ran(cell)]
         foreseen = {cell: self.minutes(cell) for cell in open_cells}
-        limit, lines = self.study.grid.minutes, []
+        limit, lines = self.section.minutes, []
         for cell in self.cells:
             standing = f"{foreseen[cell]:.1f} min" if cell in foreseen else "there"
             lines.append(f"{cell.name}  {standing}{', over the limit' * (foreseen.get(cell, 0) > limit)}")
@@ -225,11 +164,11 @@ class Grid:
         return "\n".join([*lines, f"{self.model}: {there}, {len(left)} to run in {sum(left):.0f} min"])
 
     def leaks(self) -> None:
-        """What logits alone give away, unless it is there."""
-        if (path := self.folder / paths.LEAKS_FILE).exists():
+        """What logits alone give away, unless it is there or not asked for."""
+        if not self.section.leaks or (path := self.folder / paths.LEAKS_FILE).exists():
             return
         print(f"grid: {path}: what logits alone give away", flush=True)
-        length, most = self.study.budgets(self.model).length, min(BLOCK, len(sampling.read_set("attack")))
+        length, most = self.study.budgets(self.model).length, min(cell_run.BLOCK, len(sampling.read_set("attack")))
         samples = sampling.texts("attack", self.tokenizer, length, most)
         with models.precision(self.spec):
             found = leaks.measured(self.model, self.victim, samples, self.tokenizer.pad_token_id)
@@ -245,13 +184,35 @@ class Grid:
         identity = {"model": self.model, "revision": self.revision, "tier": cells.TIER, "dtype": self.spec.dtype}
         schema.write([identity | row for row in rows], schema.FLOOR, path)
 
+    def own_scores(self) -> None:
+        """The victim's own benchmarks, to which a replica's are a ratio, unless they are there or not asked for."""
+        if not any(cell.benchmarks for cell in self.cells) or (path := self.folder / paths.VICTIM_FILE).exists():
+            return
+        print(f"grid: {path}: what the victim itself scores", flush=True)
+        study = self.cells[0].study(self.study, self.section)
+        own = baseline.scores(self.model, study, self.victim, self.tokenizer, self.revision)
+        schema.write(own.rows, schema.SCORES, path)
+
+    def difficulty(self) -> None:
+        """DD of the sets of the groups that ask for it, unless it is there."""
+        groups = self.section.difficulty
+        listed = cells.cells(self.section, self.depth, groups).values() if groups else []
+        sets = list(dict.fromkeys(cell.secured for found in listed for cell in found))
+        if not sets or self.part[0] > 1 or (path := self.folder / paths.DD_FILE).exists():  # one part does it
+            return
+        print(f"grid: {path}: DD of {len(sets)} secured sets", flush=True)
+        study = self.study.model_copy(update={"tier": self.section.tier})
+        told = set_difficulty.rows(self.model, self.victim, self.tokenizer, self.revision, study, sets)
+        schema.write(told, schema.DD, path)
+
     def run(self, minutes: float) -> None:
         """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
         # The whole plan, whatever --only says: tables count what was not reached as unknown, not as a failed attack.
-        planned = cells.plan_table(cells.cells(self.study.grid))
+        planned = cells.plan_table(cells.cells(self.section, self.depth))
         schema.write(planned, schema.PLAN, self.folder / paths.PLAN_FILE)
         self.leaks()
         self.floor()
+        self.own_scores()
         begun = time.monotonic()
         for number, cell in enumerate(self.cells, start=1):
             if self.ran(cell):
@@ -260,18 +221,24 @@ class Grid:
                 print(f"grid: {spent:.1f} min spent; from {cell.name} on nothing was started", flush=True)
                 return
             told = f"grid: {cell.name} ({number} of {len(self.cells)}): {self.minutes(cell):.1f} min foreseen"
-            if self.minutes(cell) > self.study.grid.minutes:
+            if self.minutes(cell) > self.section.minutes:
                 print(f"{told}, over the limit; not run", flush=True)
                 continue
             print(told, flush=True)
             self.run_cell(cell)
-        state.discard_all(f"{self.model}/grid")  # recordings and starts serve many cells, so they go last
+        self.difficulty()
+        state.discard_all(f"{self.model}/{self.name}")  # recordings and starts serve many cells, so they go last
 
     def run_cell(self, cell: Cell) -> None:
         """One cell, from its start to its file."""
         begun = time.monotonic()
-        attack = CellRun(self.model, cell, self.study, self.remembered)
-        schema.write(attack.outcome(cell.seed).rows, schema.SCORES, self.path(cell))
+        if self.section.texts:
+            registered.note(self.folder, cell.name)
+        attack = cell_run.CellRun(self.model, cell, self.study, self.name, self.remembered)
+        outcome = attack.outcome(cell.seed)
+        if self.section.texts:  # first: a cell whose scores are there is whole
+            schema.write(outcome.texts, schema.TEXTS, cells.texts_path(self.folder, cell))
+        schema.write(outcome.rows, schema.SCORES, self.path(cell))
         attack.state.discard()
         accelerator.release_memory()
         self.seconds[cell.name] = time.monotonic() - begun
@@ -279,13 +246,23 @@ class Grid:
         print(f"grid: {self.path(cell)}: {self.seconds[cell.name] / 60:.1f} min", flush=True)
 
 
+def part(text: str) -> tuple[int, int]:
+    """ "2/8" -> (2, 8). Raises argparse.ArgumentTypeError, one line."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if not match or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"'{text}' is no part; write 1/8 to 8/8")
+    return int(match[1]), int(match[2])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run the attack grid of params.yaml, the cheapest cells first.")
     parser.add_argument("models", nargs="*", metavar="MODEL", help="names in params.yaml; the study's if none")
     parser.add_argument("--list", action="store_true", help="print the plan and leave")
     parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many")
-    parser.add_argument("--only", nargs="+", metavar="GROUP", help="groups in params.yaml, grid.groups")
+    parser.add_argument("--only", nargs="+", metavar="GROUP", help="groups of the list of cells")
+    parser.add_argument("--grid", choices=params.GRIDS, default="grid", help="which list: configs/GRID.yaml")
+    parser.add_argument("--part", type=part, default=(1, 1), metavar="K/N", help="the K-th of N parts of the sets")
     chosen, study = parser.parse_args(), declared.load()
     for model in chosen.models or study.study.models:
-        grid = Grid(model, study, chosen.only)
+        grid = Grid(model, study, chosen.only, chosen.grid, chosen.part)
         print(grid.listing()) if chosen.list else grid.run(chosen.minutes)

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from solid_utils.core import errors, files, folders, machine, paths
 from solid_utils.core.errors import StudyError
-from solid_utils.model import accelerator, checkpoint, loading, random_model, tensors
+from solid_utils.model import accelerator, checkpoint, loading, random_model, roundings, tensors
 from solid_utils.model import tokenizer as door
 from solid_utils.settings import params
 
@@ -38,8 +38,9 @@ def materialise(folder: Path, spec: params.Model) -> None:
         model, tokenizer, revision = from_hub(spec)
     elif spec.source == "folder":
         model, tokenizer, revision = from_folder(Path(spec.path))
-    elif spec.source == "packaged":
-        model, tokenizer, revision = from_gguf(Path(spec.path))
+    elif spec.source in ("packaged", "parts"):
+        fix = "run `dvc repro fetch`" if spec.source == "packaged" else "run `python -m solid_utils.raw.parts MODEL`"
+        model, tokenizer, revision = from_gguf(Path(spec.path), fix)
     elif spec.source == "customized":
         model, tokenizer, revision = from_customized(folder / "base", Path(spec.path))  # made before, see below
     else:
@@ -91,13 +92,15 @@ def from_folder(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast,
     return model, door.load(folder, model), found.revision(found.sha256(opened))
 
 
-def from_gguf(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+def from_gguf(path: Path, fix: str = "give another") -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
     """A GGUF file, dequantised. Raises StudyError when the file is missing or broken."""
     if not path.exists():
-        raise StudyError(f"models: {path}: missing; run `dvc repro fetch`")
-    print(f"dequantising {path.name} (about 20 s)", flush=True)
+        raise StudyError(f"models: {path}: missing; {fix}")
+    print(f"dequantising {path.name} (20 s to some minutes)", flush=True)
     found = checkpoint.find(path)
     model = loading.load(found, torch.float32)
+    if said := roundings.tie(model):
+        print(f"{path.name}: {said}", flush=True)
     return model, door.load(path.parent, model, **found.named), found.revision(found.sha256())
 
 

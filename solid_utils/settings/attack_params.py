@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field, model_validator
 
 from solid_utils.settings.grammar import Declaration
+from solid_utils.settings.places import Place
 from solid_utils.settings.sections import Count, Name, Positive, Rate, Section, Seeds, Share, Start, Weight, pick
 
 
@@ -76,10 +77,11 @@ class AttackSection(Section):
 class GridGroup(Section):
     """Attack cells that answer one question: every secured set under every recipe at every number of queries."""
 
-    secured: Annotated[list[Declaration], Field(min_length=1)]
+    secured: Annotated[list[Place], Field(min_length=1)]
     attack: Name
     recipes: Annotated[list[str], Field(min_length=1)]
     queries: Annotated[list[Positive], Field(min_length=1)]
+    seeds: Seeds | None = None  # the grid's when not given
 
 
 class Grid(Section):
@@ -87,13 +89,22 @@ class Grid(Section):
 
     tier: str
     minutes: Positive
+    models: list[Name] = []  # victims in the order of running; the study's where none is named
     seeds: Seeds
     evaluation: dict
+    difficulty: list[Name] = []  # groups whose sets' DD is measured, to be compared with what came out
+    benchmarks: list[Name] = []  # groups whose cells are scored on benchmarks too, for minutes a cell
+    leaks: bool = True  # is it measured what the victim's logits alone give away?
+    texts: bool = False  # is every held-out text's own agreement and KL kept (CELL.items.csv)?
     recipes: dict[Name, dict]
     groups: dict[Name, GridGroup]
 
     @model_validator(mode="after")
     def recipes_exist(self) -> "Grid":
+        for name in self.benchmarks:
+            pick(self.groups, name, "benchmarks")
+        for name in self.difficulty:
+            pick(self.groups, name, "difficulty")
         for name, group in self.groups.items():
             for recipe in group.recipes:
                 said = pick(self.recipes, recipe, f"grid.groups.{name}.recipes")

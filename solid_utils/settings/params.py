@@ -43,7 +43,7 @@ class Parallel(Section):
 class Model(Section):
     """Where a victim comes from and in which dtype it runs."""
 
-    source: Literal["packaged", "hub", "folder", "random", "customized"]
+    source: Literal["packaged", "parts", "hub", "folder", "random", "customized"]
     path: str | None = None
     revision: str | None = None
     shape: Shape | None = None
@@ -161,6 +161,21 @@ class Study(Section):
     customizations: list[Name]
 
 
+GRIDS = ("grid", "scale")  # sections of cells that are run one by one (solid_utils.grid)
+
+
+class Hypothesis(Section):
+    """What is asked before a run: statement, outcome, test, thresholds, what falsifies it, what was seen before."""
+
+    statement: str
+    outcome: str
+    test: str
+    threshold: dict[str, float]
+    falsified: str
+    seen_before: str
+    confirmatory: Annotated[list[Name], Field(min_length=1)]  # models whose cells were not seen when it was written
+
+
 class Params(Section):
     """The whole of params.yaml and configs/."""
 
@@ -175,6 +190,8 @@ class Params(Section):
     models: dict[Name, Model]
     tiers: dict[Name, dict]
     grid: Grid
+    scale: Grid  # the same on more models, by relative places
+    hypotheses: dict[Name, Hypothesis] = {}
 
     @model_validator(mode="after")
     def names_exist(self) -> "Params":
@@ -193,7 +210,10 @@ class Params(Section):
             for tier in attack.recipe:
                 pick(self.tiers, tier, f"attacks.{name}.recipe")
         pick(self.tiers, self.tier, "tier")
-        pick(self.tiers, self.grid.tier, "grid.tier")
+        for key in GRIDS:
+            pick(self.tiers, getattr(self, key).tier, f"{key}.tier")
+            for name in getattr(self, key).models:
+                pick(self.models, name, f"{key}.models")
         return self
 
     def first(self, run: str) -> str:

@@ -131,3 +131,22 @@ def test_states_that_are_not_visible_are_refused(llama):
     for declaration, message in (("layers 0,2", "not visible"), ("bottom 1 + embeddings", "hides the embeddings")):
         with pytest.raises(StudyError, match=message):
             linear_map.fit(llama, Oracle(llama, secured_set(llama, declaration), 0), texts(), previous=0)
+
+
+def test_a_scaled_penalty_is_ridge_on_inputs_of_equal_size():
+    """Whatever unit an input is in, the prediction is the same; an input that is always zero is no division by it."""
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(60, 4, generator=generator, dtype=torch.float64)
+    inputs[:, 3] = 0
+    outputs = torch.randn(60, 2, generator=generator, dtype=torch.float64)
+    units = torch.tensor([1.0, 1000.0, 0.01, 1.0], dtype=torch.float64)
+    predicted = []
+    for scale in (torch.ones(4, dtype=torch.float64), units):
+        made = linear_map.Equations(4, 2, torch.device("cpu"))
+        made.add(inputs * scale, outputs)
+        predicted.append((inputs * scale) @ made.solve(0.1, 4, scaled=True))
+    torch.testing.assert_close(*predicted, rtol=1e-6, atol=1e-9)
+    sizes = inputs.square().sum(0).sqrt()[:3]
+    equal = inputs[:, :3] / sizes  # plain ridge on inputs of length one: (X'X + 0.1) w = X'y
+    plain = equal @ torch.linalg.solve(equal.T @ equal + 0.1 * torch.eye(3, dtype=torch.float64), equal.T @ outputs)
+    torch.testing.assert_close(predicted[0], plain, rtol=1e-6, atol=1e-9)

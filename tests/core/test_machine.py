@@ -51,3 +51,27 @@ def test_memory_is_handed_back_once_it_has_grown_and_always_between_phases(monke
     assert trimmed(3e9)  # between phases, although there was more before
     assert not trimmed(3.5e9, grown=1e9) and trimmed(4.5e9, grown=1e9)
     assert not trimmed(2e9, grown=1e9) and trimmed(3.1e9, grown=1e9)  # growth counts from the least since
+
+
+@pytest.mark.parametrize(
+    ("script", "name"),
+    [
+        ("echo 'NVIDIA H200'; echo 'NVIDIA H200'", "NVIDIA H200"),
+        ("echo 'NVIDIA-SMI has failed'; exit 9", ""),
+        ("true", ""),
+    ],
+)
+def test_a_gpu_is_part_of_what_numbers_depend_on(script, name, tmp_path, monkeypatch):
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text(f"#!/bin/sh\n{script}\n")
+    tool.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    machine.gpu.cache_clear()
+    assert machine.gpu() == name
+    assert ("gpu" in machine.describe(2)) == bool(name)
+    assert (machine.slug(machine.describe(2)) == "nvidia-h200") == bool(name)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    machine.gpu.cache_clear()
+    assert machine.gpu() == "", "hidden from this process"
+    machine.gpu.cache_clear()

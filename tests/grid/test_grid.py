@@ -1,5 +1,6 @@
 """The attack grid: what is planned and in which order, a cell on a tiny model, killed and resumed, in the tables."""
 
+import argparse
 import dataclasses
 import json
 import random
@@ -15,8 +16,11 @@ from solid_utils.attacks import declared, recorded
 from solid_utils.attacks.run import AttackRun
 from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
+from solid_utils.core.scored import Scored
+from solid_utils.difficulty import difficulty
+from solid_utils.evaluation import published_tasks
+from solid_utils.grid import cell_run, grid
 from solid_utils.grid import cells as cells_module
-from solid_utils.grid import grid
 from solid_utils.metrics import attack_cost
 from solid_utils.model import models, sampling
 from solid_utils.report import catalogue, results
@@ -47,7 +51,7 @@ FIRST = cells_module.Cell("layers 0", "sem", "ours", 8, 42)
 def folder(tmp_path_factory) -> Path:
     """A checkout with a tiny victim and made-up sets."""
     folder, stream = tmp_path_factory.mktemp("grid"), random.Random(0)
-    raw = reading.read(Path("params.yaml")) | {"threads": 1, "grid": GRID}
+    raw = reading.read(Path("params.yaml")) | {"threads": 1, "grid": GRID, "scale": GRID | {"texts": True}}
     raw["study"]["models"] = ["tiny"]
     (folder / "params.yaml").write_text(yaml.safe_dump(raw))
     words = ["the", "cat", "of", "a", "red", "house", "sat", "on", "some", "green", "hill", "and", "sang"]
@@ -86,7 +90,7 @@ def test_each_cell_once_the_first_seeds_first_and_the_cheapest_of_them(checkout)
 def test_a_cell_is_an_attack_with_its_own_budget():
     study = params.load()
     cell = cells_module.Cell("layers 0", "sem", "paper", 6400, 20)
-    mine = cell.study(study)
+    mine = cell.study(study, study.grid)
     recipe, usual = declared.recipe(mine, "smollm2-135m", cell.name), study.budgets("smollm2-135m").attack.sem
     assert (recipe.queries, recipe.batch, recipe.loss, recipe.length) == (6400, 32, "mse", usual.length)
     assert recipe.total_steps(6400) == 4 * 6400 // 32
@@ -96,24 +100,26 @@ def test_a_cell_is_an_attack_with_its_own_budget():
 
 def test_equal_tokens_under_every_recipe_of_the_shipped_grid():
     study = params.load()
-    for cells in cells_module.cells(study.grid).values():
+    for cells in cells_module.cells(study.grid, 30).values():
         found = [
-            (one, declared.recipe(one.study(study), "smollm2-135m", one.name)) for one in cells if one.attack == "sem"
+            (one, declared.recipe(one.study(study, study.grid), "smollm2-135m", one.name))
+            for one in cells
+            if one.attack == "sem"
         ]
         tokens = {(cell.queries, recipe.total_steps(cell.queries) * recipe.batch) for cell, recipe in found}
         assert len(tokens) == len({queries for queries, _ in tokens})
 
 
 def test_a_stitch_has_one_seed_unless_it_draws_its_texts():
-    cells = cells_module.cells(params.load().grid)
+    cells = cells_module.cells(params.load().grid, 30)
     assert {cell.seed for cell in cells["stitch"]} == {42}
     assert {cell.seed for cell in cells["depth"]} == {42, 1234, 20}
     assert [cell.seed for cell in cells["stitch_draw"]] == [seed for seed in (42, 1234, 20) for _ in range(6)]
 
 
 def test_unknown_groups_and_recipes_are_one_line():
-    with pytest.raises(StudyError, match="grid.groups: unknown name 'deep'"):
-        cells_module.cells(params.load().grid, ["deep"])
+    with pytest.raises(StudyError, match="groups: unknown name 'deep'"):
+        cells_module.cells(params.load().grid, 30, ["deep"])
     raw = reading.read(Path("params.yaml"))
     raw["grid"]["recipes"]["ours"] = {}
     with pytest.raises(StudyError, match="recipes.ours: needs epochs"):
@@ -160,7 +166,7 @@ def test_a_cell_of_another_recipe_or_on_other_prompts_does_not_count(checkout):
     write()
     assert here.ran(FIRST) and "1 of 12 cells are there" in here.listing()
     for changes, told in (
-        ({"recipe": "adamw 0.5, 2 epochs"}, "recipe is 'adamw 0.5, 2 epochs', params.yaml .grid. says 'adamw 0.001"),
+        ({"recipe": "adamw 0.5, 2 epochs"}, "recipe is 'adamw 0.5, 2 epochs', configs.grid.yaml says 'adamw 0.001"),
         ({"view": "token ids"}, "view is 'token ids'"),
         ({"seed": FIRST.seed + 1}, "its seed is "),
         ({"n": 1}, "scored on {'evaluation': 1, .* grid.evaluation asks for {'evaluation': "),
@@ -178,9 +184,9 @@ def test_a_cell_of_another_recipe_or_on_other_prompts_does_not_count(checkout):
 
 
 def test_recordings_in_blocks_are_those_of_one_run_and_shared(checkout, monkeypatch):
-    monkeypatch.setattr(grid, "BLOCK", 5)
+    monkeypatch.setattr(cell_run, "BLOCK", 5)
     cells = [dataclasses.replace(FIRST, secured="layers 2", queries=queries) for queries in (8, 16)]
-    shorter, longer = (grid.CellRun("tiny", cell, params.load(), None) for cell in cells)
+    shorter, longer = (cell_run.CellRun("tiny", cell, params.load(), "grid", None) for cell in cells)
     attacker, numbers = shorter.start(42), torch.arange(8)
     for blocks, whole in (
         (shorter.answers(), AttackRun.answers(shorter)),
@@ -194,8 +200,8 @@ def test_recordings_in_blocks_are_those_of_one_run_and_shared(checkout, monkeypa
 
 
 def test_cells_of_one_set_and_seed_score_their_start_once(checkout, monkeypatch):
-    here, scored, score = grid.Grid("tiny", params.load()), [], grid.CellRun.scores
-    monkeypatch.setattr(grid.CellRun, "scores", lambda self, model: scored.append(self.run) or score(self, model))
+    here, scored, score = grid.Grid("tiny", params.load()), [], cell_run.CellRun.scores
+    monkeypatch.setattr(cell_run.CellRun, "scores", lambda self, model: scored.append(self.run) or score(self, model))
     more = dataclasses.replace(FIRST, queries=16)
     for cell in (FIRST, more):
         here.run_cell(cell)
@@ -250,7 +256,7 @@ def study(tmp_path_factory) -> Report:
         "placement": attack_params.GridGroup(secured=places, recipes=["ours"], **settings),
         "recipe": attack_params.GridGroup(secured=places[:1], recipes=["ours", "paper", "paper_rate"], **settings),
     }
-    planned = cells_module.cells(params.load().grid.model_copy(update={"groups": groups, "seeds": [42]}))
+    planned = cells_module.cells(params.load().grid.model_copy(update={"groups": groups, "seeds": [42]}), 8)
     schema.write(cells_module.plan_table(planned), schema.PLAN, folder / paths.PLAN_FILE)
     given = dict.fromkeys(schema.LEAKS, 1) | {"model": "toy", "queries": 6, "width": 32, "outside": 0.1}
     leaks = [
@@ -398,7 +404,7 @@ def test_an_option_that_does_not_fit_the_attack_is_refused(checkout):
     study = options(odd={"epochs": 1, "objective": "logits"})
     with pytest.raises(StudyError, match="objective: Extra inputs are not permitted"):
         cell = cells_module.Cell("layers 0", "sem", "odd", 8, 42)
-        declared.attack(cell.study(study), cell.name)
+        declared.attack(cell.study(study, study.grid), cell.name)
 
 
 def test_who_tunes_is_judged_on_texts_that_did_not_choose(study):
@@ -415,3 +421,69 @@ def test_who_tunes_is_judged_on_texts_that_did_not_choose(study):
     each = study.results.grid[study.results.grid["queries"] == 800].drop_duplicates("cell").set_index("recipe")
     assert row["flops"] == each.loc[each["secured"] == "layers 0", "flops"].sum()
     assert row["asked"] == 800 + 500, "and the 500 texts that he chose by"
+
+
+def test_the_parts_of_a_list_are_the_whole_list_each_set_in_one(checkout):
+    whole = grid.Grid("tiny", params.load()).cells
+    parts = [grid.Grid("tiny", params.load(), part=(number, 3)).cells for number in (1, 2, 3)]
+    assert sorted(cell.name for part in parts for cell in part) == sorted(cell.name for cell in whole)
+    sets = [{cell.secured for cell in part} for part in parts]
+    assert sum(map(len, sets)) == len(set().union(*sets))
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "a/b", "1/0"])
+def test_what_is_no_part_is_one_line(text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is no part; write 1/8 to 8/8"):
+        grid.part(text)
+
+
+def test_another_list_keeps_every_text_and_lies_in_a_folder_of_its_own(checkout):
+    here = grid.Grid("tiny", params.load(), name="scale")
+    here.run_cell(FIRST)
+    (path,) = Path("reference").glob(f"*/scale/tiny/{FIRST.name}.csv")
+    rows = schema.read(path, schema.SCORES)
+    texts = schema.read(path.with_name(FIRST.name + paths.ITEMS_END), schema.TEXTS)
+    for (name, steps), mine in texts.groupby(["benchmark", "steps"]):
+        whole = rows[(rows["benchmark"] == name) & (rows["steps"] == steps)].set_index("metric")["value"]
+        assert mine["agreeing"].sum() / mine["tokens"].sum() == pytest.approx(whole["agreement"])
+        assert mine["kl"].mean() == pytest.approx(whole["kl"])
+    (noted,) = schema.read(path.with_name(paths.HYPOTHESES_FILE), schema.REGISTERED).to_dict("records")
+    assert noted == {"cell": FIRST.name, "sha256": "none", "commit": "none"}, "no hypotheses, no repository here"
+    assert len(texts) and not list(Path("reference").glob("*/grid"))
+    assert here.ran(FIRST)
+
+
+def test_benchmarks_are_scored_where_the_list_has_them(checkout, monkeypatch):
+    study = params.load()
+    wanted = {"benchmark": "sums", "metric": "acc", "value": 0.5}
+    monkeypatch.setattr(published_tasks, "run_suite", lambda *_: Scored([], [wanted]))
+    scored = dataclasses.replace(FIRST, benchmarks=True)
+    run = cell_run.CellRun("tiny", scored, study, "scale", grid.Grid("tiny", study, name="scale").remembered)
+    assert wanted in run.scores(run.start(42)).items
+    plain = cell_run.CellRun("tiny", FIRST, params.load(), "grid", run.remembered)
+    assert wanted not in plain.scores(plain.start(42)).items
+    listed = study.scale.model_copy(update={"benchmarks": ["late"]})
+    cells = [cell for found in cells_module.cells(listed, 8).values() for cell in found]
+    assert {cell.secured for cell in cells if cell.benchmarks} == {"layers 2"}
+
+
+def test_the_dd_of_the_sets_lies_beside_the_cells(checkout, monkeypatch):
+    study = params.load()
+    study = study.model_copy(update={"scale": study.scale.model_copy(update={"difficulty": ["depth"]})})
+    here = grid.Grid("tiny", study, name="scale")
+    here.difficulty()
+    (path,) = Path("reference").glob(f"*/scale/tiny/{paths.DD_FILE}")
+    rows = schema.read(path, schema.DD)
+    tiny = study.model_copy(update={"tier": study.scale.tier}).budgets("tiny")
+    budget = tiny.difficulty
+    assert set(rows["secured"]) == {"layers 0", "layers 0-1"}
+    assert set(rows["seed"].astype(str)) == {*map(str, budget.seeds), "mean"}
+    samples = sampling.samples("evaluation", here.tokenizer, tiny.length, budget.samples)
+    plain = difficulty.Difficulty(here.victim, samples, budget.start, here.tokenizer.pad_token_id)
+    wanted = plain.losses(["layers 0"], [budget.seeds[0]])["layers 0"][budget.seeds[0]].mean()
+    found = rows[(rows["secured"] == "layers 0") & (rows["seed"].astype(str) == str(budget.seeds[0]))]["dd"]
+    assert found.iloc[0] == pytest.approx(wanted)
+    before = path.read_bytes()
+    monkeypatch.setattr(difficulty.Difficulty, "losses", None)
+    here.difficulty()
+    assert path.read_bytes() == before, "it is there"

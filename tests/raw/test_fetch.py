@@ -178,7 +178,7 @@ def test_pip_with_a_wrong_hash(pip, archives, build):
 
 
 def test_pip_downloads_are_checked_again(pip, archives, build, monkeypatch):
-    monkeypatch.setattr(fetch, "download", lambda folder: shutil.copytree(archives, folder))
+    monkeypatch.setattr(fetch, "download", lambda folder, *_: shutil.copytree(archives, folder))
     fill(build)
     (archives / WHEEL).write_bytes(b"half")
     with pytest.raises(StudyError, match="downloads.*half a download"):

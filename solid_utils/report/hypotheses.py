@@ -1,0 +1,132 @@
+"""The outcomes of configs/hypotheses.yaml, from the scale study's cells: an estimate, its interval, a verdict."""
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from solid_utils.metrics.intervals import SEED, TIMES
+from solid_utils.report import floors, scale
+from solid_utils.report.scale import Scale
+from solid_utils.settings.params import Hypothesis
+
+TABLE = ["hypothesis", "model", "confirmatory", "what", "n", "outcome", "outcome_low", "outcome_high", "verdict"]
+LEAST_SETS = 12
+SEM = ("sem", "ours", 400)
+RIVALS = {"place": "lowest", "size": "parameters", "zero-query KL": "c4_kl_start"}  # what DD is compared with
+NOT_RUN = "not run"
+
+
+def row(name: str, asked: Hypothesis, model: str, what: str, n: int, values: np.ndarray, cells: pd.DataFrame) -> dict:
+    """One outcome: values[0] is the estimate, the others are resamples. A model counts as confirmatory where it was
+    named so and its cells began after the question was written."""
+    low, high = np.quantile(values[1:], [0.025, 0.975])
+    confirms = model in asked.confirmatory and bool(cells["asked_before"].all())
+    return dict(zip(TABLE, [name, model, confirms, what, n, values[0], low, high, ""], strict=True))
+
+
+def drawn(count: int, stream: np.random.Generator) -> np.ndarray:
+    """(1 + TIMES, count) places: all of them once, then as many drawn with replacement."""
+    return np.vstack([np.arange(count), stream.integers(count, size=(TIMES, count))])
+
+
+def by_text(found: Scale, point: pd.Series, column: str) -> pd.DataFrame:
+    """(seeds, texts) of a column of schema.TEXTS on C4, after the attack, of all cells of a point."""
+    cells = found.cells
+    mine = cells[(cells[scale.POINT] == point[scale.POINT]).all(axis=1)]
+    rows = found.texts.merge(mine[scale.WHERE], on=scale.WHERE)
+    rows = rows[(rows["benchmark"] == scale.SETS["c4"]) & (rows["steps"] > 0)]
+    return rows.pivot(index="seed", columns="item", values=column).astype(float)
+
+
+def said(point: pd.Series) -> str:
+    """A point in words."""
+    return f"{point['attack']} ({point['recipe']}), {point['queries']} queries"
+
+
+def h1(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
+    """C4 agreement above the floor, first layer, by the attack that is best on prompts of its own kind."""
+    rows = []
+    for _, point in scale.single(chosen[chosen["lowest"] == 0]).iterrows():
+        agreeing, tokens = (by_text(found, point, name).to_numpy() for name in ("agreeing", "tokens"))
+        known = found.floors[found.floors["machine"] == point["machine"]]
+        floor = floors.floor_on(known, point["model"], "full", (scale.SETS["c4"],))
+
+        stream = np.random.default_rng(SEED)
+        texts, seeds = drawn(agreeing.shape[1], stream)[:, None, :], drawn(len(agreeing), stream)[:, :, None]
+        shares = agreeing[seeds, texts].sum(2) / tokens[seeds, texts].sum(2)  # (resamples, seeds)
+        values = (shares.mean(1) - floor) / (1 - floor)  # floors.above, of each resample
+        one = row("H1", asked, point["model"], said(point), agreeing.shape[1], values, point.to_frame().T)
+        limits = asked.threshold
+        falsified, supported = (
+            one["outcome_low"] > limits["falsified_above"],
+            one["outcome_high"] < limits["supported_below"],
+        )
+        rows.append(one | {"verdict": verdict(supported, falsified)})
+    return rows
+
+
+def h2(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
+    """C4 KL after the best attack at the first layer, less the median of the single layers that ran, text by text."""
+    rows = []
+    for model, mine in scale.single(chosen).groupby("model", sort=False):
+        mine = mine.sort_values("lowest")
+        if len(mine) < 3 or mine["lowest"].iloc[0] != 0:
+            continue
+        tables = [by_text(found, point, "kl") for _, point in mine.iterrows()]
+        items = sorted(set.intersection(*[set(table.columns) for table in tables]))
+        means = np.stack([table[items].mean().to_numpy() for table in tables])  # (places, texts), seeds averaged
+
+        places = means[:, drawn(len(items), np.random.default_rng(SEED))].mean(2)  # (places, resamples)
+        values = places[0] - np.median(places, axis=0)
+        one = row("H2", asked, model, f"{len(mine)} single layers", len(items), values, mine)
+        limit = asked.threshold["falsified_below"]
+        rows.append(one | {"verdict": "supported" if one["outcome_low"] > limit else "falsified"})
+    return rows
+
+
+def h3(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
+    """|rho| of DD with C4 KL after SEM with 400 queries, less that of each rival, over sets that have both."""
+    rows = []
+    mine = points[(points[["attack", "recipe", "queries"]] == SEM).all(axis=1)]
+    scored = found.difficulty[found.difficulty["seed"].astype(str) == "mean"]
+    scored = scored[["model", "secured", "dd"]].drop_duplicates(["model", "secured"])
+    mine = mine.merge(scored, on=["model", "secured"])
+    for model, sets in mine.groupby("model", sort=False):
+        if len(sets) < LEAST_SETS:
+            continue
+        resamples = drawn(len(sets), np.random.default_rng(SEED))
+        outcome = sets["c4_kl"].to_numpy(float)[resamples]  # (resamples, sets)
+        own = strength(sets["dd"].to_numpy(float)[resamples], outcome)
+        for rival, column in RIVALS.items():
+            values = own - strength(sets[column].to_numpy(float)[resamples], outcome)
+            one = row("H3", asked, model, f"DD less {rival}", len(sets), values, sets)
+            better = one["outcome_low"] > asked.threshold["falsified_below"]
+            rows.append(one | {"verdict": "supported" if better else "falsified"})
+    return rows
+
+
+def strength(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """|Spearman's correlation| of each row of (resamples, sets) arrays; 0 where one of them does not vary."""
+    ranks = [rankdata(side, axis=1) for side in (x, y)]
+    left, right = (side - side.mean(1, keepdims=True) for side in ranks)
+    size = np.sqrt((left**2).sum(1) * (right**2).sum(1))
+    products = (left * right).sum(1)
+    return np.abs(np.divide(products, size, out=np.zeros_like(products), where=size > 0))
+
+
+def verdict(supported: bool, falsified: bool) -> str:
+    return "supported" if supported else "falsified" if falsified else "undecided"
+
+
+def table(asked: dict[str, Hypothesis], found: Scale) -> pd.DataFrame:
+    """A row an outcome, columns TABLE; a hypothesis that nothing speaks to has one row, "not run"."""
+    points = scale.points(found.cells)
+    chosen = scale.best(points)
+    made = {"H1": lambda one: h1(one, found, chosen), "H2": lambda one: h2(one, found, chosen)}
+    made["H3"] = lambda one: h3(one, found, points)
+    rows = []
+    for name, one in asked.items():
+        outcomes = made[name](one) if name in made and len(points) else []
+        blank = dict.fromkeys(TABLE) | {"hypothesis": name, "model": "none", "what": "", "verdict": NOT_RUN}
+        rows += outcomes or [blank | {"confirmatory": False, "n": 0}]
+    return pd.DataFrame(rows, columns=TABLE)

@@ -1,0 +1,48 @@
+"""What a document may ask of the scale study: counts of cells, the best point of each set, outcomes of hypotheses."""
+
+import pandas as pd
+
+from solid_utils.metrics.intervals import LEVEL
+from solid_utils.report import hypotheses, scale
+
+
+class ScaleLookups:
+    """A part of lookups.Lookups, which gives it `table`."""
+
+    def scale_counts(self) -> list[dict]:
+        """A victim and machine each: cells that ended, and those of them whose question was written down before."""
+        cells = scale.load().cells
+        counted = cells.groupby(["model", "machine"], sort=False, as_index=False).agg(
+            cells=("cell", "size"), asked=("asked_before", "sum")
+        )
+        return counted.to_dict("records")
+
+    def scale_best(self) -> list[dict]:
+        """Of each victim's secured sets the point that agrees most on its own kind: rows of the table `scale`."""
+        best = scale.best(self.table("scale"))
+        place = best["secured"].str.contains("layer ").astype(int)  # single matrices last
+        ordered = best.assign(place=place).sort_values(["model", "place", "depth", "lowest"], kind="stable")
+        return ordered.to_dict("records")
+
+    def scale_point(self, model: str, secured: str) -> dict:
+        """The best point of one secured set."""
+        (found,) = [one for one in self.scale_best() if (one["model"], one["secured"]) == (model, secured)]
+        return found
+
+    def hypothesis_rows(self) -> list[dict]:
+        """The table `hypotheses`, its outcomes in words."""
+        return [self._worded(row) for row in self.table("hypotheses").to_dict("records")]
+
+    @staticmethod
+    def _worded(row: dict) -> dict:
+        if row["verdict"] == hypotheses.NOT_RUN:
+            return row | {"victim": "", "what": "", "words": "", "kind": ""}
+        words = "{outcome:.2f} [{outcome_low:.2f}, {outcome_high:.2f}]".format(**row)
+        kind = "" if row["confirmatory"] else ", exploratory"
+        what = "" if pd.isna(row["what"]) else row["what"]
+        return row | {"victim": f"`{row['model']}`", "what": what, "words": words, "kind": kind}
+
+    @staticmethod
+    def setting_percent() -> str:
+        """How much of the resamples an interval holds."""
+        return f"{100 * LEVEL:.0f}"

@@ -1,0 +1,127 @@
+"""The scale study's cells as they lie in reference/MACHINE/scale/MODEL, of all machines: one row a point of a curve."""
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+
+from solid_utils.core import paths, schema
+from solid_utils.report import floors
+from solid_utils.report.results import read_cell
+
+LIST = "scale"  # the list of cells, configs/scale.yaml
+WHERE = ["model", "machine", "cell"]
+POINT = ["model", "machine", "secured", "attack", "recipe", "queries"]
+SETS = {"own": "evaluation", "c4": "evaluation_c4", "code": "evaluation_code"}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """`cells`: a row a cell that ended, see `cell_row`; `texts`: schema.TEXTS with machine and cell; `floors`:
+    schema.FLOOR with the machine; `victims`: schema.SCORES with the machine; `difficulty`: schema.DD with it."""
+
+    cells: pd.DataFrame
+    texts: pd.DataFrame
+    floors: pd.DataFrame
+    victims: pd.DataFrame
+    difficulty: pd.DataFrame
+
+
+def load(reference: Path = paths.REFERENCE) -> Scale:
+    """All that ran. Raises StudyError for a file that was cut or is another cell's."""
+    found = sorted(reference.resolve().glob(f"*/{LIST}/*/*.csv"))
+    return _load(tuple((path, path.stat().st_mtime_ns, path.stat().st_size) for path in found))
+
+
+@cache  # as long as no file changed: three tables and a page ask
+def _load(stamped: tuple[tuple[Path, int, int], ...]) -> Scale:
+    found = [path for path, *_ in stamped]
+    gathered: dict[str, list[pd.DataFrame]] = {"cells": [], "texts": [], "floors": [], "victims": [], "difficulty": []}
+    noted = _noted(found)
+    for path in found:
+        machine = {"machine": path.parents[2].name}
+        if path.name == paths.FLOOR_FILE:
+            gathered["floors"].append(schema.read(path, schema.FLOOR).assign(**machine))
+        elif path.name == paths.VICTIM_FILE:
+            gathered["victims"].append(schema.read(path, schema.SCORES).assign(**machine))
+        elif path.name == paths.DD_FILE:
+            gathered["difficulty"].append(schema.read(path, schema.DD).assign(**machine))
+        elif path.name.endswith(paths.ITEMS_END):
+            named = machine | {"cell": path.name.removesuffix(paths.ITEMS_END)}
+            gathered["texts"].append(schema.read(path, schema.TEXTS, schema.RERUN).assign(**named))
+        elif path.name not in paths.NO_CELLS:
+            gathered["cells"].append(read_cell(path).assign(**machine, cell=path.stem))
+    empty = {"cells": schema.SCORES, "texts": schema.TEXTS, "floors": schema.FLOOR, "victims": schema.SCORES}
+    empty |= {"difficulty": schema.DD}
+    tables = {
+        name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*empty[name], *WHERE[1:]])
+        for name, parts in gathered.items()
+    }
+    rows = [cell_row(key, mine, tables["floors"], noted) for key, mine in tables["cells"].groupby(WHERE, sort=False)]
+    return Scale(pd.DataFrame(rows), *[tables[name] for name in empty if name != "cells"])
+
+
+def _noted(found: list[Path]) -> set[tuple[str, str, str]]:
+    """Cells before whose run it was written down what was asked."""
+    noted = set()
+    for path in found:
+        if path.name == paths.HYPOTHESES_FILE:
+            for cell in schema.read(path, schema.REGISTERED)["cell"]:
+                noted.add((path.parent.name, path.parents[2].name, cell))
+    return noted
+
+
+def cell_row(key: tuple, rows: pd.DataFrame, known: pd.DataFrame, noted: set[tuple]) -> dict:
+    """A cell in one row: what it is, agreement after the attack, what of it stands above the floor, KL before and
+    after, answers that are the victim's word for word, and whether its question was written down before it ran."""
+    end, start = rows[rows["steps"] > 0], rows[rows["steps"] == 0]
+    last, (model, machine, cell) = end.iloc[0], key
+    row = dict(zip(WHERE, key, strict=True)) | {name: last[name] for name in ("secured", "attack", "seed", "tokens")}
+    row |= {"recipe": cell.rsplit("-", 3)[1], "queries": int(cell.rsplit("-", 2)[1]), "asked_before": key in noted}
+    row |= {name: last[name] for name in ("dtype", "parameters", "depth", "lowest", "highest", "only_layers")}
+    here = known[known["machine"] == machine]
+    for name, benchmark in SETS.items():
+        agreement = _one(end, benchmark, "agreement")
+        floor = floors.floor_on(here, model, last["tier"], (benchmark,))
+        row |= {
+            name: agreement,
+            f"{name}_above": floors.above(agreement, floor),
+            f"{name}_kl": _one(end, benchmark, "kl"),
+        }
+    return row | {"c4_kl_start": _one(start, SETS["c4"], "kl"), "same": _one(end, SETS["own"], "greedy_match")}
+
+
+def _one(rows: pd.DataFrame, benchmark: str, metric: str) -> float:
+    found = rows[(rows["benchmark"] == benchmark) & (rows["metric"] == metric)]["value"]
+    return float(found.iloc[0]) if len(found) else float("nan")
+
+
+def points(cells: pd.DataFrame) -> pd.DataFrame:
+    """Means over seeds, a row a point of a curve: POINT, `seeds`, and the numbers of `cell_row`."""
+    if cells.empty:
+        return pd.DataFrame(columns=POINT_TABLE)
+    numbers = [f"{name}{end}" for name in SETS for end in ("", "_above", "_kl")]
+    means = dict.fromkeys([*numbers, "tokens", "c4_kl_start", "same"], "mean")
+    same = dict.fromkeys(["dtype", "parameters", "depth", "lowest", "highest", "only_layers"], "first")
+    grouped = cells.groupby(POINT, sort=False, as_index=False)
+    made = grouped.agg(seeds=("seed", "nunique"), asked_before=("asked_before", "all"))
+    return made.merge(grouped.agg(means | same), on=POINT)[POINT_TABLE]
+
+
+POINT_TABLE = [
+    *[*POINT, "dtype", "parameters", "depth", "lowest", "highest", "only_layers", "seeds", "tokens"],
+    *["own", "own_above", "own_kl", "c4", "c4_above", "c4_kl", "code", "code_above", "code_kl", "c4_kl_start", "same"],
+    "asked_before",
+]
+
+
+def single(rows: pd.DataFrame) -> pd.DataFrame:
+    """Those rows that secure one decoder layer and nothing else."""
+    return rows[rows["only_layers"].astype(bool) & (rows["depth"] == 1)]
+
+
+def best(rows: pd.DataFrame) -> pd.DataFrame:
+    """Of each model's and set's points the one that agrees most on prompts of the attack's own kind: nothing that is
+    scored elsewhere has a say. Columns of POINT_TABLE."""
+    return rows.loc[rows.groupby(["model", "secured"], sort=False)["own"].idxmax()] if len(rows) else rows

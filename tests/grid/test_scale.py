@@ -1,0 +1,66 @@
+"""`make scale`: nothing is fetched or run before somebody says yes; what cannot be had is left out and named."""
+
+import io
+import sys
+
+import pytest
+
+from solid_utils.core.errors import StudyError
+from solid_utils.grid import scale
+from solid_utils.settings import params
+
+
+@pytest.fixture
+def done(monkeypatch, tmp_path) -> list[str]:
+    """What was fetched and run, in order; no victim is there."""
+    calls: list[str] = []
+    monkeypatch.delenv("YES", raising=False)
+    monkeypatch.setattr(sys, "argv", ["scale"])
+    monkeypatch.setattr(scale, "there", lambda model: model == "smollm2-135m")
+    monkeypatch.setattr(scale, "fetched", lambda model, spec: calls.append(f"fetch {model}"))
+
+    class Fake:
+        def __init__(self, model, study, name):
+            self.model = model
+            assert name == "scale"
+
+        def run(self, minutes):
+            calls.append(f"run {self.model}")
+
+    monkeypatch.setattr(scale, "Grid", Fake)
+    return calls
+
+
+def test_without_a_terminal_and_a_yes_nothing_is_done(done, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert scale.main() == 2 and not done
+    told = capsys.readouterr()
+    assert "YES=1" in told.err and told.err.count("\n") == 1
+    assert "qwen-coder-0_5b: 0.49 GB from PyPI" in told.out and "gemma-270m: left out" in told.out
+
+
+@pytest.mark.parametrize(("typed", "status"), [("y", 0), ("n", 2), ("", 2)])
+def test_at_a_terminal_it_asks(typed, status, done, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    monkeypatch.setattr(sys, "stdin", terminal)
+    monkeypatch.setattr("builtins.input", lambda _: typed)
+    assert scale.main() == status and bool(done) == (status == 0)
+
+
+def test_yes_fetches_and_runs_one_victim_after_the_other(done, monkeypatch):
+    monkeypatch.setenv("YES", "1")
+    assert scale.main() == 0
+    ran = [model for model in params.load().scale.models if model != "gemma-270m"]
+    assert done == [f"{what} {model}" for model in ran for what in ("fetch", "run")]
+
+
+def test_a_named_victim_that_cannot_be_had_is_one_line(done, monkeypatch):
+    monkeypatch.setenv("YES", "1")
+    monkeypatch.setattr(sys, "argv", ["scale", "gemma-270m"])
+    with pytest.raises(StudyError, match="no victim can be had"):
+        scale.main()
+    monkeypatch.setattr(sys, "argv", ["scale", "llama-9"])
+    with pytest.raises(StudyError, match="models: unknown name 'llama-9'"):
+        scale.main()
+    assert not done

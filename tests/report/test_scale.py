@@ -1,0 +1,167 @@
+"""The scale study's cells in the tables, and what the hypotheses come to, on cells whose numbers are known."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from solid_utils.core import paths, schema
+from solid_utils.core.errors import StudyError
+from solid_utils.metrics import metrics
+from solid_utils.report import hypotheses, scale
+from solid_utils.settings import params
+from tests.synthetic import run_columns
+
+TEXTS, TOKENS = 20, 50
+FLOOR = 0.2
+ASKED = params.load().hypotheses
+
+
+def write_cell(folder: Path, secured: str, attack: str, queries: int, seed: int, kl: list[float], share: float) -> str:
+    """A cell with `share` of tokens agreeing on every set, and these KLs of C4's texts; returns its name."""
+    cell = f"{attack}-{secured}-ours-{queries}-{seed}".replace(" ", "_")
+    model = folder.name
+    run = run_columns(model, secured, secured, attack, 16, 0, "full") | {"seed": seed}
+    rows, texts = [], []
+    for steps, factor in ((0, 3.0), (7, 1.0)):
+        for benchmark in ("evaluation", "evaluation_c4", "evaluation_code"):
+            agreement = share if steps else 0.01
+            values = {"agreement": agreement, "kl": factor * float(np.mean(kl)), "greedy_match": share / 2}
+            for metric, value in values.items():
+                outcome = {"benchmark": benchmark, "domain": "fidelity", "shots": 0, "metric": metric, "value": value}
+                outcome |= {"stderr": 0.01, "n": TEXTS * TOKENS, "chance": None, "floor": None, "task_version": "1.0"}
+                rows.append(run | {"steps": steps} | outcome | {"forward_tokens": 2048, "libraries": "torch 2"})
+            for number, one in enumerate(kl):
+                text = {"model": model, "deployment": secured, "attack": attack, "seed": seed, "steps": steps}
+                text |= {"benchmark": benchmark, "item": f"{benchmark}-{number}", "tokens": TOKENS}
+                texts.append(text | {"agreeing": round(agreement * TOKENS), "kl": factor * one})
+    schema.write(rows, schema.SCORES, folder / f"{cell}.csv")
+    schema.write(texts, schema.TEXTS, folder / f"{cell}{paths.ITEMS_END}")
+    return cell
+
+
+def write_model(reference: Path, model: str, kls: dict[str, float], share: dict[str, float], noted: bool) -> Path:
+    """Cells of SEM with 400 queries at these sets, two seeds each; `noted`: the question was there before."""
+    folder, stream, cells = reference / "some-machine" / "scale" / model, np.random.default_rng(0), []
+    for secured, kl in kls.items():
+        for seed in (42, 7):
+            by_text = (kl + 0.01 * stream.standard_normal(TEXTS)).tolist()
+            cells.append(write_cell(folder, secured, "sem", 400, seed, by_text, share.get(secured, 0.8)))
+    floor = {"model": model, "revision": "0", "tier": "full", "dtype": "float32", "predictor": "trigram"}
+    sets = ("evaluation", "evaluation_c4", "evaluation_code")
+    floors = [floor | {"benchmark": name, "agreement": FLOOR, "n": TEXTS * TOKENS} for name in sets]
+    schema.write(floors, schema.FLOOR, folder / paths.FLOOR_FILE)
+    if noted:
+        rows = [{"cell": cell, "sha256": "ab", "commit": "cd"} for cell in cells]
+        schema.write(rows, schema.REGISTERED, folder / paths.HYPOTHESES_FILE)
+    return folder
+
+
+SINGLES = {"layers 0": 2.0, "layers 1": 0.5, "layers 2": 0.3, "layers 3": 0.4, "layers 4": 0.6, "layers 5": 0.7}
+NEW = "qwen-coder-1_5b"
+
+
+def write_dd(folder: Path, values: dict[str, float]) -> None:
+    """DD of these sets beside the cells."""
+    fixed = {"model": folder.name, "revision": "0", "tier": "small", "dtype": "float32", "kind": "scale"}
+    fixed |= {"start": "xavier", "seed": "mean", "stderr": 0.1, "n": 48, "calibrated": None}
+    rows = [
+        fixed | run_columns(NEW, name, name, "sem", 1, 0, "full") | fixed | {"dd": dd} for name, dd in values.items()
+    ]
+    schema.write([{key: row[key] for key in schema.DD} for row in rows], schema.DD, folder / paths.DD_FILE)
+
+
+def outcomes(reference: Path) -> dict[str, dict]:
+    table = hypotheses.table(ASKED, scale.load(reference))
+    return {f"{row['hypothesis']} {row['what']}".strip(): row for row in table.to_dict("records")}
+
+
+def test_a_point_is_the_mean_of_its_seeds_above_the_floor(tmp_path):
+    write_model(tmp_path, NEW, SINGLES, {"layers 0": 0.6}, noted=False)
+    points = scale.points(scale.load(tmp_path).cells)
+    assert list(points.columns) == scale.POINT_TABLE and len(points) == len(SINGLES)
+    first = points[points["secured"] == "layers 0"].iloc[0]
+    assert first["c4"] == pytest.approx(0.6) and first["c4_above"] == pytest.approx((0.6 - FLOOR) / (1 - FLOOR))
+    assert first["c4_kl"] == pytest.approx(2, abs=0.01) and first["c4_kl_start"] == pytest.approx(6, abs=0.03)
+    assert (first["seeds"], first["machine"], first["asked_before"]) == (2, "some-machine", False)
+
+
+@pytest.mark.parametrize(("share", "verdict"), [(0.7, "falsified"), (0.24, "supported"), (0.36, "undecided")])
+def test_h1_is_judged_by_what_stands_above_the_floor(share, verdict, tmp_path):
+    write_model(tmp_path, NEW, SINGLES, {"layers 0": share}, noted=True)
+    one = outcomes(tmp_path)["H1 sem (ours), 400 queries"]
+    assert one["verdict"] == verdict and one["confirmatory"] and one["n"] == TEXTS
+    assert one["outcome"] == pytest.approx((share - FLOOR) / (1 - FLOOR), abs=0.02)
+
+
+def test_a_cell_that_was_not_asked_before_confirms_nothing(tmp_path):
+    write_model(tmp_path, NEW, SINGLES, {}, noted=False)
+    write_model(tmp_path, "smollm2-135m", SINGLES, {}, noted=True)
+    table = hypotheses.table(ASKED, scale.load(tmp_path))
+    judged = table[table["hypothesis"].isin(["H1", "H2"])]
+    assert len(judged) == 4 and not judged["confirmatory"].any()
+
+
+def test_h2_compares_the_first_layer_with_the_median_of_the_places(tmp_path):
+    write_model(tmp_path, NEW, SINGLES, {}, noted=True)
+    one = outcomes(tmp_path)["H2 6 single layers"]
+    assert one["outcome"] == pytest.approx(2.0 - np.median(list(SINGLES.values())), abs=0.02)
+    assert one["outcome_low"] > 1 and one["verdict"] == "supported"
+
+
+def test_h2_fails_where_the_bottom_is_no_harder(tmp_path):
+    write_model(tmp_path, NEW, SINGLES | {"layers 0": 0.1}, {}, noted=True)
+    assert outcomes(tmp_path)["H2 6 single layers"]["verdict"] == "falsified"
+
+
+def test_h3_asks_whether_dd_ranks_better(tmp_path):
+    sets = {f"layers {number}": 3.0 - 0.2 * number for number in range(6)}
+    sets |= {f"layers 0-{number}": 3.0 + 0.3 * number for number in range(1, 6)}
+    sets |= {"layers 2-3": 2.55, "layers 3-4": 2.25}
+    write_model(tmp_path, NEW, sets, {}, noted=True)
+    folder = tmp_path / "some-machine" / "scale" / NEW
+    right = {name: 10 * kl for name, kl in sets.items()}
+    write_dd(folder, right)
+    found = outcomes(tmp_path)
+    assert {name for name in found if name.startswith("H3")} == {f"H3 DD less {rival}" for rival in hypotheses.RIVALS}
+    assert found["H3 DD less size"]["outcome"] > 0 and found["H3 DD less size"]["n"] == 13
+    assert found["H3 DD less zero-query KL"]["outcome"] == pytest.approx(0, abs=0.05), "the same order"
+    write_dd(folder, dict(list(right.items())[:11]))
+    assert outcomes(tmp_path)["H3"]["verdict"] == hypotheses.NOT_RUN, "twelve sets at least"
+
+
+def test_the_strength_of_a_correlation_is_spearmans(tmp_path):
+    stream = np.random.default_rng(3)
+    x, y = stream.integers(5, size=(20, 12)).astype(float), stream.standard_normal((20, 12))
+    x[0] = 1.0
+    plain = [abs(metrics.spearman(pd.Series(a), pd.Series(b))) for a, b in zip(x, y, strict=True)]
+    assert hypotheses.strength(x, y) == pytest.approx(np.nan_to_num(plain))
+
+
+def test_nothing_ran_nothing_is_claimed(tmp_path):
+    table = hypotheses.table(ASKED, scale.load(tmp_path))
+    assert table["hypothesis"].tolist() == list(ASKED) and set(table["verdict"]) == {hypotheses.NOT_RUN}
+
+
+def test_the_best_attack_is_chosen_where_it_is_not_judged(tmp_path):
+    folder = write_model(tmp_path, NEW, {"layers 0": 1.0}, {"layers 0": 0.5}, noted=True)
+    write_cell(folder, "layers 0", "stitch", 400, 42, [9.0] * TEXTS, 0.6)
+    best = scale.best(scale.points(scale.load(tmp_path).cells)).iloc[0]
+    assert best["attack"] == "stitch", "more agreement on its own kind, whatever its KL on C4"
+
+
+def test_a_cut_cell_is_one_line(tmp_path):
+    folder = write_model(tmp_path, NEW, {"layers 0": 1.0}, {}, noted=False)
+    path = folder / "sem-layers_0-ours-400-42.csv"
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(StudyError, match="sem-layers_0-ours-400-42.csv: .*; delete the file to run the cell again"):
+        scale.load(tmp_path)
+
+
+def test_the_settings_name_what_the_tables_judge():
+    assert list(ASKED) == ["H1", "H2", "H3", "H4", "H5"]
+    for one in ASKED.values():
+        assert json.loads(one.model_dump_json())["threshold"]
+        assert set(one.confirmatory) <= set(params.load().models)

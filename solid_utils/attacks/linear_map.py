@@ -22,7 +22,7 @@ from solid_utils.model.layers import DecoderLayers, Form
 
 PREVIOUS = (0, 1, 2, 4, 8)  # how many earlier tokens are tried
 RIDGES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1)  # penalties tried, as shares of the mean squared feature
-# The same for each feature by its own square, so that a giant coordinate does not rule; 25 texts want large ones.
+# The same for each feature by its own square, so that a giant coordinate does not rule.
 SCALED_RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1, 10)
 HELD_OUT = 9  # every ninth text chooses among them; sources and beginnings alternate with a period of four
 BATCH = 16  # texts at a time

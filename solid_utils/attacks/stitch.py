@@ -50,15 +50,12 @@ class Stitch(Attack):
     def train(self, run: AttackRun, seed: int) -> list[dict]:
         oracle = Oracle(run.victim, run.secured, run.tokenizer.pad_token_id)
         with models.precision(run.spec):
-            linear_map.save(self.fitted_map(run, oracle, seed), run.kept(seed))
+            fitted = linear_map.fit(run.start(seed), oracle, run.samples, self.previous, self.scaled)
+            linear_map.save(fitted, run.kept(seed))
         return [
             {"step": step} | {f"validation_{name}": value for name, value in run.validate(model(seed)).items()}
             for step, model in {0: run.start, run.account.steps: run.replica}.items()
         ]
-
-    def fitted_map(self, run: AttackRun, oracle: Oracle, seed: int) -> torch.Tensor:
-        """Its weights, from what the oracle answers."""
-        return linear_map.fit(run.start(seed), oracle, run.samples, self.previous, self.scaled)
 
     def lay(self, replica: PreTrainedModel, run: AttackRun, path: Path) -> None:
         linear_map.install(replica, run.seen, linear_map.load(path))

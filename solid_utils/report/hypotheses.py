@@ -14,6 +14,7 @@ LEAST_SETS = 12
 SEM = ("sem", "ours", 400)
 RIVALS = {"place": "lowest", "size": "parameters", "zero-query KL": "c4_kl_start"}  # what DD is compared with
 NOT_RUN = "not run"
+FOR, AGAINST = "speaks for", "speaks against"  # what one victim does; a hypothesis falls by the rule it names itself
 
 
 def row(name: str, asked: Hypothesis, model: str, what: str, n: int, values: np.ndarray, cells: pd.DataFrame) -> dict:
@@ -80,7 +81,7 @@ def h2(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
         values = places[0] - np.median(places, axis=0)
         one = row("H2", asked, model, f"{len(mine)} single layers", len(items), values, mine)
         limit = asked.threshold["falsified_below"]
-        rows.append(one | {"verdict": "supported" if one["outcome_low"] > limit else "falsified"})
+        rows.append(one | {"verdict": FOR if one["outcome_low"] > limit else AGAINST})
     return rows
 
 
@@ -101,7 +102,7 @@ def h3(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
             values = own - strength(sets[column].to_numpy(float)[resamples], outcome)
             one = row("H3", asked, model, f"DD less {rival}", len(sets), values, sets)
             better = one["outcome_low"] > asked.threshold["falsified_below"]
-            rows.append(one | {"verdict": "supported" if better else "falsified"})
+            rows.append(one | {"verdict": FOR if better else AGAINST})
     return rows
 
 
@@ -115,7 +116,7 @@ def strength(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def verdict(supported: bool, falsified: bool) -> str:
-    return "supported" if supported else "falsified" if falsified else "undecided"
+    return FOR if supported else AGAINST if falsified else "undecided"
 
 
 def table(asked: dict[str, Hypothesis], found: Scale) -> pd.DataFrame:

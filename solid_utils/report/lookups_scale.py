@@ -17,6 +17,10 @@ class ScaleLookups:
         )
         return counted.to_dict("records")
 
+    def scale_cells(self, machine: str) -> int:
+        """How many cells ended on a machine."""
+        return sum(one["cells"] for one in self.scale_counts() if one["machine"] == machine)
+
     def scale_best(self) -> list[dict]:
         """Of each victim's secured sets the point that agrees most on its own kind: rows of the table `scale`."""
         best = scale.best(self.table("scale"))

@@ -248,7 +248,7 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "outcome": ("number", "what the hypothesis names as its outcome: a fraction in H1, nats in H2, a difference in H3"),
     "hypotheses.verdict": (
         "text",
-        "by the thresholds of configs/hypotheses.yaml; `not run` where nothing speaks to it",
+        "what one victim says, by the thresholds of configs/hypotheses.yaml; `not run` where none does",
     ),
     "sha256": ("text", "of the text of configs/hypotheses.yaml when the cell began; `none` where there was none"),
     "commit": ("text", "that stood there, with `+` where files differed from it"),

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from solid_utils.core import paths, schema
+from solid_utils.core.errors import StudyError
 from solid_utils.report import floors
 from solid_utils.report.results import read_cell
 
@@ -51,6 +52,8 @@ def _load(stamped: tuple[tuple[Path, int, int], ...]) -> Scale:
             named = machine | {"cell": path.name.removesuffix(paths.ITEMS_END)}
             gathered["texts"].append(schema.read(path, schema.TEXTS, schema.RERUN).assign(**named))
         elif path.name not in paths.NO_CELLS:
+            if not (beside := path.with_name(path.stem + paths.ITEMS_END)).exists():
+                raise StudyError(f"{beside}: missing beside its cell; delete {path.name} to run the cell again")
             gathered["cells"].append(read_cell(path).assign(**machine, cell=path.stem))
     empty = {"cells": schema.SCORES, "texts": schema.TEXTS, "floors": schema.FLOOR, "victims": schema.SCORES}
     empty |= {"difficulty": schema.DD}

@@ -88,7 +88,7 @@ def test_a_point_is_the_mean_of_its_seeds_above_the_floor(tmp_path):
     assert (first["seeds"], first["machine"], first["asked_before"]) == (2, "some-machine", False)
 
 
-@pytest.mark.parametrize(("share", "verdict"), [(0.7, "falsified"), (0.24, "supported"), (0.36, "undecided")])
+@pytest.mark.parametrize(("share", "verdict"), [(0.7, hypotheses.AGAINST), (0.24, hypotheses.FOR), (0.36, "undecided")])
 def test_h1_is_judged_by_what_stands_above_the_floor(share, verdict, tmp_path):
     write_model(tmp_path, NEW, SINGLES, {"layers 0": share}, noted=True)
     one = outcomes(tmp_path)["H1 sem (ours), 400 queries"]
@@ -108,12 +108,12 @@ def test_h2_compares_the_first_layer_with_the_median_of_the_places(tmp_path):
     write_model(tmp_path, NEW, SINGLES, {}, noted=True)
     one = outcomes(tmp_path)["H2 6 single layers"]
     assert one["outcome"] == pytest.approx(2.0 - np.median(list(SINGLES.values())), abs=0.02)
-    assert one["outcome_low"] > 1 and one["verdict"] == "supported"
+    assert one["outcome_low"] > 1 and one["verdict"] == hypotheses.FOR
 
 
 def test_h2_fails_where_the_bottom_is_no_harder(tmp_path):
     write_model(tmp_path, NEW, SINGLES | {"layers 0": 0.1}, {}, noted=True)
-    assert outcomes(tmp_path)["H2 6 single layers"]["verdict"] == "falsified"
+    assert outcomes(tmp_path)["H2 6 single layers"]["verdict"] == hypotheses.AGAINST
 
 
 def test_h3_asks_whether_dd_ranks_better(tmp_path):
@@ -157,6 +157,24 @@ def test_a_cut_cell_is_one_line(tmp_path):
     path = folder / "sem-layers_0-ours-400-42.csv"
     path.write_bytes(path.read_bytes()[:-40])
     with pytest.raises(StudyError, match="sem-layers_0-ours-400-42.csv: .*; delete the file to run the cell again"):
+        scale.load(tmp_path)
+
+
+def test_a_cell_without_its_texts_is_one_line(tmp_path):
+    folder = write_model(tmp_path, NEW, {"layers 0": 1.0}, {}, noted=False)
+    (folder / f"sem-layers_0-ours-400-42{paths.ITEMS_END}").unlink()
+    with pytest.raises(
+        StudyError, match="400-42.items.csv: missing beside its cell; delete sem-layers_0-ours-400-42.csv"
+    ):
+        scale.load(tmp_path)
+
+
+def test_a_kl_that_is_no_number_is_one_line(tmp_path):
+    folder = write_model(tmp_path, NEW, {"layers 0": 1.0}, {}, noted=False)
+    path = folder / f"sem-layers_0-ours-400-42{paths.ITEMS_END}"
+    lines = path.read_text().splitlines()
+    path.write_text("\n".join([*lines[:-1], lines[-1].rsplit(",", 1)[0] + ",inf"]) + "\n")
+    with pytest.raises(StudyError, match="400-42.items.csv: line .* delete the file to run the cell again"):
         scale.load(tmp_path)
 
 

@@ -83,7 +83,10 @@ SECTION = Section(
     (
         "The same attacks on victims of several sizes, at the same relative places (configs/scale.yaml), cells of all "
         "machines. Hypotheses were written in configs/hypotheses.yaml; a cell whose question was not written down "
-        "before it ran is exploratory.",
+        "before it ran is exploratory. H1: a victim whose l* is 1 or 2 resists; H2: the bottom is harder to steal than "
+        "the top; H3: DD ranks sets better than place, size or zero-query KL; H4: theft stays cheap as models grow; "
+        "H5: the paper's own SEM recipe fails on the first layer at the paper's length. A verdict is "
+        "what one victim says.",
     ),
     (
         Table("scale", point_table, POINT_COLUMNS, _read_points, folded="Every point"),

@@ -21,7 +21,6 @@ from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
 from lm_eval.tasks.qasper.metrics import f1_abstractive, normalize_answer
 from lm_eval.tasks.squadv2.task import SQuAD2
-from sklearn.metrics import f1_score
 
 from solid_utils.core import paths
 from solid_utils.core.scored import Scored
@@ -220,5 +219,7 @@ def fpb_test(sentences: datasets.Dataset) -> datasets.Dataset:
 
 def weighted_f1(pairs: list[tuple[int, int]]) -> float:
     """F1 of each class, weighed by its share, from (right, predicted) classes. Which F1 Table 6 means is not said."""
+    from sklearn.metrics import f1_score  # an eighth of what every process that attacks or scores takes to start
+
     right, predicted = zip(*pairs, strict=True)
     return float(f1_score(right, predicted, average="weighted"))

@@ -97,3 +97,8 @@ def cell_path(folder: Path, cell: Cell) -> Path:
 def texts_path(folder: Path, cell: Cell) -> Path:
     """Where every held-out text's own agreement and KL lie, of a grid that keeps them."""
     return folder / f"{cell.name}{paths.ITEMS_END}"
+
+
+def benchmark_items_path(folder: Path, cell: Cell) -> Path:
+    """Where every benchmark item of a cell lies by itself."""
+    return folder / f"{cell.name}{paths.BENCHMARK_ITEMS_END}"

@@ -184,13 +184,20 @@ class Grid:
         identity = {"model": self.model, "revision": self.revision, "tier": cells.TIER, "dtype": self.spec.dtype}
         schema.write([identity | row for row in rows], schema.FLOOR, path)
 
+    def of_benchmarks(self, items: list[dict]) -> list[dict]:
+        """Items of benchmarks; those of fidelity are the texts, which have a file of their own."""
+        return [item for item in items if item["benchmark"] not in self.held_out]
+
     def own_scores(self) -> None:
         """The victim's own benchmarks, to which a replica's are a ratio, unless they are there or not asked for."""
-        if not any(cell.benchmarks for cell in self.cells) or (path := self.folder / paths.VICTIM_FILE).exists():
+        path = self.folder / paths.VICTIM_FILE
+        items = self.folder / paths.VICTIM_ITEMS_FILE
+        if not any(cell.benchmarks for cell in self.cells) or (path.exists() and items.exists()):
             return
         print(f"grid: {path}: what the victim itself scores", flush=True)
         study = self.cells[0].study(self.study, self.section)
         own = baseline.scores(self.model, study, self.victim, self.tokenizer, self.revision)
+        schema.write(self.of_benchmarks(own.items), schema.ITEMS, items)
         schema.write(own.rows, schema.SCORES, path)
 
     def difficulty(self) -> None:
@@ -238,6 +245,8 @@ class Grid:
         outcome = attack.outcome(cell.seed)
         if self.section.texts:  # first: a cell whose scores are there is whole
             schema.write(outcome.texts, schema.TEXTS, cells.texts_path(self.folder, cell))
+        if self.section.texts and cell.benchmarks:
+            schema.write(self.of_benchmarks(outcome.items), schema.ITEMS, cells.benchmark_items_path(self.folder, cell))
         schema.write(outcome.rows, schema.SCORES, self.path(cell))
         attack.state.discard()
         accelerator.release_memory()

@@ -7,11 +7,11 @@ import pandas as pd
 from solid_utils.report import terminal
 from solid_utils.report.results import Results
 from solid_utils.report.table import Context
-from solid_utils.report.tables import attacks, benchmarks, claims, cost, customization, difficulty, grid, scale
+from solid_utils.report.tables import attacks, benchmarks, claims, cost, customization, difficulty, grid, scale, size
 
 SECTIONS = {
     family.SECTION.name: family.SECTION
-    for family in (claims, attacks, cost, grid, scale, benchmarks, difficulty, customization)
+    for family in (size, claims, attacks, cost, grid, scale, benchmarks, difficulty, customization)
 }
 TABLES = {table.name: table for section in SECTIONS.values() for table in section.tables}
 SHOWN = {name: table for name, table in TABLES.items() if table.shown}  # the others are CSV files only

@@ -22,6 +22,7 @@ from solid_utils.report.figures_difficulty import (
     difficulty_recovered,
     difficulty_single,
 )
+from solid_utils.report.figures_scale import scale_cost
 from solid_utils.report.plotting import (
     ATTACKS,
     BLUE,
@@ -41,19 +42,21 @@ from solid_utils.report.plotting import (
 from solid_utils.report.wording import interval_note, percent
 
 DPI = 120
+ALL = "all"  # in place of a model's name
 
 
 @dataclass(frozen=True)
 class Figure:
     """A figure of the study. plot: one model's tables -> the plot and its sentence, None where numbers are missing.
 
-    below: the table that it stands under, and so its section.
+    below: the table that it stands under, and so its section. across: one figure of all models, from whole tables.
     """
 
     name: str
     title: str
     plot: Callable[[Tables], Plot | None]
     below: str
+    across: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,15 +81,17 @@ class Picture:
 
 
 def picture(name: str, made: Tables, model: str) -> Picture | None:
-    """One figure of one model from the tables that `catalogue.make` returns; None where its numbers are missing."""
+    """One figure of one model from the tables that `catalogue.make` returns, of ALL of them where it goes across
+    models; None where its numbers are missing."""
     figure = FIGURES[name]
-    mine = {key: table[table["model"] == model] for key, table in made.items()}
+    mine = made if figure.across else {key: table[table["model"] == model] for key, table in made.items()}
     looks = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.85) | STYLE
     with matplotlib.rc_context(looks):
         if (plot := figure.plot(mine)) is None:
             return None
         whole, sentence = plot
-        whole.suptitle(f"{figure.title} ({model})", fontsize=11, fontweight="bold")
+        title = figure.title if figure.across else f"{figure.title} ({model})"
+        whole.suptitle(title, fontsize=11, fontweight="bold")
         for axes in whole.axes:
             sns.despine(ax=axes)
         png = io.BytesIO()
@@ -228,6 +233,7 @@ def customization(tables: Tables) -> Plot | None:
 FIGURES = {
     figure.name: figure
     for figure in (
+        Figure("scale_cost", "What theft costs, by size and depth", scale_cost, "scale_cost", across=True),
         Figure("agreement", "What each attack recovers", agreement, "fidelity"),
         Figure("training", "Agreement while training", training, "fidelity"),
         Figure("ratios", "The paper's ratio and the ratio above chance", ratios, "fidelity"),

@@ -14,9 +14,8 @@ NAN = float("nan")
 
 def floor_on(floors: pd.DataFrame, model: str, tier: str, sets: tuple[str, ...]) -> float:
     """The best of the predictors on these sets together, by answer tokens; nan where it was not counted on all."""
-    mine = floors[(floors["model"] == model) & (floors["tier"] == tier) & floors["benchmark"].isin(sets)].reset_index(
-        drop=True
-    )
+    mine = floors[(floors["model"] == model) & (floors["tier"] == tier) & floors["benchmark"].isin(sets)]
+    mine = mine.reset_index(drop=True)
     best = NAN
     for _, rows in mine.groupby("predictor"):
         if set(rows["benchmark"]) == set(sets):
@@ -32,6 +31,7 @@ def above(agreement: float, floor: float) -> float:
 
 def on_sets(rows: pd.DataFrame, metric: str, sets: tuple[str, ...]) -> float:
     """One metric of one replica, rows of schema.SCORES, pooled over sets by n; nan where a set was not scored."""
+    rows = rows[["benchmark", "metric", "value", "n"]]  # of forty columns, which would all be copied
     mine = rows[(rows["metric"] == metric) & rows["benchmark"].isin(sets)].reset_index(drop=True)
     if set(mine["benchmark"]) != set(sets) or mine["benchmark"].duplicated().any():
         return NAN

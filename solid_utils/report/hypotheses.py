@@ -4,44 +4,17 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from solid_utils.metrics.intervals import SEED, TIMES
+from solid_utils.metrics.intervals import SEED
 from solid_utils.report import floors, scale
+from solid_utils.report.hypothesis_paper import h5
+from solid_utils.report.hypothesis_width import h4
+from solid_utils.report.outcome import AGAINST, FOR, NOT_RUN, TABLE, by_text, corrected, drawn, row, said, verdict
 from solid_utils.report.scale import Scale
 from solid_utils.settings.params import Hypothesis
 
-TABLE = ["hypothesis", "model", "confirmatory", "what", "n", "outcome", "outcome_low", "outcome_high", "verdict"]
 LEAST_SETS = 12
 SEM = ("sem", "ours", 400)
 RIVALS = {"place": "lowest", "size": "parameters", "zero-query KL": "c4_kl_start"}  # what DD is compared with
-NOT_RUN = "not run"
-FOR, AGAINST = "speaks for", "speaks against"  # what one victim does; a hypothesis falls by the rule it names itself
-
-
-def row(name: str, asked: Hypothesis, model: str, what: str, n: int, values: np.ndarray, cells: pd.DataFrame) -> dict:
-    """One outcome: values[0] is the estimate, the others are resamples. A model counts as confirmatory where it was
-    named so and its cells began after the question was written."""
-    low, high = np.quantile(values[1:], [0.025, 0.975])
-    confirms = model in asked.confirmatory and bool(cells["asked_before"].all())
-    return dict(zip(TABLE, [name, model, confirms, what, n, values[0], low, high, ""], strict=True))
-
-
-def drawn(count: int, stream: np.random.Generator) -> np.ndarray:
-    """(1 + TIMES, count) places: all of them once, then as many drawn with replacement."""
-    return np.vstack([np.arange(count), stream.integers(count, size=(TIMES, count))])
-
-
-def by_text(found: Scale, point: pd.Series, column: str) -> pd.DataFrame:
-    """(seeds, texts) of a column of schema.TEXTS on C4, after the attack, of all cells of a point."""
-    cells = found.cells
-    mine = cells[(cells[scale.POINT] == point[scale.POINT]).all(axis=1)]
-    rows = found.texts.merge(mine[scale.WHERE], on=scale.WHERE)
-    rows = rows[(rows["benchmark"] == scale.SETS["c4"]) & (rows["steps"] > 0)]
-    return rows.pivot(index="seed", columns="item", values=column).astype(float)
-
-
-def said(point: pd.Series) -> str:
-    """A point in words."""
-    return f"{point['attack']} ({point['recipe']}), {point['queries']} queries"
 
 
 def h1(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
@@ -56,12 +29,12 @@ def h1(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
         texts, seeds = drawn(agreeing.shape[1], stream)[:, None, :], drawn(len(agreeing), stream)[:, :, None]
         shares = agreeing[seeds, texts].sum(2) / tokens[seeds, texts].sum(2)  # (resamples, seeds)
         values = (shares.mean(1) - floor) / (1 - floor)  # floors.above, of each resample
-        one = row("H1", asked, point["model"], said(point), agreeing.shape[1], values, point.to_frame().T)
         limits = asked.threshold
-        falsified, supported = (
-            one["outcome_low"] > limits["falsified_above"],
-            one["outcome_high"] < limits["supported_below"],
-        )
+        side = "supported_below" if values[0] < limits["supported_below"] else "falsified_above"
+        cells = point.to_frame().T
+        one = row("H1", asked, point["model"], said(point), agreeing.shape[1], values, limits[side], cells)
+        supported = one["outcome_high"] < limits["supported_below"]
+        falsified = one["outcome_low"] > limits["falsified_above"]
         rows.append(one | {"verdict": verdict(supported, falsified)})
     return rows
 
@@ -79,8 +52,8 @@ def h2(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
 
         places = means[:, drawn(len(items), np.random.default_rng(SEED))].mean(2)  # (places, resamples)
         values = places[0] - np.median(places, axis=0)
-        one = row("H2", asked, model, f"{len(mine)} single layers", len(items), values, mine)
         limit = asked.threshold["falsified_below"]
+        one = row("H2", asked, model, f"{len(mine)} single layers", len(items), values, limit, mine)
         rows.append(one | {"verdict": FOR if one["outcome_low"] > limit else AGAINST})
     return rows
 
@@ -100,8 +73,9 @@ def h3(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
         own = strength(sets["dd"].to_numpy(float)[resamples], outcome)
         for rival, column in RIVALS.items():
             values = own - strength(sets[column].to_numpy(float)[resamples], outcome)
-            one = row("H3", asked, model, f"DD less {rival}", len(sets), values, sets)
-            better = one["outcome_low"] > asked.threshold["falsified_below"]
+            limit = asked.threshold["falsified_below"]
+            one = row("H3", asked, model, f"DD less {rival}", len(sets), values, limit, sets)
+            better = one["outcome_low"] > limit
             rows.append(one | {"verdict": FOR if better else AGAINST})
     return rows
 
@@ -115,19 +89,21 @@ def strength(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.abs(np.divide(products, size, out=np.zeros_like(products), where=size > 0))
 
 
-def verdict(supported: bool, falsified: bool) -> str:
-    return FOR if supported else AGAINST if falsified else "undecided"
-
-
 def table(asked: dict[str, Hypothesis], found: Scale) -> pd.DataFrame:
     """A row an outcome, columns TABLE; a hypothesis that nothing speaks to has one row, "not run"."""
     points = scale.points(found.cells)
     chosen = scale.best(points)
-    made = {"H1": lambda one: h1(one, found, chosen), "H2": lambda one: h2(one, found, chosen)}
-    made["H3"] = lambda one: h3(one, found, points)
+    made = {
+        "H1": lambda one: h1(one, found, chosen),
+        "H2": lambda one: h2(one, found, chosen),
+        "H3": lambda one: h3(one, found, points),
+        "H4": lambda one: h4(one, found, points),
+        "H5": lambda one: h5(one, found),
+    }
     rows = []
     for name, one in asked.items():
-        outcomes = made[name](one) if name in made and len(points) else []
+        outcomes = made[name](one) if len(points) else []
         blank = dict.fromkeys(TABLE) | {"hypothesis": name, "model": "none", "what": "", "verdict": NOT_RUN}
         rows += outcomes or [blank | {"confirmatory": False, "n": 0}]
-    return pd.DataFrame(rows, columns=TABLE)
+    made_table = pd.DataFrame(rows, columns=TABLE)
+    return made_table.assign(p_holm=corrected(made_table))

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from solid_utils.metrics.intervals import LEVEL
-from solid_utils.report import hypotheses, scale
+from solid_utils.report import hypotheses, scale, size
 
 
 class ScaleLookups:
@@ -33,6 +33,18 @@ class ScaleLookups:
         (found,) = [one for one in self.scale_best() if (one["model"], one["secured"]) == (model, secured)]
         return found
 
+    def scale_costs(self) -> list[dict]:
+        """Queries to half by victim and secured bottom layers, in words: rows of the table `scale_cost`."""
+        rows = []
+        for row in self.table("scale_cost").to_dict("records"):
+            words = {f"half_{kind}": size.half(row, kind) for kind in size.KINDS}
+            rows.append(row | words | {"millions": f"{row['model_parameters'] / 1e6:,.0f}M"})
+        return rows
+
+    def papers_queries(self) -> tuple[int, int]:
+        """The paper's smallest and largest attack set (Table 25)."""
+        return size.papers_queries()
+
     def hypothesis_rows(self) -> list[dict]:
         """The table `hypotheses`, its outcomes in words."""
         return [self._worded(row) for row in self.table("hypotheses").to_dict("records")]
@@ -40,11 +52,13 @@ class ScaleLookups:
     @staticmethod
     def _worded(row: dict) -> dict:
         if row["verdict"] == hypotheses.NOT_RUN:
-            return row | {"victim": "", "what": "", "words": "", "kind": ""}
+            return row | {"victim": "", "what": "", "words": "", "kind": "", "chance": ""}
         words = "{outcome:.2f} [{outcome_low:.2f}, {outcome_high:.2f}]".format(**row)
         kind = "" if row["confirmatory"] else ", exploratory"
         what = "" if pd.isna(row["what"]) else row["what"]
-        return row | {"victim": f"`{row['model']}`", "what": what, "words": words, "kind": kind}
+        chance = "" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.3f}"
+        victim = f"`{row['model']}`"
+        return row | {"victim": victim, "what": what, "words": words, "kind": kind, "chance": chance}
 
     @staticmethod
     def setting_percent() -> str:

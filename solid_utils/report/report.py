@@ -50,10 +50,11 @@ class Report:
         return page.together(parts)
 
     def pictures(self, name: str) -> list:
-        """A figure's pictures, one of each model that has numbers for it."""
+        """A figure's pictures, one of each model that has numbers for it, or one of all."""
         from solid_utils.report import figures  # 2 s to import, and printing tables draws nothing
 
-        made = [figures.picture(name, self.tables, model) for model in self.results.models]
+        models = [figures.ALL] if figures.FIGURES[name].across else self.results.models
+        made = [figures.picture(name, self.tables, model) for model in models]
         return [one for one in made if one is not None]
 
     def metrics(self) -> dict[str, float]:

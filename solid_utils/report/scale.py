@@ -1,5 +1,6 @@
 """The scale study's cells as they lie in reference/MACHINE/scale/MODEL, of all machines: one row a point of a curve."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,19 +15,24 @@ from solid_utils.report.results import read_cell
 LIST = "scale"  # the list of cells, configs/scale.yaml
 WHERE = ["model", "machine", "cell"]
 POINT = ["model", "machine", "secured", "attack", "recipe", "queries"]
+# What lies beside the cells, and its columns.
+COLUMNS = {"texts": schema.TEXTS, "floors": schema.FLOOR, "victims": schema.SCORES, "difficulty": schema.DD}
+COLUMNS |= {"benchmarks": schema.ITEMS}
 SETS = {"own": "evaluation", "c4": "evaluation_c4", "code": "evaluation_code"}
 
 
 @dataclass(frozen=True)
 class Scale:
     """`cells`: a row a cell that ended, see `cell_row`; `texts`: schema.TEXTS with machine and cell; `floors`:
-    schema.FLOOR with the machine; `victims`: schema.SCORES with the machine; `difficulty`: schema.DD with it."""
+    schema.FLOOR with the machine; `victims`: schema.SCORES with the machine; `difficulty`: schema.DD with it;
+    `benchmarks`: schema.ITEMS with machine and cell, "victim" for the victim's own."""
 
     cells: pd.DataFrame
     texts: pd.DataFrame
     floors: pd.DataFrame
     victims: pd.DataFrame
     difficulty: pd.DataFrame
+    benchmarks: pd.DataFrame
 
 
 def load(reference: Path = paths.REFERENCE) -> Scale:
@@ -38,7 +44,7 @@ def load(reference: Path = paths.REFERENCE) -> Scale:
 @cache  # as long as no file changed: three tables and a page ask
 def _load(stamped: tuple[tuple[Path, int, int], ...]) -> Scale:
     found = [path for path, *_ in stamped]
-    gathered: dict[str, list[pd.DataFrame]] = {"cells": [], "texts": [], "floors": [], "victims": [], "difficulty": []}
+    gathered: dict[str, list[pd.DataFrame]] = {name: [] for name in ("cells", *COLUMNS)}
     noted = _noted(found)
     for path in found:
         machine = {"machine": path.parents[2].name}
@@ -48,6 +54,9 @@ def _load(stamped: tuple[tuple[Path, int, int], ...]) -> Scale:
             gathered["victims"].append(schema.read(path, schema.SCORES).assign(**machine))
         elif path.name == paths.DD_FILE:
             gathered["difficulty"].append(schema.read(path, schema.DD).assign(**machine))
+        elif path.name.endswith(paths.BENCHMARK_ITEMS_END):
+            named = machine | {"cell": path.name.removesuffix(paths.BENCHMARK_ITEMS_END)}
+            gathered["benchmarks"].append(schema.read(path, schema.ITEMS, schema.RERUN).assign(**named))
         elif path.name.endswith(paths.ITEMS_END):
             named = machine | {"cell": path.name.removesuffix(paths.ITEMS_END)}
             gathered["texts"].append(schema.read(path, schema.TEXTS, schema.RERUN).assign(**named))
@@ -55,14 +64,18 @@ def _load(stamped: tuple[tuple[Path, int, int], ...]) -> Scale:
             if not (beside := path.with_name(path.stem + paths.ITEMS_END)).exists():
                 raise StudyError(f"{beside}: missing beside its cell; delete {path.name} to run the cell again")
             gathered["cells"].append(read_cell(path).assign(**machine, cell=path.stem))
-    empty = {"cells": schema.SCORES, "texts": schema.TEXTS, "floors": schema.FLOOR, "victims": schema.SCORES}
-    empty |= {"difficulty": schema.DD}
-    tables = {
-        name: pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*empty[name], *WHERE[1:]])
-        for name, parts in gathered.items()
-    }
-    rows = [cell_row(key, mine, tables["floors"], noted) for key, mine in tables["cells"].groupby(WHERE, sort=False)]
-    return Scale(pd.DataFrame(rows), *[tables[name] for name in empty if name != "cells"])
+    tables = {}
+    for name, parts in gathered.items():
+        empty = pd.DataFrame(columns=[*COLUMNS.get(name, schema.SCORES), *WHERE[1:]])
+        tables[name] = pd.concat(parts, ignore_index=True) if parts else empty
+    known = tables["floors"]
+
+    @cache
+    def floor(machine: str, model: str, tier: str, benchmark: str) -> float:
+        return floors.floor_on(known[known["machine"] == machine], model, tier, (benchmark,))
+
+    rows = [cell_row(key, mine, floor, noted) for key, mine in tables["cells"].groupby(WHERE, sort=False)]
+    return Scale(pd.DataFrame(rows), **{name: tables[name] for name in COLUMNS})
 
 
 def _noted(found: list[Path]) -> set[tuple[str, str, str]]:
@@ -75,18 +88,21 @@ def _noted(found: list[Path]) -> set[tuple[str, str, str]]:
     return noted
 
 
-def cell_row(key: tuple, rows: pd.DataFrame, known: pd.DataFrame, noted: set[tuple]) -> dict:
+def cell_row(
+    key: tuple, rows: pd.DataFrame, floor_of: Callable[[str, str, str, str], float], noted: set[tuple]
+) -> dict:
     """A cell in one row: what it is, agreement after the attack, what of it stands above the floor, KL before and
     after, answers that are the victim's word for word, and whether its question was written down before it ran."""
     end, start = rows[rows["steps"] > 0], rows[rows["steps"] == 0]
     last, (model, machine, cell) = end.iloc[0], key
-    row = dict(zip(WHERE, key, strict=True)) | {name: last[name] for name in ("secured", "attack", "seed", "tokens")}
+    row = dict(zip(WHERE, key, strict=True)) | {
+        name: last[name] for name in ("secured", "attack", "seed", "steps", "tokens", "numbers")
+    }
     row |= {"recipe": cell.rsplit("-", 3)[1], "queries": int(cell.rsplit("-", 2)[1]), "asked_before": key in noted}
-    row |= {name: last[name] for name in ("dtype", "parameters", "depth", "lowest", "highest", "only_layers")}
-    here = known[known["machine"] == machine]
+    row |= {name: last[name] for name in ("dtype", "parameters", "share", "depth", "lowest", "highest", "only_layers")}
     for name, benchmark in SETS.items():
         agreement = _one(end, benchmark, "agreement")
-        floor = floors.floor_on(here, model, last["tier"], (benchmark,))
+        floor = floor_of(machine, model, last["tier"], benchmark)
         row |= {
             name: agreement,
             f"{name}_above": floors.above(agreement, floor),
@@ -96,6 +112,7 @@ def cell_row(key: tuple, rows: pd.DataFrame, known: pd.DataFrame, noted: set[tup
 
 
 def _one(rows: pd.DataFrame, benchmark: str, metric: str) -> float:
+    rows = rows[["benchmark", "metric", "value"]]
     found = rows[(rows["benchmark"] == benchmark) & (rows["metric"] == metric)]["value"]
     return float(found.iloc[0]) if len(found) else float("nan")
 

@@ -467,6 +467,26 @@ def test_benchmarks_are_scored_where_the_list_has_them(checkout, monkeypatch):
     assert {cell.secured for cell in cells if cell.benchmarks} == {"layers 2"}
 
 
+def test_benchmark_items_lie_beside_their_cell_and_beside_the_victim(checkout, monkeypatch):
+    """A ratio to the victim needs both sides item by item; the texts of fidelity have a file of their own."""
+    row = {"benchmark": "sums", "domain": "Math", "shots": 0, "metric": "acc", "value": 0.5, "stderr": 0.1, "n": 2}
+    row |= {"chance": 0, "floor": None, "task_version": "1", "forward_tokens": 8, "libraries": "torch 2"}
+    items = [{"benchmark": "sums", "item": str(number), "value": number, "weight": 1} for number in (0, 1)]
+    monkeypatch.setattr(published_tasks, "run_suite", lambda *_: Scored([row], items))
+    here = grid.Grid("tiny", params.load(), name="scale")
+    scored = dataclasses.replace(FIRST, benchmarks=True)
+    here.cells = [scored]
+    here.own_scores()
+    here.run_cell(scored)
+    (theirs,) = Path("reference").glob(f"*/scale/tiny/{paths.VICTIM_ITEMS_FILE}")
+    own = schema.read(theirs.with_name(FIRST.name + paths.BENCHMARK_ITEMS_END), schema.ITEMS)
+    assert set(own["benchmark"]) == {"sums"} and own.groupby("steps")["value"].sum().tolist() == [1, 1]
+    assert schema.read(theirs, schema.ITEMS)["item"].astype(str).tolist() == ["0", "1"]
+    theirs.unlink()
+    here.own_scores()
+    assert theirs.exists(), "an older run kept the victim's scores alone"
+
+
 def test_the_dd_of_the_sets_lies_beside_the_cells(checkout, monkeypatch):
     study = params.load()
     study = study.model_copy(update={"scale": study.scale.model_copy(update={"difficulty": ["depth"]})})

@@ -153,9 +153,10 @@ def test_shipped_tables_hold_what_the_raw_scores_give(lookups):
 def test_every_figure_of_a_page_is_drawn_from_the_result_files(pages, lookups):
     shown = documents.figures(pages)
     assert shown == {path.name for path in (ROOT / documents.FIGURES).iterdir()}
-    tables = {"attack_points": lookups.table("attack_points")}
+    tables = {name: lookups.table(name) for name in ("attack_points", "scale_cost")}
     for name in shown:
-        drawn = figures.picture(name.removeprefix(f"{lookups.model}-").removesuffix(".png"), tables, lookups.model)
+        model, _, figure = name.removesuffix(".png").rpartition("-")
+        drawn = figures.picture(figure, tables, model)
         again, kept = (plt.imread(source) for source in (io.BytesIO(drawn.png), ROOT / documents.FIGURES / name))
         assert np.array_equal(again, kept), f"{name}: start `make tables`"
 

@@ -10,7 +10,7 @@ import pytest
 from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import metrics
-from solid_utils.report import hypotheses, scale
+from solid_utils.report import hypotheses, hypothesis_width, outcome, scale
 from solid_utils.settings import params
 from tests.synthetic import run_columns
 
@@ -138,6 +138,95 @@ def test_the_strength_of_a_correlation_is_spearmans(tmp_path):
     x[0] = 1.0
     plain = [abs(metrics.spearman(pd.Series(a), pd.Series(b))) for a, b in zip(x, y, strict=True)]
     assert hypotheses.strength(x, y) == pytest.approx(np.nan_to_num(plain))
+
+
+def write_curve(reference: Path, model: str, width: int, halfway: float, counts: tuple[int, ...] = (10, 100, 1000)):
+    """Map cells on layer 0, three query counts with 50 tokens a query; agreement comes to half at `halfway` tokens."""
+    folder = reference / "some-machine" / "scale" / model
+    write_model(reference, model, {}, {}, noted=False)
+    for queries in counts:
+        above = 0.5 + 0.2 * np.log10(50 * queries / halfway)
+        for seed in (42, 7):
+            share = FLOOR + (1 - FLOOR) * above
+            name = write_cell(folder, "layers 0", "stitch", queries, seed, [1.0] * TEXTS, share)
+            for end in (".csv", paths.ITEMS_END):
+                path = folder / f"{name}{end}"
+                table = pd.read_csv(path, keep_default_na=False)
+                if end == ".csv":
+                    table = table.assign(tokens=np.where(table["steps"] > 0, 50 * queries, 0), numbers=width)
+                table.to_csv(folder / f"{name}{end}".replace("-ours-", "-map-"), index=False)
+                path.unlink()
+
+
+def test_h4_is_the_slope_over_widths(tmp_path):
+    for model, width, halfway in (("smollm2-135m", 100, 1000), (NEW, 400, 4000), ("qwen-coder-0_5b", 200, 2000)):
+        write_curve(tmp_path, model, width, halfway)
+    one = outcomes(tmp_path)["H4 linear map, 3 widths"]
+    assert one["outcome"] == pytest.approx(1.0, abs=0.1) and one["verdict"] == "undecided", "four widths decide"
+    write_curve(tmp_path, "gemma-270m", 800, 8000)
+    one = outcomes(tmp_path)["H4 linear map, 4 widths"]
+    assert one["verdict"] == hypotheses.FOR and one["model"] == "all" and one["threshold"] == 1.5
+
+
+def test_h4_leaves_out_and_names_a_model_that_never_comes_to_half(tmp_path):
+    write_curve(tmp_path, "smollm2-135m", 100, 1000)
+    write_curve(tmp_path, "gemma-270m", 200, 8000)
+    write_curve(tmp_path, NEW, 400, 1e6)
+    assert f"H4 linear map, 2 widths (never half: {NEW})" in outcomes(tmp_path)
+
+
+def test_a_crossing_is_where_the_line_crosses():
+    x = np.array([0.0, 1.0, 2.0])
+    y = np.array([[0.0, 0.6, 0.1], [0.4, 0.7, 0.2], [0.8, 0.4, 0.3]])
+    found = hypothesis_width.crossing(x, y, 0.5)
+    assert found[:2].tolist() == pytest.approx([1.25, 0.0]) and np.isnan(found[2])
+
+
+def test_a_slope_is_numpys():
+    stream = np.random.default_rng(1)
+    x, y = stream.standard_normal(4), stream.standard_normal((4, 30))
+    assert hypothesis_width.slopes(x, y) == pytest.approx(np.polyfit(x, y, 1)[0])
+
+
+def write_benchmarks(folder: Path, cell: str, correct: int, steps: int, run: dict) -> None:
+    """A benchmark of 200 items, `correct` of them right, beside a cell or as the victim's own."""
+    fixed = {"model": folder.name, "deployment": run["deployment"], "attack": run["attack"], "seed": run["seed"]}
+    fixed |= {"steps": steps, "benchmark": "copa", "weight": 1}
+    items = [fixed | {"item": str(number), "value": int(number < correct)} for number in range(200)]
+    schema.write(items, schema.ITEMS, folder / f"{cell}{paths.BENCHMARK_ITEMS_END}")
+
+
+@pytest.mark.parametrize(("correct", "said"), [(80, hypotheses.FOR), (140, hypotheses.AGAINST), (110, "undecided")])
+def test_h5_is_the_share_of_the_victim_above_chance(correct, said, tmp_path):
+    folder = write_model(tmp_path, "smollm2-135m", {"layers 0": 2.0}, {}, noted=True)
+    victim = run_columns("smollm2-135m", "none", "none", "none", 0, 0, "full") | {"seed": "none", "steps": 0}
+    score = {"benchmark": "copa", "domain": "Rsn", "shots": 0, "metric": "acc", "value": 0.9, "stderr": 0.02, "n": 200}
+    score |= {"chance": 0.5, "floor": 0.5, "task_version": "1", "forward_tokens": 2048, "libraries": "torch 2"}
+    schema.write([victim | score], schema.SCORES, folder / paths.VICTIM_FILE)
+    write_benchmarks(folder, "victim", 180, 0, victim)
+    for end in (".csv", paths.ITEMS_END):
+        cell = folder / f"sem-layers_0-ours-400-42{end}"
+        cell.rename(folder / f"sem-layers_0-paper_epochs-400-42{end}")
+    noted = [{"cell": "sem-layers_0-paper_epochs-400-42", "sha256": "ab", "commit": "cd"}]
+    schema.write(noted, schema.REGISTERED, folder / paths.HYPOTHESES_FILE)
+    written = {"deployment": "layers 0", "attack": "sem", "seed": 42}
+    write_benchmarks(folder, "sem-layers_0-paper_epochs-400-42", correct, 7, written)
+    one = outcomes(tmp_path)["H5 7 steps, 1 benchmarks"]
+    assert one["outcome"] == pytest.approx((correct - 100) / 80) and one["verdict"] == said and one["confirmatory"]
+    assert one["outcome_low"] < one["outcome"] < one["outcome_high"]
+
+
+def test_holm_is_stricter_than_p_and_no_stricter_than_bonferroni():
+    rows = pd.DataFrame({"hypothesis": ["H1", "H2", "H3", "H5", "H4"], "p": [0.01, 0.04, 0.03, 0.02, None]})
+    found = outcome.corrected(rows)
+    assert found.tolist()[:3] == pytest.approx([0.03, 0.06, 0.06]) and found[3:].isna().all()
+
+
+def test_a_p_says_how_often_the_answer_turned_round():
+    values = np.array([0.3, *([0.2] * 9), *([0.4] * 90)])
+    cells = pd.DataFrame({"model": [NEW], "asked_before": [True]})
+    one = outcome.row("H1", ASKED["H1"], NEW, "", 9, values, 0.25, cells)
+    assert one["p"] == pytest.approx(10 / 100) and one["confirmatory"]
 
 
 def test_nothing_ran_nothing_is_claimed(tmp_path):

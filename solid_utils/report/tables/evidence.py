@@ -1,5 +1,8 @@
 """Every attack that ended, wherever it ran: what the verdicts stand on, one row a run or cell and seed."""
 
+from collections.abc import Callable
+from functools import cache
+
 import pandas as pd
 
 from solid_utils.metrics.attack_cost import by_number
@@ -29,21 +32,26 @@ def evidence_table(context: Context) -> pd.DataFrame:
     }
     named = results.planned.drop_duplicates(["model", "cell"]).set_index(["model", "cell"])["recipe"]
     rows = []
+
+    @cache  # a handful of models, tiers and sets, asked for at every run
+    def floor(model: str, tier: str, sets: tuple[str, ...]) -> float:
+        return floors.floor_on(results.floors, model, tier, sets)
+
     for source, scores in sources.items():
         fidelity = scores[scores["domain"] == "fidelity"]
         for (model, name, _), mine in fidelity.groupby(["model", "run", "seed"], sort=False):
             row = {"model": model, "source": source, "name": name, "recipe": named.get((model, name))}
-            rows.append(row | _end(mine, results.floors))
+            rows.append(row | _end(mine, floor))
     return pd.DataFrame(rows, columns=EVIDENCE_TABLE)
 
 
-def _end(rows: pd.DataFrame, counted: pd.DataFrame) -> dict:
-    """One run's facts and what it came to."""
+def _end(rows: pd.DataFrame, floor_of: Callable[[str, str, tuple[str, ...]], float]) -> dict:
+    """One run's facts and what it came to; `floor_of` a model, tier and sets."""
     first, last = rows[rows["steps"] == 0], rows[rows["steps"] == rows["steps"].max()]
     end = last.iloc[-1]
     found = {name: end[name] for name in [*FACTS, *COST]} | {"prefix": bool(prefix(last.tail(1)).iloc[0])}
     for suffix, sets in (("", floors.OWN), ("_apart", floors.APART)):
-        floor = floors.floor_on(counted, end["model"], end["tier"], sets)
+        floor = floor_of(end["model"], end["tier"], sets)
         found[f"agreement{suffix}"] = floors.on_sets(last, "agreement", sets)
         found[f"kl{suffix}"] = floors.on_sets(last, "kl", sets)
         found[f"floor{suffix}"] = floor

@@ -1,0 +1,88 @@
+"""H4: does theft of the first layer stay cheap as models grow? Tokens to half against width, by the linear map."""
+
+import numpy as np
+import pandas as pd
+
+from solid_utils.metrics.intervals import SEED
+from solid_utils.report import floors, outcome, scale
+from solid_utils.report.scale import Scale
+from solid_utils.settings.params import Hypothesis
+
+ATTACK = ["stitch", "map"]  # the one attack with a curve on every model
+HALF = 0.5
+WIDTHS = 4  # fewer decide nothing
+
+
+def h4(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
+    """Slope of log tokens to half of what stands above C4's floor, against log width; none below two widths.
+
+    A model that never comes to half has no place on the line: it is left out, and named.
+    """
+    curves = scale.single(points[(points[["attack", "recipe"]] == ATTACK).all(axis=1)])
+    curves = curves[curves["lowest"] == 0]
+    widths, tokens, left_out, used = [], [], [], []
+    for model, mine in curves.groupby("model", sort=False):
+        mine = longest(mine)
+        needed = tokens_to_half(found, mine)
+        if np.isnan(needed[0]):
+            left_out.append(model)
+            continue
+        cells = found.cells[(found.cells["model"] == model) & found.cells["machine"].isin(mine["machine"])]
+        widths.append(np.log(float(cells[cells["attack"] == ATTACK[0]]["numbers"].iloc[0])))
+        # A resample that never comes to half takes at least all that was asked.
+        tokens.append(np.nan_to_num(needed, nan=np.log(mine["tokens"].max())))
+        used.append(mine)
+    if len(widths) < 2:
+        return []
+    values = slopes(np.array(widths), np.array(tokens))
+    what = f"linear map, {len(widths)} widths" + f" (never half: {', '.join(left_out)})" * bool(left_out)
+    limit = asked.threshold["supported_below"]
+    one = outcome.row("H4", asked, "all", what, len(widths), values, limit, pd.concat(used))
+    enough = len(widths) >= WIDTHS
+    supported = enough and one["outcome_high"] <= limit
+    return [one | {"verdict": outcome.verdict(supported, enough and one["outcome_low"] > limit)}]
+
+
+def longest(points: pd.DataFrame) -> pd.DataFrame:
+    """Of a model's points those of the machine that ran most of them, fewest queries first."""
+    machine = points["machine"].value_counts().index[0]
+    return points[points["machine"] == machine].sort_values("queries")
+
+
+def tokens_to_half(found: Scale, points: pd.DataFrame) -> np.ndarray:
+    """(1 + TIMES,) log tokens at which a curve first stands halfway above the floor, texts and draws resampled; nan
+    where it never does. At or before its first point it is that point's."""
+    first = points.iloc[0]
+    known = found.floors[found.floors["machine"] == first["machine"]]
+    floor = floors.floor_on(known, first["model"], "full", (scale.SETS["c4"],))
+    stream = np.random.default_rng(SEED)
+    texts = None
+    shares = []
+    for _, point in points.iterrows():
+        agreeing, counted = (outcome.by_text(found, point, name).to_numpy() for name in ("agreeing", "tokens"))
+        if texts is None:  # the same texts at every point: what makes one hard does so along the curve
+            texts = outcome.drawn(agreeing.shape[1], stream)[:, None, :]
+        seeds = outcome.drawn(len(agreeing), stream)[:, :, None]
+        agreement = (agreeing[seeds, texts].sum(2) / counted[seeds, texts].sum(2)).mean(1)
+        shares.append((agreement - floor) / (1 - floor))
+    return crossing(np.log(points["tokens"].to_numpy(float)), np.array(shares), HALF)
+
+
+def crossing(x: np.ndarray, y: np.ndarray, level: float) -> np.ndarray:
+    """Where curves y (points, curves) over x (points) first reach `level`, by straight lines between points."""
+    reached = y >= level
+    place = reached.argmax(0)
+    columns = np.arange(y.shape[1])
+    before = np.maximum(place - 1, 0)
+    low = y[before, columns]
+    high = y[place, columns]
+    rise = np.where(high > low, high - low, 1.0)
+    found = x[before] + (level - low) / rise * (x[place] - x[before])
+    found = np.where(place == 0, x[0], found)
+    return np.where(reached.any(0), found, np.nan)
+
+
+def slopes(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Least squares over models: x (models,), y (models, resamples) -> (resamples,)."""
+    centred = x - x.mean()
+    return centred @ (y - y.mean(0)) / (centred @ centred)

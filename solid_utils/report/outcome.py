@@ -1,0 +1,81 @@
+"""One outcome of a hypothesis: an estimate, its resamples, what they say of a threshold, and Holm's correction."""
+
+import numpy as np
+import pandas as pd
+
+from solid_utils.metrics.intervals import LEVEL, TIMES
+from solid_utils.report import scale
+from solid_utils.report.scale import Scale
+from solid_utils.settings.params import Hypothesis
+
+TABLE = ["hypothesis", "model", "confirmatory", "what", "n", "outcome", "outcome_low", "outcome_high"]
+TABLE += ["threshold", "p", "p_holm", "verdict"]
+TOGETHER = ("H1", "H2", "H3", "H4")  # Holm's correction goes over all their outcomes
+NOT_RUN = "not run"
+FOR, AGAINST, UNDECIDED = "speaks for", "speaks against", "undecided"  # what one victim does; see each `falsified`
+
+
+def row(
+    name: str,
+    asked: Hypothesis,
+    model: str,
+    what: str,
+    n: int,
+    values: np.ndarray,
+    threshold: float,
+    cells: pd.DataFrame,
+) -> dict:
+    """One outcome, without its verdict: values[0] is the estimate, the others are resamples.
+
+    `p` is the share of resamples on the other side of the threshold than the estimate, counted as (1 + found) /
+    (1 + resamples): how often chance alone would have turned the answer round. A model counts as confirmatory where it
+    was named so and its cells began after the question was written; several models ("all") where the named ones are.
+    """
+    estimate = values[0]
+    low, high = np.quantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    turned = values[1:] <= threshold if estimate > threshold else values[1:] >= threshold
+    new = cells[cells["model"].isin(asked.confirmatory)]
+    return {
+        "hypothesis": name,
+        "model": model,
+        "confirmatory": len(new) > 0 and bool(new["asked_before"].all()),
+        "what": what,
+        "n": n,
+        "outcome": estimate,
+        "outcome_low": low,
+        "outcome_high": high,
+        "threshold": threshold,
+        "p": (1 + turned.sum()) / (1 + len(turned)),
+    }
+
+
+def corrected(rows: pd.DataFrame) -> pd.Series:
+    """Holm's p over the outcomes of the hypotheses TOGETHER; nan elsewhere (Holm 1979)."""
+    together = rows[rows["hypothesis"].isin(TOGETHER) & rows["p"].notna()]
+    ordered = together["p"].astype(float).sort_values(kind="stable")
+    factors = np.arange(len(ordered), 0, -1)
+    holm = (ordered * factors).cummax().clip(upper=1)
+    return holm.reindex(rows.index)
+
+
+def verdict(supported: bool, falsified: bool) -> str:
+    return FOR if supported else AGAINST if falsified else UNDECIDED
+
+
+def drawn(count: int, stream: np.random.Generator) -> np.ndarray:
+    """(1 + TIMES, count) places: all of them once, then as many drawn with replacement."""
+    return np.vstack([np.arange(count), stream.integers(count, size=(TIMES, count))])
+
+
+def by_text(found: Scale, point: pd.Series, column: str) -> pd.DataFrame:
+    """(seeds, texts) of a column of schema.TEXTS on C4, after the attack, of all cells of a point."""
+    cells = found.cells
+    mine = cells[(cells[scale.POINT] == point[scale.POINT]).all(axis=1)]
+    rows = found.texts.merge(mine[scale.WHERE], on=scale.WHERE)
+    rows = rows[(rows["benchmark"] == scale.SETS["c4"]) & (rows["steps"] > 0)]
+    return rows.pivot(index="seed", columns="item", values=column).astype(float)
+
+
+def said(point: pd.Series) -> str:
+    """A point in words."""
+    return f"{point['attack']} ({point['recipe']}), {point['queries']} queries"

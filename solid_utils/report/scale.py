@@ -18,6 +18,9 @@ POINT = ["model", "machine", "secured", "attack", "recipe", "queries"]
 # What lies beside the cells, and its columns.
 COLUMNS = {"texts": schema.TEXTS, "floors": schema.FLOOR, "victims": schema.SCORES, "difficulty": schema.DD}
 COLUMNS |= {"benchmarks": schema.ITEMS}
+# Columns of a cell's scores that it keeps, beside what its name says.
+FACTS = ["secured", "attack", "seed", "steps", "tokens", "numbers", "dtype", "parameters", "share"]
+FACTS += ["depth", "lowest", "highest", "only_layers"]
 SETS = {"own": "evaluation", "c4": "evaluation_c4", "code": "evaluation_code"}
 
 
@@ -93,28 +96,25 @@ def cell_row(
 ) -> dict:
     """A cell in one row: what it is, agreement after the attack, what of it stands above the floor, KL before and
     after, answers that are the victim's word for word, and whether its question was written down before it ran."""
-    end, start = rows[rows["steps"] > 0], rows[rows["steps"] == 0]
-    last, (model, machine, cell) = end.iloc[0], key
-    row = dict(zip(WHERE, key, strict=True)) | {
-        name: last[name] for name in ("secured", "attack", "seed", "steps", "tokens", "numbers")
-    }
+    model, machine, cell = key
+    last = rows[rows["steps"] > 0].iloc[0]
+    scores = dict(
+        zip(zip(rows["steps"] > 0, rows["benchmark"], rows["metric"], strict=True), rows["value"], strict=True)
+    )
+
+    def score(benchmark: str, metric: str, after: bool = True) -> float:
+        return float(scores.get((after, benchmark, metric), "nan"))
+
+    row = dict(zip(WHERE, key, strict=True)) | {name: last[name] for name in FACTS}
     row |= {"recipe": cell.rsplit("-", 3)[1], "queries": int(cell.rsplit("-", 2)[1]), "asked_before": key in noted}
-    row |= {name: last[name] for name in ("dtype", "parameters", "share", "depth", "lowest", "highest", "only_layers")}
     for name, benchmark in SETS.items():
-        agreement = _one(end, benchmark, "agreement")
+        agreement = score(benchmark, "agreement")
         floor = floor_of(machine, model, last["tier"], benchmark)
-        row |= {
-            name: agreement,
-            f"{name}_above": floors.above(agreement, floor),
-            f"{name}_kl": _one(end, benchmark, "kl"),
-        }
-    return row | {"c4_kl_start": _one(start, SETS["c4"], "kl"), "same": _one(end, SETS["own"], "greedy_match")}
-
-
-def _one(rows: pd.DataFrame, benchmark: str, metric: str) -> float:
-    rows = rows[["benchmark", "metric", "value"]]
-    found = rows[(rows["benchmark"] == benchmark) & (rows["metric"] == metric)]["value"]
-    return float(found.iloc[0]) if len(found) else float("nan")
+        row[name] = agreement
+        row[f"{name}_above"] = floors.above(agreement, floor)
+        row[f"{name}_kl"] = score(benchmark, "kl")
+    row["c4_kl_start"] = score(SETS["c4"], "kl", after=False)
+    return row | {"same": score(SETS["own"], "greedy_match")}
 
 
 def points(cells: pd.DataFrame) -> pd.DataFrame:

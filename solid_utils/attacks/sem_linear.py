@@ -3,7 +3,7 @@
 Not in the paper. SEM from random weights, or from layers that hand their input on, ends below the map with the same 100
 to 800 queries. That may be slow optimisation and no more: here the first step begins where the map ended.
 
-    leaving(x) = replacement(x) + map(x),   replacement(x) = x before the first step (start "skip")
+    leaving(x) = replacement(x) + map(x),   replacement(x) = x before the first step (start "skip" or "skip_neighbour")
 
 The map is fitted by linear_map.fit on all texts and stays as it is; SEM then trains the replacement on the same texts.
 The replica's file holds both.
@@ -70,7 +70,7 @@ class SemLinear(Sem):
     follows: ClassVar = False
 
     attack: Literal["sem_linear"]
-    start: Literal["skip"] = "skip"  # the replacement begins as nothing
+    start: Literal["skip", "skip_neighbour"] = "skip"  # the replacement begins as nothing
     replacement: None = None
     previous: Annotated[int, Field(ge=0)] = 2  # earlier tokens the map may look at
 

@@ -92,7 +92,8 @@ def cell_row(key: tuple, rows: pd.DataFrame, known: pd.DataFrame, noted: set[tup
             f"{name}_above": floors.above(agreement, floor),
             f"{name}_kl": _one(end, benchmark, "kl"),
         }
-    return row | {"c4_kl_start": _one(start, SETS["c4"], "kl"), "same": _one(end, SETS["own"], "greedy_match")}
+    row |= {"c4_kl_start": _one(start, SETS["c4"], "kl"), "same": _one(end, SETS["own"], "greedy_match")}
+    return row | {"relative_error": _one(end, "weights", "relative_error"), "view": last["view"]}
 
 
 def _one(rows: pd.DataFrame, benchmark: str, metric: str) -> float:
@@ -105,8 +106,8 @@ def points(cells: pd.DataFrame) -> pd.DataFrame:
     if cells.empty:
         return pd.DataFrame(columns=POINT_TABLE)
     numbers = [f"{name}{end}" for name in SETS for end in ("", "_above", "_kl")]
-    means = dict.fromkeys([*numbers, "tokens", "c4_kl_start", "same"], "mean")
-    same = dict.fromkeys(["dtype", "parameters", "depth", "lowest", "highest", "only_layers"], "first")
+    means = dict.fromkeys([*numbers, "tokens", "c4_kl_start", "same", "relative_error"], "mean")
+    same = dict.fromkeys(["view", "dtype", "parameters", "depth", "lowest", "highest", "only_layers"], "first")
     grouped = cells.groupby(POINT, sort=False, as_index=False)
     made = grouped.agg(seeds=("seed", "nunique"), asked_before=("asked_before", "all"))
     return made.merge(grouped.agg(means | same), on=POINT)[POINT_TABLE]
@@ -115,7 +116,7 @@ def points(cells: pd.DataFrame) -> pd.DataFrame:
 POINT_TABLE = [
     *[*POINT, "dtype", "parameters", "depth", "lowest", "highest", "only_layers", "seeds", "tokens"],
     *["own", "own_above", "own_kl", "c4", "c4_above", "c4_kl", "code", "code_above", "code_kl", "c4_kl_start", "same"],
-    "asked_before",
+    *["relative_error", "view", "asked_before"],
 ]
 
 

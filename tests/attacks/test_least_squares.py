@@ -5,6 +5,7 @@ import torch
 
 from solid_utils.attacks import least_squares
 from solid_utils.attacks.least_squares import BATCH, drawn, shares, solved
+from solid_utils.core import schema
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import secured_set
@@ -127,7 +128,7 @@ def test_more_than_one_matrix_is_refused(llama, declaration):
         Oracle(llama, secured, 0).operands(torch.tensor([[1]]), torch.tensor([[1]]))
 
 
-def test_a_run_says_what_was_seen_asked_and_found(attack):  # noqa: F811
+def test_a_run_says_what_was_seen_asked_and_found(attack, tmp_path):  # noqa: F811
     run = attack("exact")
     history = run.train(SEED)
     assert [row["step"] for row in history] == [0, run.account.steps]
@@ -137,6 +138,9 @@ def test_a_run_says_what_was_seen_asked_and_found(attack):  # noqa: F811
     assert after["view"] == "input and output of model.layers.0.self_attn.k_proj"
     assert after["numbers"] == run.victim.model.layers[0].self_attn.k_proj.out_features
     assert after["recipe"] == "least squares in float64, best conditioned of 8 draws of tokens"
+    (run.start_scores(SEED).of(before) + run.end_scores(SEED).of(after)).write(tmp_path)
+    written = schema.read(tmp_path / "scores.csv", schema.SCORES)
+    assert len(written[written["metric"] == "relative_error"]) == 2
     start, end = run.start_scores(SEED).rows, run.end_scores(SEED).rows
     errors = [row["value"] for rows in (start, end) for row in rows if row["metric"] == "relative_error"]
     assert errors[0] > 0.5 and errors[1] < 2**-8  # bfloat16 keeps eight bits

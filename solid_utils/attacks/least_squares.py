@@ -3,7 +3,8 @@
 Not in the paper. The attacker holds everything but one matrix W (outputs, inputs), and the bias b where there is one.
 He computes what enters it from the open weights, sees what leaves it, and solves W X + b = Y in float64. As many
 independent tokens as W has inputs (one more for a secret bias) fix it. He may ask any text, so he draws tokens, works
-out what they would hand to W before he asks, and asks the draw with the best conditioned inputs.
+out what they would hand to W before he asks, and asks the draw with the best conditioned inputs. Where the deployment
+multiplies in bfloat16, its rounding is noise in Y, and several tokens an input (`times`) average it.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from solid_utils.model import accelerator, models
 from solid_utils.model.forward import pad
 from solid_utils.model.operands import Matrix, entering
 from solid_utils.settings.attack_params import Recipe
+from solid_utils.settings.sections import Positive
 
 if TYPE_CHECKING:
     from solid_utils.attacks.accounting import Account
@@ -45,11 +47,12 @@ class LeastSquares(Attack):
     follows: ClassVar = False
 
     attack: Literal["least_squares"]
+    times: Positive = 1  # tokens for each of W's inputs
 
     def own_texts(self, run: AttackRun) -> list[dict]:
         """The best conditioned draw. Raises StudyError where the queries do not hold enough tokens."""
         one = self.secret(run.seen)
-        lengths = shares(one.unknowns, run.recipe.queries, run.recipe.length)
+        lengths = shares(self.times * one.unknowns, run.recipe.queries, run.recipe.length)
         opened = models.open_part(run.victim, run.secured.names)
         seed, vocabulary = run.budget.attack.seeds[0], len(run.tokenizer)
         draws = [drawn(lengths, vocabulary, seed, number) for number in range(DRAWS)]
@@ -107,13 +110,14 @@ class LeastSquares(Attack):
 
     def flops(self, account: Account, steps: int) -> int:
         """All of it, or nothing: see `cost`."""
-        return cost(self.secret(account.seen), account.seen.below) if steps else 0
+        return cost(self.secret(account.seen), account.seen.below, self.times) if steps else 0
 
     def foreseen(self, tokens: int, epochs: float, secured: SecuredSet, seen: View, width: int) -> float:
-        return cost(self.secret(seen), seen.below)
+        return cost(self.secret(seen), seen.below, self.times)
 
     def words(self, recipe: Recipe, usual: Recipe) -> str:
-        return f"least squares in float64, best conditioned of {DRAWS} draws of tokens"
+        more = f", {self.times} tokens an input" * (self.times > 1)
+        return f"least squares in float64, best conditioned of {DRAWS} draws of tokens{more}"
 
 
 def shares(needed: int, queries: int, longest: int) -> list[int]:
@@ -149,14 +153,15 @@ def best(opened: PreTrainedModel, one: Matrix, draws: list[list[dict]], longest:
     What no text of `longest` tokens reaches need not be known (after a LayerNorm without bias inputs sum to nothing),
     so it is left out. Raises StudyError where every draw leaves open what such texts of as many tokens reach.
     """
-    accelerator.check_memory(8 * 6 * one.unknowns**2, f"least squares on {one.inputs} inputs")
+    rows = sum(len(sample["input_ids"]) for sample in draws[0])
+    accelerator.check_memory(8 * 6 * one.unknowns * rows, f"least squares on {one.inputs} inputs")
     tokens = [token for samples in draws[:2] for sample in samples for token in sample["input_ids"]]
     long = [{"input_ids": tokens[start : start + longest]} for start in range(0, len(tokens), longest)]
     reachable = rank(torch.linalg.svdvals(known(opened, one, long)))
     spectra = [torch.linalg.svdvals(known(opened, one, samples)) for samples in draws]
     if (most := max(map(rank, spectra))) < reachable:
         raise StudyError(
-            f"attack least_squares: {one.unknowns} tokens reach {most} of {reachable} directions of what enters "
+            f"attack least_squares: {rows} tokens reach {most} of {reachable} directions of what enters "
             f"{one.path}; ask fewer and longer queries"
         )
     places = [place for place, values in enumerate(spectra) if rank(values) == reachable]
@@ -218,9 +223,11 @@ def install(model: PreTrainedModel, one: Matrix, weight: Tensor, bias: Tensor | 
         model.get_parameter(f"{one.path}.bias").copy_(bias)
 
 
-def cost(one: Matrix, below: int) -> int:
-    """FLOPs for n unknowns, from shapes: all draws run through the open layers below; singular values of n rows take
-    8/3 n^3, of the first 2 n rows 20/3 n^3; the solve 12 n^3 and 2 n^2 an output (Golub and Van Loan, 5.5 and 8.6)."""
+def cost(one: Matrix, below: int, times: int) -> int:
+    """FLOPs for n unknowns and m = `times` n tokens: all draws run through the open layers below; singular values of m
+    rows take 4 m n^2 - 4/3 n^3, once those of 2 m rows; the solve 4 m n^2 + 8 n^3 and 2 n^2 an output (Golub and Van
+    Loan, 5.5 and 8.6)."""
     size = one.unknowns
-    spectra = (8 * DRAWS + 20) * size**3 // 3
-    return 2 * (DRAWS + 2) * size * below + spectra + 12 * size**3 + 2 * size**2 * one.outputs
+    spectra = DRAWS * (12 * times - 4) + 24 * times - 4  # thirds of n^3
+    solve = (4 * times + 8) * size**3 + 2 * size**2 * one.outputs
+    return 2 * (DRAWS + 2) * times * size * below + spectra * size**3 // 3 + solve

@@ -27,11 +27,11 @@ MATRICES = [
 ]
 
 
-def attacked(model, declaration, queries=4, batch=BATCH):
+def attacked(model, declaration, queries=4, batch=BATCH, times=1):
     """What the attacker finds, the oracle he asked, and the true weight (outputs, inputs) and bias."""
     secured = secured_set(model, declaration)
     oracle, one = Oracle(model, secured, 0), view(model, secured).matrix
-    draws = [drawn(shares(one.unknowns, queries, 64), VOCABULARY, SEED, number) for number in range(8)]
+    draws = [drawn(shares(times * one.unknowns, queries, 64), VOCABULARY, SEED, number) for number in range(8)]
     samples = least_squares.best(open_part(model, secured.names), one, draws, 64)
     module = model.get_submodule(one.path)
     bias = None if module.bias is None else module.bias.detach().double()
@@ -81,6 +81,22 @@ def test_what_no_text_reaches_is_left_out_and_the_rest_is_exact():
 def test_how_texts_are_batched_changes_nothing():
     one, many = (attacked(build("llama"), "layer 1 up", 5, batch)[0] for batch in (1, 16))
     assert apart(one, many) < 1e-5
+
+
+def test_more_tokens_average_the_rounding_of_bfloat16():
+    """Products in bfloat16 leave eight bits of what leaves the matrix."""
+    with torch.autocast("cpu", torch.bfloat16):
+        once, often = (apart(*attacked(build("llama"), "layer 1 gate", times=times)[::3][:2]) for times in (1, 8))
+    assert often < 0.02 and often < once / 4
+
+
+def test_what_it_costs_counted_by_hand():
+    one = view(build("qwen2"), secured_set(build("qwen2"), "layer 1 k")).matrix
+    assert one.unknowns == 17 and one.outputs == 8
+    once = 10 * 2 * 17 * 1000 + (8 * 8 + 20) * 17**3 // 3 + 12 * 17**3 + 2 * 17**2 * 8
+    assert least_squares.cost(one, 1000, 1) == once
+    twice = 10 * 2 * 34 * 1000 + (8 * 20 + 44) * 17**3 // 3 + 16 * 17**3 + 2 * 17**2 * 8
+    assert least_squares.cost(one, 1000, 2) == twice
 
 
 def test_the_secret_is_in_no_input():

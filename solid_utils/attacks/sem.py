@@ -76,7 +76,7 @@ class Sem(Asking):
             smaller.shrink(model, run.secured, run.replaced)
 
     def plan(self, attacker: PreTrainedModel, run: AttackRun, answers: Recorded) -> Plan:
-        part, distance = run.part(attacker), distances.named(run.recipe.loss, answers.each)
+        part, distance = run.part(attacker), distances.named(run.recipe.loss, lambda: answers.each())
 
         def state_loss(_: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
             errors = distance(part.leaving(batch).float(), answers.of(batch["number"]).float())  # kept in bfloat16

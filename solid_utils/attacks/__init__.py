@@ -7,9 +7,11 @@ Public: attack.Attack, declared.load, run.AttackRun, plan.Plan, launch.train, re
 
 from solid_utils.attacks.ft_all import FtAll
 from solid_utils.attacks.ft_closed import FtClosed
+from solid_utils.attacks.ft_closed_linear import FtClosedLinear
+from solid_utils.attacks.least_squares import LeastSquares
 from solid_utils.attacks.sem import Sem
 from solid_utils.attacks.sem_linear import SemLinear
 from solid_utils.attacks.stitch import Stitch
 
 # A new attack is its file and its line here.
-ATTACKS = (FtAll, FtClosed, Sem, SemLinear, Stitch)
+ATTACKS = (FtAll, FtClosed, FtClosedLinear, LeastSquares, Sem, SemLinear, Stitch)

@@ -6,6 +6,7 @@ texts; a class overrides what differs. `run` is the AttackRun at work, `account`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
@@ -15,6 +16,7 @@ from transformers import PreTrainedModel
 
 from solid_utils.attacks.plan import Plan
 from solid_utils.attacks.recorded import Recorded
+from solid_utils.core.scored import Scored
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
@@ -67,6 +69,10 @@ class Attack(AttackSection):
         """The seed that draws which texts it asks about; None for the first of the attack set."""
         return None
 
+    def own_texts(self, run: AttackRun) -> list[dict] | None:
+        """Samples that it makes up itself; None where it asks about texts of the attack set."""
+        return None
+
     def queries(self, account: Account, seed: int, steps: int) -> list[dict]:
         """What was asked after `steps` steps of its own: a query a sample, repeated ones and validation included."""
         return account.reached(seed, steps) + (account.validation if steps else [])
@@ -109,6 +115,10 @@ class Attack(AttackSection):
         """Make the open part the replica that `keep` wrote, in place."""
         self.shape(replica, run)
         models.load_delta(replica, path)
+
+    def measured(self, run: AttackRun, model: Callable[[], PreTrainedModel]) -> Scored:
+        """Scores besides fidelity and benchmarks, of start and end alike; `model` gives the one that is scored."""
+        return Scored()
 
     # What it costs, and how it is called -----------------------------------------------------------------------------
 

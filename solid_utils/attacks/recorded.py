@@ -35,6 +35,11 @@ class Recorded:
         rows = [self.place[number].get_tensor(str(number)) for number in numbers.tolist()]
         return torch.cat(rows).to(numbers.device)
 
+    def each(self) -> Iterator[Tensor]:
+        """The rows of one sample after the other, in the order of their numbers; memory holds one."""
+        for number in sorted(self.place):
+            yield self.of(torch.tensor([number]))
+
 
 def together(parts: Iterable[Recorded]) -> Recorded:
     """Several recordings of different samples as one."""

@@ -112,6 +112,8 @@ class AttackRun:
     def _queried(self) -> tuple[list[dict], list[dict]]:
         """Training and validation samples: what this attacker asks of the oracle."""
         validation = self._samples("validation", self.budget.attack.validation)
+        if (own := self.attack.own_texts(self)) is not None:
+            return own, validation
         if self.labels == "none":
             drawn, recipe = self.attack.drawn_by(self.budget.attack.seeds), self.recipe
             return sampling.texts("attack", self.tokenizer, recipe.length, recipe.queries, drawn), validation
@@ -184,11 +186,13 @@ class AttackRun:
         name = f"{described(self.secured)}-{self.start_name}{self.attack.architecture}-{seed}"
         settings = self.scored_with | {"names": self.replaced.names}  # a smaller replacement is another start
         work = State(f"{self.model}/starts/{name}", settings, self.room, shared=True)
-        return Scored(**work.cached("scores", lambda: asdict(self.scores(self.start(seed)))))
+        scored = Scored(**work.cached("scores", lambda: asdict(self.scores(self.start(seed)))))
+        return scored + self.attack.measured(self, lambda: self.start(seed))
 
     def end_scores(self, seed: int) -> Scored:
         """Scores of the trained replica."""
-        return Scored(**self.state.cached(f"end-{seed}", lambda: asdict(self.scores(self.replica(seed)))))
+        scored = Scored(**self.state.cached(f"end-{seed}", lambda: asdict(self.scores(self.replica(seed)))))
+        return scored + self.attack.measured(self, lambda: self.replica(seed))
 
     def scores(self, replica: torch.nn.Module) -> Scored:
         """Fidelity on held-out prompts and texts, and all benchmarks."""

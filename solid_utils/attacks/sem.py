@@ -24,6 +24,7 @@ from solid_utils.settings.attack_params import Recipe
 from solid_utils.settings.sections import Positive
 
 if TYPE_CHECKING:
+    from solid_utils.attacks.accounting import Account
     from solid_utils.attacks.run import AttackRun
 
 
@@ -75,13 +76,19 @@ class Sem(Asking):
             smaller.shrink(model, run.secured, run.replaced)
 
     def plan(self, attacker: PreTrainedModel, run: AttackRun, answers: Recorded) -> Plan:
-        part, distance = run.part(attacker), distances.LOSSES[run.recipe.loss]
+        part, distance = run.part(attacker), distances.named(run.recipe.loss, lambda: answers.each())
 
         def state_loss(_: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
             errors = distance(part.leaving(batch).float(), answers.of(batch["number"]).float())  # kept in bfloat16
             return distances.mean(errors, batch["attention_mask"], run.recipe.first_weight)
 
         return Plan(frozenset(run.replaced.names), run.samples, state_loss, part.seen.worked(run.replaced))
+
+    def queries(self, account: Account, seed: int, steps: int) -> list[dict]:
+        """A loss that needs the spread of the targets asks for all texts before the first step."""
+        if steps and account.recipe.loss == distances.STANDARDISED:
+            return account.samples * self.repeats + account.validation
+        return super().queries(account, seed, steps)
 
     def foreseen(self, tokens: int, epochs: float, secured: SecuredSet, seen: View, width: int) -> float:
         recorded_once = 2 * seen.below + 2 * (seen.below + secured.parameters)

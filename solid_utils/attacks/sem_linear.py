@@ -1,145 +1,24 @@
-"""SEM from the closed-form map: the map stays as a residual branch beside the replacement, which begins as nothing.
-
-Not in the paper. SEM from random weights, or from layers that hand their input on, ends below the map with the same 100
-to 800 queries. That may be slow optimisation and no more: here the first step begins where the map ended.
-
-    leaving(x) = replacement(x) + map(x),   replacement(x) = x before the first step (start "skip")
-
-The map is fitted by linear_map.fit on all texts and stays as it is; SEM then trains the replacement on the same texts.
-The replica's file holds both.
-"""
+"""SEM from the closed-form map: SEM trains a replacement beside the map, on the texts that the map was fitted on."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from pydantic import Field
-from torch import Tensor, nn
-from transformers import PreTrainedModel
-
-from solid_utils.attacks import linear_map
-from solid_utils.attacks.plan import Plan
-from solid_utils.attacks.recorded import Recorded
+from solid_utils.attacks.beside_map import BesideMap
 from solid_utils.attacks.sem import Sem
-from solid_utils.core.errors import StudyError
-from solid_utils.deployment.oracle import Oracle
-from solid_utils.deployment.secured import SecuredSet
-from solid_utils.deployment.view import View
-from solid_utils.model import models
-from solid_utils.model.layers import DecoderLayers, Form, hidden
-from solid_utils.settings.attack_params import Recipe
 
 if TYPE_CHECKING:
     from solid_utils.attacks.accounting import Account
-    from solid_utils.attacks.run import AttackRun
-
-MAP = "map"  # its name in a replica's file, beside the replacement's tensors
 
 
-class Branch:
-    """A linear map from what enters the secured layers, added to what leaves them. Hooks, so that nothing else changes.
+class SemLinear(BesideMap, Sem):
+    """See beside_map.py."""
 
-    Its weights are no parameters of the model: no optimizer moves them, no delta counts them.
-    """
-
-    def __init__(self, model: PreTrainedModel, seen: View, weights: Tensor):
-        """`weights`: (features, width), see linear_map.features."""
-        layers = DecoderLayers(model)
-        self.weights = weights.to(layers.device, model.dtype)
-        self.linear = linear_map.Stitch(self.weights, Form())
-        self.added: Tensor | None = None
-        model.register_forward_pre_hook(self.linear.note, with_kwargs=True)
-        layers.layers[seen.first].register_forward_pre_hook(self.enter, with_kwargs=True)
-        layers.layers[seen.last].register_forward_hook(self.leave)
-        linear_map.without_caches(model)
-
-    def enter(self, _module: nn.Module, args: tuple, named: dict) -> None:
-        state = args[0] if args else named["hidden_states"]
-        self.added = self.linear.added(state)
-
-    def leave(self, _module: nn.Module, _args: tuple, output: Tensor | tuple) -> Tensor | tuple:
-        state = hidden(output) + self.added
-        return (state, *output[1:]) if isinstance(output, tuple) else state
-
-
-class SemLinear(Sem):
-    """Its steps are the map's batches of texts, then SEM's."""
-
-    follows: ClassVar = False
+    instead: ClassVar = "sem"
 
     attack: Literal["sem_linear"]
-    start: Literal["skip"] = "skip"  # the replacement begins as nothing
     replacement: None = None
-    previous: Annotated[int, Field(ge=0)] = 2  # earlier tokens the map may look at
 
     def queries(self, account: Account, seed: int, steps: int) -> list[dict]:
         """The map asks for all texts, each once; SEM trains on the same answers."""
         return account.samples * self.repeats + account.validation if steps else []
-
-    def fitted_map(self, run: AttackRun) -> Tensor:
-        """The map as it is kept, in bfloat16; a run that was killed finds it in its state. No seed has a part in it."""
-        path = run.state.folder / f"{MAP}.safetensors"
-        if not path.exists():
-            oracle = Oracle(run.victim, run.secured, run.tokenizer.pad_token_id, self.noise)
-            with models.precision(run.spec):
-                opened = models.open_part(run.victim, run.secured.names)
-                linear_map.save(linear_map.fit(opened, oracle, run.samples, self.previous), path)
-        return linear_map.load(path)
-
-    def train(self, run: AttackRun, seed: int) -> list[dict]:
-        begun = {f"validation_{name}": value for name, value in run.validate(run.start(seed)).items()}
-        batches = self.batches(run.account)
-        return [{"step": 0} | begun, *(row | {"step": row["step"] + batches} for row in run.optimised(seed))]
-
-    def plan(self, attacker: PreTrainedModel, run: AttackRun, answers: Recorded) -> Plan:
-        check_nothing(attacker, run.seen, run.samples[0]["input_ids"])
-        Branch(attacker, run.seen, self.fitted_map(run))
-        return super().plan(attacker, run, answers)
-
-    def keep(self, replica: nn.Module, run: AttackRun, path: Path) -> None:
-        handed_out = models.open_part(run.victim, run.secured.names)
-        models.save_delta(replica, handed_out, path, beside={MAP: self.fitted_map(run)})
-
-    def lay(self, replica: PreTrainedModel, run: AttackRun, path: Path) -> None:
-        apart = models.load_delta(replica, path, beside=(MAP,))
-        Branch(replica, run.seen, apart[MAP].float())
-
-    def batches(self, account: Account) -> int:
-        """Steps of the map: batches of texts that enter its equations."""
-        return -(-len(account.samples) // linear_map.BATCH)
-
-    def steps(self, account: Account) -> int:
-        return self.batches(account) + super().steps(account)
-
-    def samples(self, account: Account, steps: int) -> int:
-        trained = super().samples(account, max(0, steps - self.batches(account)))
-        return trained + (len(account.samples) if steps else 0)
-
-    def flops(self, account: Account, steps: int) -> int:
-        if not steps:
-            return 0
-        fit = linear_map.flops(sum(account.lengths), account.width, self.previous, account.seen.below)
-        return fit + super().flops(account, max(0, steps - self.batches(account)))
-
-    def foreseen(self, tokens: int, epochs: float, secured: SecuredSet, seen: View, width: int) -> float:
-        fit = linear_map.flops(tokens, width, self.previous, seen.below)
-        return fit + super().foreseen(tokens, epochs, secured, seen, width)
-
-    def options(self, recipe: Recipe) -> list[str]:
-        return [f"beside a ridge map of {self.previous} previous tokens"]
-
-
-def check_nothing(attacker: PreTrainedModel, seen: View, tokens: list[int]) -> None:
-    """Raises StudyError where the fresh replacement does not hand on what enters it: layers that normalise what leaves
-    them (early OPT) do not, however their matrices begin."""
-    layers, ids = DecoderLayers(attacker), torch.tensor([tokens], device=attacker.device)
-    with torch.no_grad():
-        leaving = layers.boundary(ids, seen.last)
-        with layers.replaced(dict.fromkeys(seen.stages, layers.skip)):
-            entering = layers.boundary(ids, seen.last)
-    if not torch.equal(leaving, entering):
-        raise StudyError(
-            f"attack sem_linear: fresh layers of {type(attacker).__name__} change what enters them; use attack: sem"
-        )

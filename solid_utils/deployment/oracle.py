@@ -20,6 +20,7 @@ from solid_utils.model import models, sampling
 from solid_utils.model.forward import BATCH_COST, answer_logits, length_batches
 from solid_utils.model.generation import alike, generate
 from solid_utils.model.layers import DecoderLayers
+from solid_utils.model.operands import around
 from solid_utils.settings import params
 
 
@@ -95,6 +96,19 @@ class Oracle:
         self._count(rows(input_ids, attention_mask))
         return self._layers.boundary(input_ids, seen.last)
 
+    def operands(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Input and output of the single secret matrix at real positions, (tokens, inputs) and (tokens, outputs).
+
+        Raises StudyError where more than one matrix is secret, or none.
+        """
+        if self.view.matrix is None:
+            raise StudyError(
+                f"attack least_squares: '{self.secured.declaration}' is not one matrix; secure one, such as layer 0 k, "
+                "or use attack: stitch"
+            )
+        self._count(rows(input_ids, attention_mask))
+        return around(self._victim, self.view.matrix.path, input_ids, attention_mask)
+
     @torch.no_grad()
     def outputs(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, keep: torch.Tensor | None = None
@@ -113,6 +127,11 @@ class Oracle:
             logits += torch.cat(drawn)[keep[real].cpu()].to(logits)
         self._count(prompts)
         return logits
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids go."""
+        return self._layers.device
 
     @property
     def vocabulary(self) -> int:

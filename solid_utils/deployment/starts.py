@@ -1,8 +1,8 @@
 """The attacker's initial weights. Each tensor is float32 and depends on (seed, name), so runs are comparable.
 
 The starts of the paper draw from nothing (its text: Xavier; its printed ceilings: N(0, 0.02)). The others ask what an
-attacker gains who uses what lies open: the scale of the open layers, copies of them, no layer at all, or the public
-model that the victim was fine-tuned from.
+attacker gains who uses what lies open: the scale of the open layers, copies of them, no layer at all (with or without a
+neighbour's norms and biases), or the public model that the victim was fine-tuned from.
 """
 
 import copy
@@ -133,8 +133,23 @@ class StartMaker:
         A pre-norm layer then hands its input on exactly; a post-norm one (early OPT) still normalises it. The identity
         needs the layer's o and down among the drawn.
         """
-        writes = role_of(name) in ("o", "down") and name not in self.vectors and self.place(name)
-        return torch.zeros(self.shapes[name]) if writes else self.normal(name)
+        return torch.zeros(self.shapes[name]) if self.writes(name) and name not in self.vectors else self.normal(name)
+
+    def skip_neighbour(self, name: str) -> Tensor:
+        """As `skip`, with the vectors (norms, biases) of the nearest layer where they are open, see `neighbour_copy`.
+
+        A gain that training has moved far from 1 (Gemma's norms after attention and MLP reach 377) is out of reach for
+        AdamW in a few hundred steps, so that from `skip` such a layer looks secure whatever is asked. The biases of o
+        and down write to the residual stream: they begin as in `skip`, or a layer would not hand its input on.
+        Raises StudyError where no other layer has the vector open.
+        """
+        if name not in self.vectors or not self.place(name) or self.writes(name):
+            return self.skip(name)
+        if not (siblings := self.siblings(name)):
+            raise StudyError(
+                f"start 'skip_neighbour': no open decoder layer has a {self.place(name)[1]} to copy; use start: skip"
+            )
+        return self.open(siblings[0]).to("cpu", torch.float32, copy=True)
 
     def public_base(self, name: str) -> Tensor:
         """The same tensor of the public model that the victim was fine-tuned from."""
@@ -147,6 +162,10 @@ class StartMaker:
                 f"start 'public_base': {name} is {wrong} in the base; name the model the victim was fine-tuned from"
             )
         return value.detach().to("cpu", torch.float32, copy=True)  # a copy: what is trained must not change the base
+
+    def writes(self, name: str) -> bool:
+        """Is it a matrix or bias of what a layer adds to the residual stream?"""
+        return role_of(name) in ("o", "down") and self.place(name) is not None
 
     def place(self, name: str) -> tuple[int, str] | None:
         """Layer and name inside it; None outside the decoder layers."""
@@ -191,10 +210,12 @@ STARTS: dict[str, Callable[[StartMaker, str], Tensor]] = {
     "scale_matched": StartMaker.scale_matched,
     "neighbour_copy": StartMaker.neighbour_copy,
     "skip": StartMaker.skip,
+    "skip_neighbour": StartMaker.skip_neighbour,
     "public_base": StartMaker.public_base,
 }
-UNAIDED = tuple(start for start in STARTS if start != "public_base")  # those that need no other model
-SET_AWARE = {"scale_matched", "neighbour_copy"}
+# Those that need neither another model nor an open layer: what a search through all sets may begin with.
+UNAIDED = tuple(start for start in STARTS if start not in ("public_base", "skip_neighbour"))
+SET_AWARE = {"scale_matched", "neighbour_copy", "skip_neighbour"}
 
 
 def depends_on_set(start: str) -> bool:
@@ -223,18 +244,18 @@ def draw(
     open parameters are, by `read`, and only where the start depends on the set; without `read` they come from `model`,
     which may otherwise be on the meta device. `base` yields the tensors of a public base (None: it has none of that
     name) for "public_base"; drawn for the whole model that start is the base itself, the no-theft baseline.
-    Raises StudyError on an unknown start, a base that is not given or does not fit, or where "skip" cannot tell by name
-    what writes to the residual stream.
+    Raises StudyError on an unknown start, a base that is not given or does not fit, where "skip" cannot tell by name
+    what writes to the residual stream, or where "skip_neighbour" finds no open layer.
     """
     depends_on_set(start)
     names = list(names)
-    if start == "skip":
-        check_skip(model, names)
+    if start in ("skip", "skip_neighbour"):
+        check_skip(model, names, start)
     maker = StartMaker(model, names, seed, secret or (), read or dict(model.named_parameters()).__getitem__, base)
     return {name: STARTS[start](maker, name) for name in names}
 
 
-def check_skip(model: PreTrainedModel, names: list[str]) -> None:
+def check_skip(model: PreTrainedModel, names: list[str], start: str) -> None:
     """Raises StudyError when a layer to be skipped has no known o or down matrix, or experts without a known down."""
     shapes, chosen = {name: parameter.shape for name, parameter in model.named_parameters()}, set(names)
     for number, inside in enumerate(layer_parameters(model)):
@@ -244,8 +265,8 @@ def check_skip(model: PreTrainedModel, names: list[str]) -> None:
         experts = {role_of(name) for name in inside if is_stack(shapes[name])}
         if not {"o", "down"} <= roles or (experts and "down" not in experts):
             raise StudyError(
-                f"start 'skip': what layer {number} of {type(model).__name__} adds to the residual stream is not known "
-                "by name; choose another start"
+                f"start '{start}': what layer {number} of {type(model).__name__} adds to the residual stream is not "
+                "known by name; choose another start"
             )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from solid_utils.deployment.secured import SecuredSet
+from solid_utils.model.operands import Matrix, matrix
 from solid_utils.model.structure import layer_parameters, parameters_after_layers
 
 
@@ -14,7 +15,7 @@ class View:
 
     Stages: -1 before the layers (embeddings), 0 to depth - 1 the decoder layers, `depth` after them (final norm, untied
     head). A tied head belongs to the embeddings. A layer with a single secret matrix counts as secret: what leaves that
-    matrix is seen too, and this view leaves it out.
+    matrix is seen too, and all attacks but one (least_squares) leave it out.
     """
 
     stages: tuple[int, ...]  # ascending
@@ -22,6 +23,7 @@ class View:
     noisy: bool  # Laplace noise on the logits (sap_dp)
     below: int  # parameters of the open layers below the first secret one
     inside: int  # parameters of the layers from the first secret one to the last, all their matrices
+    matrix: Matrix | None = None  # where a single matrix is secret, with or without its bias, and nothing else
 
     @property
     def consecutive(self) -> bool:
@@ -57,6 +59,12 @@ class View:
         return f"{enters} and {self.logits if self.outputs_only else 'boundary states'}"
 
     @property
+    def operands(self) -> str:
+        """What is seen around a single secret matrix, more than the boundary states of its layer: the open operations
+        before it hand it its input, and those after it take its output."""
+        return f"input and output of {self.matrix.path}"
+
+    @property
     def answers(self) -> str:
         """What fine-tuning trains on, and what it leaves unused of all that is seen."""
         ignored = self.logits if self.outputs_only else f"boundary states, {self.logits}"
@@ -86,4 +94,12 @@ def view(model: nn.Module, secured: SecuredSet) -> View:
     below, between = (
         sum(sizes[name] for names in part for name in names) for part in (inside[:first], inside[first:end])
     )
-    return View(tuple(stages), len(inside), secured.noise > 0, below, between)
+    return View(tuple(stages), len(inside), secured.noise > 0, below, between, single(model, secured))
+
+
+def single(model: nn.Module, secured: SecuredSet) -> Matrix | None:
+    """The linear map that is all that is secret, its bias with it."""
+    paths = {name.rpartition(".")[0] for name in secured.names}
+    path = paths.pop() if len(paths) == 1 else ""
+    parts = {name for name, _ in model.get_submodule(path).named_parameters(path)} if path else set()
+    return matrix(model, path) if parts and parts == set(secured.names) else None

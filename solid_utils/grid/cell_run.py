@@ -75,7 +75,8 @@ class CellRun(AttackRun):
 
     def start_scores(self, seed: int) -> Scored:
         """Scores of the start, shared by every cell of this set and seed."""
-        return Scored(**self.starts.cached(f"start-{seed}", lambda: asdict(self.scores(self.start(seed)))))
+        scored = Scored(**self.starts.cached(f"start-{seed}", lambda: asdict(self.scores(self.start(seed)))))
+        return scored + self.attack.measured(self, lambda: self.start(seed))
 
     def scores(self, replica: torch.nn.Module) -> Scored:
         """Fidelity on held-out prompts and texts; benchmarks where the cell has them."""

@@ -20,7 +20,7 @@ COLUMNS = {"texts": schema.TEXTS, "floors": schema.FLOOR, "victims": schema.SCOR
 COLUMNS |= {"benchmarks": schema.ITEMS}
 # Columns of a cell's scores that it keeps, beside what its name says.
 FACTS = ["secured", "attack", "seed", "steps", "tokens", "numbers", "dtype", "parameters", "share"]
-FACTS += ["depth", "lowest", "highest", "only_layers"]
+FACTS += ["depth", "lowest", "highest", "only_layers", "view"]
 SETS = {"own": "evaluation", "c4": "evaluation_c4", "code": "evaluation_code"}
 
 
@@ -114,7 +114,8 @@ def cell_row(
         row[f"{name}_above"] = floors.above(agreement, floor)
         row[f"{name}_kl"] = score(benchmark, "kl")
     row["c4_kl_start"] = score(SETS["c4"], "kl", after=False)
-    return row | {"same": score(SETS["own"], "greedy_match")}
+    row["same"] = score(SETS["own"], "greedy_match")
+    return row | {"relative_error": score("weights", "relative_error")}
 
 
 def points(cells: pd.DataFrame) -> pd.DataFrame:
@@ -122,8 +123,8 @@ def points(cells: pd.DataFrame) -> pd.DataFrame:
     if cells.empty:
         return pd.DataFrame(columns=POINT_TABLE)
     numbers = [f"{name}{end}" for name in SETS for end in ("", "_above", "_kl")]
-    means = dict.fromkeys([*numbers, "tokens", "c4_kl_start", "same"], "mean")
-    same = dict.fromkeys(["dtype", "parameters", "depth", "lowest", "highest", "only_layers"], "first")
+    means = dict.fromkeys([*numbers, "tokens", "c4_kl_start", "same", "relative_error"], "mean")
+    same = dict.fromkeys(["view", "dtype", "parameters", "depth", "lowest", "highest", "only_layers"], "first")
     grouped = cells.groupby(POINT, sort=False, as_index=False)
     made = grouped.agg(seeds=("seed", "nunique"), asked_before=("asked_before", "all"))
     return made.merge(grouped.agg(means | same), on=POINT)[POINT_TABLE]
@@ -132,7 +133,7 @@ def points(cells: pd.DataFrame) -> pd.DataFrame:
 POINT_TABLE = [
     *[*POINT, "dtype", "parameters", "depth", "lowest", "highest", "only_layers", "seeds", "tokens"],
     *["own", "own_above", "own_kl", "c4", "c4_above", "c4_kl", "code", "code_above", "code_kl", "c4_kl_start", "same"],
-    "asked_before",
+    *["relative_error", "view", "asked_before"],
 ]
 
 

@@ -27,7 +27,7 @@ class Recipe(Section):
     warmup: Share = 0.0
     warmup_steps: Positive | None = None
     validate_every: Positive
-    loss: Literal["relative_mse", "mse", "cosine"] | None = None
+    loss: Literal["relative_mse", "mse", "cosine", "standardised_mse"] | None = None
     first_weight: Weight = 1.0  # SEM: how much a text's first token counts; 0 leaves it out
     method: Literal["lora", "full"] = "full"  # how the open part is trained, where it is
     rank: Positive | None = None

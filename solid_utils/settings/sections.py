@@ -16,7 +16,7 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what Python, numpy and torch all
 # Of models, attacks, tiers, ...: part of file names, of DVC's stage names, and of commands that a shell reads. No dot:
 # DVC takes it for a level of a section.
 NAME = r"[A-Za-z0-9_-]{1,60}"
-Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip", "public_base"]
+Start = Literal["xavier", "normal_0.02", "scale_matched", "neighbour_copy", "skip", "skip_neighbour", "public_base"]
 
 
 def _distinct(seeds: list[int]) -> list[int]:

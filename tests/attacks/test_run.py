@@ -24,6 +24,17 @@ MODEL, SEED = "tiny", 42
 LORA = {"method": "lora", "rank": 2, "alpha": 4}
 RUNS = {
     "sem": {"secured": "layers 0", "attack": "sem"},
+    "standardised": {
+        "secured": "layers 0",
+        "attack": "sem",
+        "recipe": {"tiny": {"loss": "standardised_mse", "first_weight": 0.01}},
+    },
+    "closed-logits": {"secured": "layers 0", "attack": "ft_closed", "objective": "logits"},
+    "closed-linear": {"secured": "layers 0", "attack": "ft_closed_linear", "previous": 1, "scaled": True},
+    "closed-linear-all": {"secured": "layers 0-1 + head", "attack": "ft_closed_linear"},
+    "exact": {"secured": "layer 0 k", "attack": "least_squares"},
+    "exact-few": {"secured": "layer 0 down", "attack": "least_squares", "recipe": {"tiny": {"queries": 1}}},
+    "exact-layer": {"secured": "layers 0", "attack": "least_squares"},
     "stitch": {"secured": "layers 0", "attack": "stitch", "previous": 1},
     "stitch-drawn": {"secured": "layers 0", "attack": "stitch", "previous": 1, "texts": "drawn"},
     "linear": {"secured": "layers 0", "attack": "sem_linear", "previous": 1},
@@ -137,6 +148,16 @@ def test_options_are_named_in_the_recipe_and_reach_the_loss(attack):
     whole = [row["loss"] for row in attack("options-whole").train(SEED) if "loss" in row]
     assert 0 < losses[-1] < 2 and 0 < whole[-1] < 2  # 1 - cos
     assert losses[0] != whole[0]  # the first token counts there
+
+
+def test_a_loss_that_needs_the_spread_asks_for_all_texts_before_its_first_step(attack):
+    run, usual = attack("standardised"), attack("sem")
+    assert run.row(SEED, 0)["queries"] == 0
+    assert run.row(SEED, 1)["queries"] == len(run.samples) + len(run.validation) == usual.row(SEED, 8)["queries"]
+    assert usual.row(SEED, 1)["queries"] == usual.recipe.batch + len(usual.validation)
+    losses = [row["loss"] for row in run.train(SEED) if "loss" in row]
+    assert losses[-1] < losses[0]
+    assert run.row(SEED, 8)["recipe"].endswith("batch 8 x 64 tokens, standardised_mse, first_weight 0.01")
 
 
 def test_a_stitch_is_fitted_kept_scored_and_counted(attack):

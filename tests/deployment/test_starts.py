@@ -1,4 +1,6 @@
+import itertools
 import math
+import re
 
 import pytest
 import torch
@@ -9,9 +11,12 @@ from solid_utils.deployment import starts
 from solid_utils.deployment.secured import secured_set
 from solid_utils.model.forward import pad
 from solid_utils.model.layers import DecoderLayers
+from solid_utils.model.matrices import role_of
+from solid_utils.model.structure import layer_parameters
 from tests.conftest import ENDS, SMALL, build, watched
 
-UNAIDED = [start for start in starts.STARTS if start != "public_base"]
+UNAIDED = starts.UNAIDED
+NEEDS_NO_BASE = [start for start in starts.STARTS if start != "public_base"]
 UP = "model.layers.{}.mlp.up_proj.weight"
 
 
@@ -28,8 +33,13 @@ def test_vectors_take_the_architectures_initial_values(model):
         assert torch.equal(drawn[name], parameter.float()), name
 
 
-@pytest.mark.parametrize("start", UNAIDED)
-@pytest.mark.parametrize("declaration", ["layers 0-1", "layer 2 o + head", "all"])
+@pytest.mark.parametrize(
+    ("start", "declaration"),
+    [
+        *itertools.product(NEEDS_NO_BASE, ["layers 0-1", "layer 2 o + head"]),
+        *itertools.product(UNAIDED, ["all"]),
+    ],
+)
 def test_secret_values_are_never_read(llama, start, declaration):
     secret = secured_set(llama, declaration).names
     before = starts.draw(llama, secret, start, 20)
@@ -59,7 +69,7 @@ def test_all_victims_are_drawn_blindly(model):
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-@pytest.mark.parametrize("start", UNAIDED)
+@pytest.mark.parametrize("start", NEEDS_NO_BASE)
 def test_the_model_may_have_no_values(model, start):
     """On the meta device: shapes and the architecture's vectors do; open values come from `read`."""
     with torch.device("meta"):
@@ -119,7 +129,7 @@ def test_unknown_start(llama):
 def test_which_starts_depend_on_the_set():
     assert {start: starts.depends_on_set(start) for start in starts.STARTS} == {
         "xavier": False, "normal_0.02": False, "scale_matched": True, "neighbour_copy": True, "skip": False,
-        "public_base": False,
+        "skip_neighbour": True, "public_base": False,
     }  # fmt: skip
     with pytest.raises(StudyError, match="start 'zeros': unknown"):
         starts.depends_on_set("zeros")
@@ -185,6 +195,53 @@ def test_a_skipped_layer_hands_its_input_on(model, samples):
         model(input_ids=ids, attention_mask=mask, use_cache=False)
     pre_norm = getattr(model.config, "do_layer_norm_before", True)
     assert torch.equal(states[0], states[2]) == pre_norm
+
+
+NEAREST = {"layers 1-2": {1: 0, 2: 3}, "bottom 1": {0: 1}}  # the open layer next to each secret one
+
+
+@pytest.mark.parametrize("declaration", NEAREST)
+def test_a_layer_that_is_skipped_has_the_neighbours_vectors(model, samples, declaration):
+    """Checked with a plain forward; what has other values in every layer shows which one was copied."""
+    with torch.no_grad():
+        for number, inside in enumerate(layer_parameters(model)):
+            for name in inside:
+                if model.get_parameter(name).ndim < 2:
+                    model.get_parameter(name).fill_(0.5 + number)
+    secret = secured_set(model, declaration).names
+    original = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    drawn, skipped = (starts.draw(model, secret, start, 20) for start in ("skip_neighbour", "skip"))
+    for name, tensor in drawn.items():
+        layer = int(re.search(r"\.(\d+)\.", name)[1])
+        nearest = original[name.replace(f".{layer}.", f".{NEAREST[declaration][layer]}.", 1)]
+        copied = tensor.ndim < 2 and role_of(name) not in ("o", "down")
+        assert torch.equal(tensor, nearest if copied else skipped[name]), name
+    starts.apply(model, drawn)
+    ids = torch.tensor([samples[2]["input_ids"]])
+    with torch.no_grad():
+        states = model(input_ids=ids, output_hidden_states=True, use_cache=False).hidden_states
+    first, last = {"layers 1-2": (1, 3), "bottom 1": (0, 1)}[declaration]
+    if getattr(model.config, "do_layer_norm_before", True):
+        assert torch.equal(states[first], states[last])
+
+
+def test_vectors_come_from_above_where_nothing_below_is_open_and_a_matrix_keeps_its_own_bias(llama):
+    qwen = build("qwen2")
+    with torch.no_grad():
+        for number in range(4):
+            qwen.get_parameter(f"model.layers.{number}.self_attn.k_proj.bias").fill_(number)
+    drawn = starts.draw(qwen, secured_set(qwen, "layer 0 k").names, "skip_neighbour", 20)
+    assert drawn["model.layers.0.self_attn.k_proj.bias"].tolist() == [1.0] * 8
+    drawn = starts.draw(qwen, secured_set(qwen, "bottom 3").names, "skip_neighbour", 20)
+    assert {drawn[f"model.layers.{n}.self_attn.k_proj.bias"][0].item() for n in range(3)} == {3.0}
+    (matrix,) = starts.draw(llama, secured_set(llama, "layer 0 down").names, "skip_neighbour", 20).values()
+    assert not matrix.any()
+
+
+@pytest.mark.parametrize("declaration", ["all", "layers 0-3", "fully_secured"])
+def test_where_no_layer_is_open_there_is_no_neighbour(llama, declaration):
+    with pytest.raises(StudyError, match="no open decoder layer has a input_layernorm.weight to copy; use start: skip"):
+        starts.draw(llama, secured_set(llama, declaration).names, "skip_neighbour", 20)
 
 
 def test_skip_zeroes_only_what_writes_to_the_residual_stream(llama):

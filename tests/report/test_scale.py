@@ -11,6 +11,7 @@ from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import metrics
 from solid_utils.report import hypotheses, hypothesis_width, outcome, scale
+from solid_utils.report.tables.scale import exact
 from solid_utils.settings import params
 from tests.synthetic import run_columns
 
@@ -57,6 +58,24 @@ def write_model(reference: Path, model: str, kls: dict[str, float], share: dict[
         rows = [{"cell": cell, "sha256": "ab", "commit": "cd"} for cell in cells]
         schema.write(rows, schema.REGISTERED, folder / paths.HYPOTHESES_FILE)
     return folder
+
+
+def test_a_matrix_that_was_solved_for_is_broken_with_so_many_tokens(tmp_path):
+    """Layers stand for the matrices here."""
+    folder = write_model(tmp_path, NEW, {"layers 0": 2.0}, {}, noted=False)
+    for secured, share, error in (("layers 1", 0.99, 1e-3), ("layers 2", 0.6, 0.4)):
+        cell = write_cell(folder, secured, "least_squares", 20, 42, [0.01] * TEXTS, share)
+        rows = schema.read(folder / f"{cell}.csv", schema.SCORES)
+        more = rows[rows["metric"] == "kl"].groupby("steps").head(1).assign(metric="relative_error", value=error)
+        more = more.assign(benchmark="weights")
+        schema.write(pd.concat([rows, more]).assign(tokens=576), schema.SCORES, folder / f"{cell}.csv")
+    points = scale.points(scale.load(tmp_path).cells).set_index("secured")
+    assert points["relative_error"].to_dict() == pytest.approx(
+        {"layers 0": float("nan"), "layers 1": 1e-3, "layers 2": 0.4}, nan_ok=True
+    )
+    said = exact(points.reset_index())
+    assert "layers 1 is broken with 576 tokens (99.0 % on C4)" in said
+    assert "layers 2 is not broken with 576 tokens" in said and exact(points.iloc[:0].reset_index()) == ""
 
 
 SINGLES = {"layers 0": 2.0, "layers 1": 0.5, "layers 2": 0.3, "layers 3": 0.4, "layers 4": 0.6, "layers 5": 0.7}

@@ -65,7 +65,7 @@ def test_a_runs_recipe_overrides_the_tiers():
         (
             "attacks.solid-ft_all.attack",
             "ft_most",
-            "attacks.solid-ft_all.attack: unknown name 'ft_most'; choose one of ft_all, ft_closed, sem, sem_linear, st",
+            "attacks.solid-ft_all.attack: unknown name 'ft_most'; choose one of ft_all, ft_closed, ft_closed_linear, l",
         ),
         ("tiers.small.attack.ft.steps", -3, "attack.ft.steps: Input should be greater than or equal to 0, given -3"),
         ("tiers.small.difficulty.samples", 0, "difficulty.samples: Input should be greater than 0, given 0"),

@@ -7,6 +7,8 @@ from solid_utils.report.table import Columns, Context, Section, Table
 from solid_utils.report.wording import between, percent
 from solid_utils.settings import params
 
+BROKEN = 0.95  # agreement on C4 from which a set that was solved for counts as broken
+
 
 def point_table(_: Context) -> pd.DataFrame:
     """Every point of every curve that ran, on all machines: scale.points."""
@@ -18,6 +20,7 @@ POINT_COLUMNS: Columns = {
     "attack": ("attack", "text"),
     "recipe": ("recipe", "text"),
     "queries": ("queries", "count"),
+    "tokens": ("tokens", "count"),
     "c4": ("C4 %", "percent"),
     "c4_above": ("above the floor %", "percent"),
     "c4_kl": ("KL", "number"),
@@ -25,12 +28,26 @@ POINT_COLUMNS: Columns = {
     "own_above": ("own kind, above %", "percent"),
     "code_above": ("code, above %", "percent"),
     "same": ("same answers %", "percent"),
+    "relative_error": ("error of W", "number"),
     "seeds": ("seeds", "count"),
     "asked_before": ("asked before", "flag"),
 }
 
 
+def exact(rows: pd.DataFrame) -> str:
+    """What least squares make of single matrices whose input and output are seen; empty where it did not run."""
+    told = []
+    for _, row in rows[rows["attack"] == "least_squares"].iterrows():
+        verdict = "broken" if row["c4"] >= BROKEN else "not broken"
+        told.append(f"{row['secured']} is {verdict} with {row['tokens']:,.0f} tokens ({percent(row['c4'])} on C4)")
+    return f" Where input and output of a single secret matrix are seen: {', '.join(told)}." if told else ""
+
+
 def _read_points(rows: pd.DataFrame) -> str:
+    return _read_layers(rows) + exact(rows)
+
+
+def _read_layers(rows: pd.DataFrame) -> str:
     """The first layer against the single layer that falls furthest."""
     chosen = scale.single(scale.best(rows))
     first = chosen[chosen["lowest"] == 0]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from solid_utils.attacks.linear_map import SCALED_RIDGES, features, sizes
+from solid_utils.core.errors import StudyError
 
 
 @dataclass(frozen=True)
@@ -96,13 +97,21 @@ def choose(
 
 
 def factor(gram: Tensor, ridge: float, size: int) -> Tensor:
-    """Lower Cholesky factor of the first `size` inputs' penalised X'X; X'X itself is as before when it returns."""
+    """Lower Cholesky factor of the first `size` inputs' penalised X'X; X'X itself is as before when it returns.
+
+    Raises StudyError where it has none.
+    """
     diagonal = gram.diagonal()
     squares = diagonal.clone()
     diagonal.add_(ridge * squares.where(squares > 0, 1))  # an input that is zero everywhere has no square of its own
-    lower = torch.linalg.cholesky(gram[:size, :size])
-    diagonal.copy_(squares)
-    return lower
+    try:
+        return torch.linalg.cholesky(gram[:size, :size])
+    except torch.linalg.LinAlgError:
+        raise StudyError(
+            "attack stitch: its equations cannot be solved, as states are not finite or far too large; take float32"
+        ) from None
+    finally:
+        diagonal.copy_(squares)
 
 
 def flops(tokens: int, apart: int, width: int, previous: int) -> int:

@@ -6,7 +6,7 @@ from a prefix's end on, with that prefix's map in its place. So a map is fitted 
 are there, a weight is read once for all, and no state is computed twice.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from solid_utils.attacks import linear_map, map_search
 from solid_utils.attacks.map_search import Fitted, Seen
+from solid_utils.core.errors import StudyError
 from solid_utils.difficulty.sweep import Candidate, Sweep, nodes
 from solid_utils.difficulty.weights import InMemory
 from solid_utils.evaluation.fidelity import compared
@@ -43,6 +44,11 @@ class TextScores:
     tokens: list[int]
     agreeing: list[int]
     kl: list[float]  # nats, summed over tokens
+
+    def plus(self, other: "TextScores") -> "TextScores":
+        """Of texts that either has scored."""
+        pairs = zip(asdict(self).values(), asdict(other).values(), strict=True)
+        return TextScores(*([a + b for a, b in zip(*pair, strict=True)] for pair in pairs))
 
 
 @dataclass
@@ -151,6 +157,11 @@ class PrefixAttack:
                     found.likeliest[owner].append(token)
                 for kept, own in kinds:
                     agree, kl = compared(self.said(own[number], batch, keep), theirs)
+                    if not kl.isfinite().all():
+                        raise StudyError(
+                            "attack: logits on a held-out text are not finite; the weights are broken, or too large "
+                            "for this dtype: take --dtype float32, or --no-attack"
+                        )
                     for owner, hit, apart in zip(owners, agree.tolist(), kl.tolist(), strict=True):
                         kept.tokens[owner] += 1
                         kept.agreeing[owner] += hit

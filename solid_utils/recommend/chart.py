@@ -1,6 +1,7 @@
 """The chart beside a card: what securing more layers leaves to the thief."""
 
 import io
+import itertools
 from pathlib import Path
 
 import matplotlib
@@ -9,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from solid_utils.core import files
-from solid_utils.recommend.outcome import Attack, Estimate, Outcome
+from solid_utils.recommend.outcome import Attack, Estimate, Outcome, Prefix
 from solid_utils.report.plotting import BLUE, GREY, ORANGE, POINTS, STYLE, canvas, in_percent, legend_below
 
 DPI = 150
@@ -20,16 +21,18 @@ def draw(outcome: Outcome) -> Figure:
     found = outcome.attack
     shares = [one.share for one in found.prefixes]
     figure, (axes,) = canvas(7.5, 4.4)
-    after = [(one.share, one.agreement) for one in found.prefixes if one.agreement]
-    line(axes, *map(list, zip(*after, strict=True)), color=ORANGE, label=f"linear map, {found.queries} texts asked")
+    figure.suptitle("What a thief has, by how much is secured", fontsize=11, fontweight="bold")
+    after = [one for one in found.prefixes if one.agreement]
+    asked = f"linear map, {found.queries} texts asked"
+    line(axes, [one.share for one in after], [one.agreement for one in after], color=ORANGE, label=asked)
     line(axes, shares, [one.zero_query for one in found.prefixes], color=BLUE, label="before any query (random layers)")
     levels(axes, found)
     recommended = outcome.recommended
     axes.axvline(recommended.share, color=GREY, linewidth=6, alpha=0.3, zorder=0, label="recommended set")
     axes.set_xscale("log")
-    axes.set_xticks(shares, [f"{one.secured}\n{one.share:.1%}" for one in found.prefixes], fontsize=8.5)
+    axes.set_xticks(shares, ticks(found.prefixes), fontsize=8.5)
     axes.minorticks_off()
-    axes.set(ylim=(0, 1.02), xlabel="share of the model secured", ylabel="next-token agreement with the victim")
+    axes.set(ylim=(-0.02, 1.02), xlabel="share of the model secured", ylabel="next-token agreement with the victim")
     in_percent(axes.yaxis)
     axes.grid(axis="x", visible=False)
     legend_below(figure, axes, columns=2)
@@ -52,7 +55,15 @@ def levels(axes: Axes, found: Attack) -> None:
     for part, words in ((found.hold_below, "holds below"), (found.broken_above, "broken above")):
         level = floor + part * (1 - floor)
         axes.axhline(level, color="black", linewidth=0.9, linestyle=":", zorder=1)
-        axes.annotate(words, (1, level), xycoords=("axes fraction", "data"), fontsize=7.5, ha="right", va="bottom")
+        axes.annotate(words, (0.2, level), xycoords=("axes fraction", "data"), fontsize=7.5, ha="center", va="bottom")
+
+
+def ticks(prefixes: list[Prefix]) -> list[str]:
+    """A set and its share, every second one lower where two lie close together."""
+    shares = [one.share for one in prefixes]
+    close = any(next_one < 1.4 * one for one, next_one in itertools.pairwise(shares))
+    lower = ["\n\n" * (close and number % 2) for number in range(len(shares))]
+    return [f"{space}{one.secured}\n{one.share:.1%}" for space, one in zip(lower, prefixes, strict=True)]
 
 
 def write(outcome: Outcome, path: Path) -> None:

@@ -82,7 +82,7 @@ def texts(size: Size, prompt: int) -> tuple[Asked, list[dict]]:
     count = size.asked + size.held_out
     rows = torch.randint(1, size.config.vocab_size, (count, size.length), generator=generator).tolist()
     samples = [{"id": str(n), "input_ids": row, "answer_start": prompt} for n, row in enumerate(rows)]
-    return Asked(samples[: size.asked], [], "random tokens"), samples[size.asked :]
+    return Asked(samples[: size.asked], rows[: size.asked], "random tokens"), samples[size.asked :]
 
 
 def planner(model, samples: list[dict], asked: Asked, memory: float, streamed: bool, file: Path) -> AttackPlanner:

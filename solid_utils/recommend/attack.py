@@ -10,6 +10,7 @@ from accelerate.utils import gather_object
 from solid_utils.difficulty.weights import InMemory
 from solid_utils.model import accelerator, answers
 from solid_utils.recommend.attack_plan import AttackPlan, AttackPlanner
+from solid_utils.recommend.measured import floor_hits
 from solid_utils.recommend.plan import Planner
 from solid_utils.recommend.prefix_attack import Measured, PrefixAttack, TextScores
 from solid_utils.recommend.texts import Asked
@@ -63,7 +64,10 @@ def run(
 
     def compute() -> dict:
         made = PrefixAttack(source, start, SEED, PREVIOUS)
-        return asdict(made.run(list(plan.prefixes), queries, groups, len(samples)))
+        found = made.run(list(plan.prefixes), queries, groups, len(samples))
+        found.floor = floor_hits(asked.public, samples, found.likeliest)
+        found.likeliest = []  # what is kept holds nothing of the texts
+        return asdict(found)
 
     what = (start, plan.prefixes, plan.groups, [sample["input_ids"] for sample in asked.samples])
     digest = hashlib.sha256(repr(what).encode()).hexdigest()[:12]
@@ -77,7 +81,7 @@ def restored(raw: dict) -> Measured:
         kind: {int(prefix): TextScores(**one) for prefix, one in raw[kind].items()} for kind in ("start", "attack")
     }
     chosen = {int(prefix): tuple(one) for prefix, one in raw["chosen"].items()}
-    return Measured(**scores, chosen=chosen, likeliest=raw["likeliest"])
+    return Measured(**scores, chosen=chosen, floor=raw["floor"])
 
 
 def merged(parts: list[Measured]) -> Measured:
@@ -87,5 +91,6 @@ def merged(parts: list[Measured]) -> Measured:
         for mine, theirs in ((first.start, other.start), (first.attack, other.attack)):
             for prefix, scores in theirs.items():
                 mine[prefix] = mine[prefix].plus(scores)
-        first.likeliest = [one or two for one, two in zip(first.likeliest, other.likeliest, strict=True)]
+        for predictor, hits in other.floor.items():
+            first.floor[predictor] = [one + two for one, two in zip(first.floor[predictor], hits, strict=True)]
     return first

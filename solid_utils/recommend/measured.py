@@ -55,27 +55,26 @@ def verdict(above: Estimate, hold_below: float, broken_above: float) -> Verdict:
     return "holds" if above.high < hold_below else "broken" if above.low > broken_above else "undecided"
 
 
-def floor_hits(asked: Asked, samples: list[dict], likeliest: list[list[int]]) -> dict[str, list[float]]:
-    """By predictor, on how many answer tokens of each text the counts name the victim's."""
-    grams = floor.Grams(asked.public)
-    hits: dict[str, list[float]] = {}
+def floor_hits(public: list[list[int]], samples: list[dict], likeliest: list[list[int]]) -> dict[str, list[int]]:
+    """By predictor, on how many answer tokens of each text counts over `public` name the victim's.
+
+    A text without tokens is another process's.
+    """
+    grams, hits = floor.Grams(public), {}
     for size, predictor in enumerate(floor.PREDICTORS):
         hits[predictor] = []
         for sample, theirs in zip(samples, likeliest, strict=True):
-            share, tokens = floor.agreement(grams, [sample], [np.array(theirs)], size)
-            hits[predictor].append(share * tokens)
+            share, tokens = floor.agreement(grams, [sample], [np.array(theirs)], size) if theirs else (0, 0)
+            hits[predictor].append(round(share * tokens))
     return hits
 
 
-def attack(
-    found: Measured, sets: list[SecuredSet], asked: Asked, samples: list[dict], hold_below: float, seed: int
-) -> Attack:
+def attack(found: Measured, sets: list[SecuredSet], asked: Asked, hold_below: float, seed: int) -> Attack:
     """The outcome of an attack on prefixes of the model, in the order of `sets`."""
     first = next(iter(found.start.values()))
     texts, limit = Texts(first.tokens), max(hold_below, BROKEN_ABOVE)
-    hits = floor_hits(asked, samples, found.likeliest)
-    best = max(hits, key=lambda name: sum(hits[name]))
-    ground = texts.share(hits[best])
+    best = max(found.floor, key=lambda name: sum(found.floor[name]))
+    ground = texts.share(found.floor[best])
     return Attack(
         queries=len(asked.samples),
         tokens=sum(len(sample["input_ids"]) for sample in asked.samples),

@@ -59,6 +59,7 @@ class Measured:
     attack: dict[int, TextScores] = field(default_factory=dict)  # the map in its place
     chosen: dict[int, tuple[float, int]] = field(default_factory=dict)  # penalty, previous tokens
     likeliest: list[list[int]] = field(default_factory=list)  # the victim's tokens at each text's answer
+    floor: dict[str, list[int]] = field(default_factory=dict)  # on how many of them counts over public text agree
 
 
 class PrefixAttack:

@@ -85,7 +85,7 @@ def recommend(args: argparse.Namespace) -> int:
         plans = attacks.plan(attack.prefixes(len(source.layers), result.l_star))
         scores = attack.run(source, args.start, plans, asked, samples, tokenizer.pad_token_id, work.cached)
         sets = [skeleton.secured(f"bottom {prefix}") for prefix in plans.prefixes]
-        attacked = measured.attack(scores, sets, asked, samples, args.hold_below, attack.SEED)
+        attacked = measured.attack(scores, sets, asked, args.hold_below, attack.SEED)
     if not accelerator.processes().is_main_process:  # all have the same losses; one card is enough
         return 0
     sha256 = found.sha256(source.opened if plan.streamed else None)

@@ -99,6 +99,8 @@ def test_a_run_killed_after_the_attack_does_not_attack_again(monkeypatch):
     with monkeypatch.context() as cut, pytest.raises(KeyboardInterrupt):
         cut.setattr(recommend, "card", dies)
         run()
+    (kept,) = (paths.STATE / "recommend").rglob("attack-*.json")
+    assert json.loads(kept.read_text())["likeliest"] == []  # the texts themselves, nearly
     with monkeypatch.context() as cut:
         cut.setattr(attack, "PrefixAttack", dies)
         run()

@@ -13,7 +13,7 @@ from solid_utils.recommend.plan import PROGRAM, Planner, Rates
 from solid_utils.recommend.texts import Asked
 from tests.attacks.test_linear_map import texts
 
-CPU, ASKED = torch.device("cpu"), Asked(texts(27), [], "here")
+CPU, ASKED = torch.device("cpu"), Asked(texts(27), [[3, 4]], "here")
 
 
 def planner(llama, samples, memory: float) -> AttackPlanner:

@@ -1,9 +1,12 @@
 """From counts, text by text, to estimates, verdicts, advice, chart and JSON."""
 
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import SecuredSet
@@ -28,10 +31,10 @@ def attacked(hits: dict[int, int | None], hold_below: float = 0.10):
     after = {layers: scores([n + one % 2 for one in range(TEXTS)]) for layers, n in hits.items() if n is not None}
     found = Measured({layers: scores([1] * TEXTS, 9.0) for layers in hits}, after, dict.fromkeys(after, (0.1, 2)))
     # The victim says token 7 after everything; public text says so after 5 only, which is a third of the places.
-    found.likeliest = [[7] * TOKENS for _ in range(TEXTS)]
     samples = [{"input_ids": [9] + [5, 6, 6, 5] * (TOKENS // 4), "answer_start": 1} for _ in range(TEXTS)]
     asked = Asked([{"input_ids": [1, 2, 3]}] * 100, [[5, 7], [6, 8], [9, 8]], "a <file>")
-    return measured.attack(found, [secured(layers) for layers in hits], asked, samples, hold_below, 42)
+    found.floor = measured.floor_hits(asked.public, samples, [[7] * TOKENS for _ in range(TEXTS)])
+    return measured.attack(found, [secured(layers) for layers in hits], asked, hold_below, 42)
 
 
 def whole(hits: dict[int, int | None], layers: int = 1) -> Outcome:
@@ -93,6 +96,26 @@ def test_what_to_do_follows_from_the_verdicts(hits, layers, verdict, words):
     text = advice.section(found, "card.png", "a file")
     assert words in text and "](card.png)" in text and "(recommended)" in text
     assert ("Secure the whole model" in text) == ("fell" in words or (verdict == "undecided") or layers == 2)
+
+
+def keys(schema: type) -> set[str]:
+    """The names of a section and of those inside it, estimates left out."""
+    inside = (outcome.Secured, outcome.Prefix, outcome.Attack)
+    below = [one for one in inside for field in schema.model_fields.values() if one.__name__ in repr(field.annotation)]
+    return set(schema.model_fields).union(*map(keys, below))
+
+
+def test_the_page_names_every_key_and_no_other():
+    page = (Path(__file__).parents[2] / "docs/templates/own_model.md").read_text()
+    table = page.split("| key | what it is |")[1].split("\n\n")[0]
+    named = {name.removeprefix("attack.") for name in re.findall(r"`([a-z0-9_.]+)`", table)}
+    assert named - set(STATUS) == keys(Outcome) and {"verdict", "queries", "share"} <= named
+
+
+def test_the_limits_are_those_of_the_study():
+    raw = yaml.safe_load((Path(__file__).parents[2] / "configs/hypotheses.yaml").read_text())
+    limits = raw["hypotheses"]["H1"]["threshold"]
+    assert (limits["supported_below"], limits["falsified_above"]) == (measured.HOLD_BELOW, measured.BROKEN_ABOVE)
 
 
 def test_json_goes_and_comes_back_and_a_wrong_key_is_one_line(tmp_path, capsys):

@@ -1,6 +1,5 @@
 """The chart beside a card: what securing more layers leaves to the thief."""
 
-import io
 import itertools
 from pathlib import Path
 
@@ -68,10 +67,7 @@ def ticks(prefixes: list[Prefix]) -> list[str]:
 
 def write(outcome: Outcome, path: Path) -> None:
     """A PNG, the same bytes each time, see files.whole."""
-    png = io.BytesIO()
     looks = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.85) | STYLE
-    with matplotlib.rc_context(looks):
+    with matplotlib.rc_context(looks), files.whole(path) as partial:
         # Without it matplotlib writes its version into the file.
-        draw(outcome).savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-    with files.whole(path) as partial:
-        partial.write_bytes(png.getvalue())
+        draw(outcome).savefig(partial, format="png", dpi=DPI, metadata={"Software": None})

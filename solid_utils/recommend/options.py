@@ -58,10 +58,11 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     if not 0 < args.hold_below <= 1 or (args.attack and args.queries < LEAST):
         raise StudyError(f"--hold-below, --queries: write a share above 0, at most 1, and at least {LEAST} texts")
     args.card = args.card or CARDS / f"{slug(args.model)}.md"
+    files.refuse(args.card)  # now, not after the search
     if args.card.suffix in (DATA, CHART):
         raise StudyError(f"--card {args.card}: {DATA} and {CHART} files are written beside the card; name a .md file")
-    for suffix in (args.card.suffix, DATA, CHART):
-        files.refuse(args.card.with_suffix(suffix))  # now, not after the search
+    for suffix in (DATA, CHART):
+        files.refuse(args.card.with_suffix(suffix))
     args.seeds = [int(seed) for seed in args.seeds.split(",")]
     args.memory = byte_count(args.memory) if args.memory else accelerator.memory_share() / 2
     args.dtype = accelerator.fast_dtype() if args.dtype == "auto" else getattr(torch, args.dtype)

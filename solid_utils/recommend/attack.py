@@ -40,7 +40,8 @@ def announced(plans: AttackPlanner) -> str:
     """
     depth = plans.search.sweep.depth
     usual, largest = plans.plan(prefixes(depth)), plans.plan(prefixes(depth, depth))
-    more = f"  later   the recommended set too, if it is none of these: at most {len(largest.groups)} passes in all"
+    passes = f"{len(largest.groups)} pass{'es' if len(largest.groups) > 1 else ''}"
+    more = f"  later   the recommended set too, if it is none of these: at most {passes} in all"
     return f"{usual}\n{more}" if largest.prefixes != usual.prefixes else str(usual)
 
 

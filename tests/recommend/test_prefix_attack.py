@@ -56,15 +56,13 @@ def test_it_equals_linear_map_fit_and_plain_forwards_and_streams(model, samples,
     found = attack(InMemory(model), samples)
     model.save_pretrained(tmp_path)
     assert attack(Streamed(tmp_path, torch.float32, CPU), samples, together=False) == found
-    for prefix in (1, 3):
-        secured = secured_set(model, f"bottom {prefix}")
-        twin = clone(model)
-        starts.apply(twin, starts.draw(twin, secured.names, "xavier", SEED))
-        assert same(found.start[prefix], plain(model, twin, samples))
-        oracle, attacker = Oracle(model, secured, 0), open_part(model, secured.names)
-        linear_map.install(attacker, oracle.view, linear_map.fit(attacker, oracle, ASKED, PREVIOUS, scaled=True))
-        assert same(found.attack[prefix], plain(model, attacker, samples))
-    assert found.start[3].kl != found.attack[3].kl
+    secured, twin = secured_set(model, "bottom 3"), clone(model)
+    starts.apply(twin, starts.draw(twin, secured.names, "xavier", SEED))
+    assert same(found.start[3], plain(model, twin, samples))
+    oracle, attacker = Oracle(model, secured, 0), open_part(model, secured.names)
+    linear_map.install(attacker, oracle.view, linear_map.fit(attacker, oracle, ASKED, PREVIOUS, scaled=True))
+    assert same(found.attack[3], plain(model, attacker, samples))
+    assert found.start[3].kl != found.attack[3].kl != found.attack[1].kl
 
 
 def test_the_victims_own_tokens_are_kept_for_the_floor(llama, samples):

@@ -18,8 +18,8 @@ from solid_utils.doctor import checks, shapes, work
 from solid_utils.doctor.checks import Check
 from solid_utils.doctor.work import Stage
 from solid_utils.model import accelerator
+from solid_utils.recommend.options import byte_count
 from solid_utils.recommend.plan import amount, duration
-from solid_utils.recommend.recommend import byte_count
 from solid_utils.settings import params
 
 EFFICIENCY = 0.4  # of the fastest matrix product, over a whole stage

@@ -179,12 +179,16 @@ def _compare(replica, remembered: Remembered | None, tokenizer, samples: list[di
     chunks = (tensor.split(128) for tensor in (logits, theirs, labels, sample_of))
     for own, other, label, owner in zip(*chunks, strict=True):
         own, other = (part.log_softmax(1, dtype=torch.float32) for part in (own, other))  # (128, vocab)
-        agree = own.argmax(1) == other.argmax(1)
-        kl = (other.exp() * (other - own)).sum(1)
+        agree, kl = compared(own, other)
         loss = -own.gather(1, label[:, None])[:, 0]
         columns = torch.stack([torch.ones_like(loss), agree, kl, loss], dim=1).double().cpu()
         scores.index_add_(0, owner, columns)
     return scores
+
+
+def compared(own: Tensor, theirs: Tensor) -> tuple[Tensor, Tensor]:
+    """Of log-probabilities (tokens, vocab): (tokens,) is the same token most likely, and KL(theirs || own) in nats."""
+    return own.argmax(1) == theirs.argmax(1), (theirs.exp() * (theirs - own)).sum(1)
 
 
 def _logits(model, *tensors: Tensor) -> Tensor:

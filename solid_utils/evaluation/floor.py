@@ -65,8 +65,12 @@ def agreement(grams: Grams, samples: list[dict], theirs: list[np.ndarray], size:
 
 def public_texts(tokenizer: PreTrainedTokenizerBase) -> Iterable[list[int]]:
     """The attack set as anyone has it: its prompts with the data set's own answers, as token ids."""
-    items = sampling.read_set("attack")[:MOST_TEXTS]
-    return tokenizer([item["prompt"] + item["answer"] for item in items]).input_ids
+    return tokens(sampling.read_set("attack"), tokenizer)
+
+
+def tokens(items: list[dict], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """Prompts with their answers as token ids, at most MOST_TEXTS of them."""
+    return tokenizer([item["prompt"] + item["answer"] for item in items[:MOST_TEXTS]]).input_ids
 
 
 def rows(

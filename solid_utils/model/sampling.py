@@ -96,8 +96,10 @@ def shuffled(items: list[dict], seed: int) -> list[dict]:
     return [item for pair in pairs for item in pair]
 
 
-def texts(name: str, tokenizer, length: int, count: int, drawn: int | None = None) -> list[dict]:
-    """`count` items of a set as plain texts of at most `length` tokens: samples without an answer.
+def texts(
+    name: str, tokenizer, length: int, count: int, drawn: int | None = None, items: list[dict] | None = None
+) -> list[dict]:
+    """`count` items of a set, or of `items`, as plain texts of at most `length` tokens: samples without an answer.
 
     The first ones, or with the seed `drawn` as many drawn by it.
 
@@ -105,8 +107,8 @@ def texts(name: str, tokenizer, length: int, count: int, drawn: int | None = Non
     that never saw another beginning works after these only. Raises StudyError when the set is smaller.
     """
     check_length(tokenizer, length)
-    items = read_set(name) if drawn is None else shuffled(read_set(name), drawn)
-    items = items[:count]
+    items = read_set(name) if items is None else items
+    items = (items if drawn is None else shuffled(items, drawn))[:count]
     if len(items) < count:
         raise StudyError(f"{name} set: {count} texts asked, {len(items)} there; lower queries in params.yaml (tiers)")
     samples = []

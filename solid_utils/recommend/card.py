@@ -16,6 +16,9 @@ from solid_utils.deployment.secured import SecuredSet, note
 from solid_utils.difficulty.difficulty import Losses, SearchResult, summary
 from solid_utils.difficulty.weights import InMemory
 from solid_utils.model.checkpoint import Checkpoint, read_json
+from solid_utils.recommend.advice import section
+from solid_utils.recommend.attack_plan import AttackPlan
+from solid_utils.recommend.outcome import Outcome
 from solid_utils.recommend.plan import SearchPlan, amount
 
 SCORES = ("results/runs/*/attacks/*/scores.csv", "reference/*/runs/*/attacks/*/scores.csv")  # the first that has any
@@ -35,8 +38,14 @@ def card(
     plan: SearchPlan,
     result: SearchResult,
     losses: Losses,
+    outcome: Outcome,
+    chart: str,
+    attacked: AttackPlan | None,
 ) -> str:
-    """Markdown, without any time. `how` says in a line on what the score was measured, `sha256` is of the weights."""
+    """Markdown, without any time. `how` says in a line on what the score was measured, `sha256` is of the weights.
+
+    `chart` is the name of the picture beside the card, `attacked` the plan of the attack, where one ran.
+    """
     chosen = skeleton.secured(f"bottom {result.l_star}")
     vocabulary = skeleton.model.get_output_embeddings().weight.shape[0]
     return f"""# Which layers to secure: {plain(model)}
@@ -44,8 +53,12 @@ def card(
 **Recommended: {chosen.declaration}** of {len(skeleton.layers)} decoder layers, {chosen.parameters:,} parameters \
 ({chosen.share:.1%} of the model).
 {verdict(result)}
-
+{in_short(outcome)}
 {NO_PROMISE}
+
+## Measured attack
+
+{section(outcome, chart, plain(outcome.attack.asked) if outcome.attack else "")}
 
 ## Score
 
@@ -62,18 +75,27 @@ differences). Blind guessing scores ln(vocabulary) = {math.log(vocabulary):.2f};
 
 {costs(skeleton, chosen, plan)}
 
-## Measured attacker's cost
+## Attacks of the study on this model
 
 {chr(10).join(f"- {plain(line)}" for line in attacks(skeleton, chosen, *identity(found, sha256)))}
 
 ## The run
 
 ```
-{replace(plan, rates=None)}
+{replace(plan, rates=None)}{f"{chr(10)}{replace(attacked, rates=None)}" if attacked else ""}
 ```
 
 Weights: {plain(", ".join(path.name for path in found.files[:4]) + " ..." * (len(found.files) > 4))}, sha256 {sha256}
 """
+
+
+def in_short(outcome: Outcome) -> str:
+    """The attack's verdict in a line of its own, or nothing."""
+    if outcome.attack is None:
+        return ""
+    words = {"holds": "it held", "broken": "it fell", "undecided": "undecided", "not measured": "not measured"}
+    asked = f"one linear map from {outcome.attack.queries} texts"
+    return f"\n**Attacked with {asked}: {words[outcome.verdict]}.** See below what to do.\n"
 
 
 def plain(text: str) -> str:

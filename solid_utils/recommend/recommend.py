@@ -1,8 +1,9 @@
 """Which layers of your own model to secure: `solid-recommend --model PATH_OR_ID`.
 
-Plans the SOLID search from the configuration alone, runs it (in memory, or streamed from the checkpoint), and writes a
-one-page card: the recommended set, its score with errors, what it costs, and what an attack on it achieved, if one ran.
-A killed run goes on where it was.
+Plans the SOLID search and an attack from the configuration alone, runs them (in memory, or streamed from the
+checkpoint), and writes a one-page card: the recommended set, its score with errors, what a linear map from a few texts
+gets of it and of the usual prefixes, what it costs, what to do; a chart and JSON beside it. A killed run goes on where
+it was. Exit status: outcome.STATUS.
 """
 
 import argparse
@@ -11,100 +12,62 @@ import json
 import re
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+from urllib.parse import quote
 
 import torch
 from transformers import MODEL_FOR_CAUSAL_LM_MAPPING, PreTrainedConfig, PreTrainedTokenizerBase
 
-from solid_utils.core import files, readers
+from solid_utils.core import files
 from solid_utils.core.errors import StudyError, one_line
-from solid_utils.deployment.starts import UNAIDED
 from solid_utils.difficulty import guard
 from solid_utils.difficulty.difficulty import Difficulty, Losses, SearchResult, solid_search
 from solid_utils.difficulty.weights import InMemory, Skeleton, Streamed
-from solid_utils.model import accelerator, checkpoint, headers, loading, sampling
+from solid_utils.model import accelerator, checkpoint, headers, loading
 from solid_utils.model import tokenizer as door
 from solid_utils.model.checkpoint import Checkpoint
 from solid_utils.model.guard import check_config, taken_apart
 from solid_utils.model.state import State
+from solid_utils.recommend import attack, chart, measured, outcome
 from solid_utils.recommend.card import card, plus_minus
+from solid_utils.recommend.options import CHART, DATA, arguments, slug
+from solid_utils.recommend.outcome import Attack, Outcome, Secured
 from solid_utils.recommend.plan import Planner, SearchPlan, duration, measured_rates, wave
-
-CARDS = Path("build/cards")
-AUTO = "auto: bfloat16, but float32 on a CPU without units for bfloat16"
-UNITS = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
+from solid_utils.recommend.texts import read_asked, read_samples
 
 
-def arguments(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("solid-recommend", description="which layers to secure (SOLID)")
-    option = parser.add_argument
-    option(
-        "--model",
-        required=True,
-        help="a folder made by save_pretrained, a GGUF file, or the id of a hub model",
-    )
-    option("--memory", help="for everything in a process, such as 3GB; default: half of this machine's, shared out")
-    # Samples, seeds, start and epsilon as in tier small, length as in tier paper (configs/tiers.yaml).
-    option("--samples", type=int, default=48)
-    option("--length", type=int, default=512, help="tokens a sample, prompt and answer together")
-    option("--seeds", default="20,42,1234")
-    option("--start", default="xavier", choices=UNAIDED, help="the attacker's initial weights")
-    option("--epsilon", type=float, default=0.05)
-    option("--dtype", default="auto", choices=["auto", "bfloat16", "float32"], help=AUTO)
-    option("--data", type=Path, help='lines of {"prompt": ..., "answer": ...}; default: the evaluation set')
-    option(
-        "--stream", default="auto", choices=["auto", "always", "never"], help="auto: if weights fill half the memory"
-    )
-    option("--ignore-adapter", action="store_true", help="of a folder with a model and an adapter: the model alone")
-    option("--card", type=Path, help=f"default: a file in {CARDS}")
-    args = parser.parse_args(argv)
-    if not re.fullmatch(r"\d+(,\d+)*", args.seeds):
-        raise StudyError(f"--seeds {args.seeds}: not understood; write numbers such as 20,42,1234")
-    if min(args.samples, args.length) < 1 or not 0 <= args.epsilon < 1:
-        raise StudyError("--samples, --length, --epsilon: write at least 1, at least 1, and a share from 0 to below 1")
-    if args.card:
-        files.refuse(args.card)  # now, not after the search
-    args.seeds = [int(seed) for seed in args.seeds.split(",")]
-    args.memory = byte_count(args.memory) if args.memory else accelerator.memory_share() / 2
-    args.dtype = accelerator.fast_dtype() if args.dtype == "auto" else getattr(torch, args.dtype)
-    return args
-
-
-def byte_count(text: str) -> float:
-    """ "3GB" in bytes."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMGT]?)B?", text.strip(), re.IGNORECASE)
-    if not match:
-        raise StudyError(f"--memory {text}: not understood; write a size such as 3GB or 500MB")
-    return float(match[1]) * UNITS[match[2].upper()]
-
-
-def main(argv: list[str] | None = None) -> None:
-    """The whole command. Raises StudyError on anything the user can mend.
+def main(argv: list[str] | None = None) -> int:
+    """The whole command; its exit status. Raises StudyError on anything the user can mend.
 
     `python -m torch.distributed.run --nproc_per_node 4 -m solid_utils.recommend ...` shares the samples out to 4 GPUs.
     """
     args, alone = arguments(argv), accelerator.processes().is_main_process
     with nullcontext() if alone else redirect_stdout(None):  # the others work, the first one speaks
-        recommend(args)
+        return recommend(args)
 
 
 def command() -> None:
     """`solid-recommend`, `python -m solid_utils.recommend` and `python -m solid_utils.difficulty`."""
     with one_line():
-        main()
+        if status := main():
+            raise SystemExit(status)
 
 
-def recommend(args: argparse.Namespace) -> None:
-    """Plan, search, card; written by the first process."""
+def recommend(args: argparse.Namespace) -> int:
+    """Plan, search, attack, card; written by the first process. Returns the exit status."""
     found = find(args.model, args.ignore_adapter)
     config = loading.read_config(found)
     check_config(config, str(loading.place_of_config(found)))
     skeleton = read_skeleton(found, config, args.dtype)
     tokenizer = door.load(found.folder, skeleton.model, **found.named)
     args.length = within(args.length, tokenizer)
-    samples = read_samples(args, tokenizer)
+    samples, others = read_samples(args.data, tokenizer, args.samples, args.length)
     planner, at_once = make_planner(args, found, skeleton, samples, getattr(config, "dtype", None))
     plan = planner.plan(wave(1, at_once, ["all"]), args.seeds)
     print(f"{plan}\n{later(planner, plan, at_once, args.seeds)}", flush=True)
+    if args.attack:
+        asked = read_asked(args.data, others, tokenizer, args.queries, args.length, attack.SEED)
+        attacks = attack.planner(planner, asked)
+        print(attack.announced(attacks), flush=True)
 
     source = load(found, args.dtype, plan.streamed)
     guard.check(source, samples, tokenizer.pad_token_id)
@@ -117,14 +80,63 @@ def recommend(args: argparse.Namespace) -> None:
         f"{args.samples} samples of {args.data or 'the evaluation set'}, at most {args.length} tokens; seeds "
         f"{', '.join(map(str, args.seeds))}; start {args.start}; {str(args.dtype).removeprefix('torch.')}."
     )
+    plans, attacked = None, None
+    if args.attack:
+        plans = attacks.plan(attack.prefixes(len(source.layers), result.l_star))
+        scores = attack.run(source, args.start, plans, asked, samples, tokenizer.pad_token_id, work.cached)
+        sets = [skeleton.secured(f"bottom {prefix}") for prefix in plans.prefixes]
+        attacked = measured.attack(scores, sets, asked, args.hold_below, attack.SEED)
     if not accelerator.processes().is_main_process:  # all have the same losses; one card is enough
-        return
+        return 0
     sha256 = found.sha256(source.opened if plan.streamed else None)
-    text = card(args.model, how, found, sha256, skeleton, plan, result, losses)
-    path = args.card or CARDS / f"{slug(args.model)}.md"
-    files.write_text(text, path)
+    whole = made_of(args, sha256, skeleton, result, attacked)
+    picture = quote(args.card.with_suffix(CHART).name)
+    text = card(args.model, how, found, sha256, skeleton, plan, result, losses, whole, picture, plans)
+    write(whole, text, args.card)
     work.discard()
-    print(f"\n{text}\ncard: {path}")
+    print(f"\n{text}\ncard: {args.card}\n{ending(whole)}")
+    return whole.exit_status
+
+
+def made_of(
+    args: argparse.Namespace, sha256: str, skeleton: Skeleton, result: SearchResult, attacked: Attack | None
+) -> Outcome:
+    """All of a run for programs."""
+    chosen = skeleton.secured(f"bottom {result.l_star}")
+    layers = len(chosen.layers)
+    judged = "not measured"
+    if attacked:
+        judged = next(one.verdict for one in attacked.prefixes if one.layers == layers)
+    return Outcome(
+        schema_version=outcome.SCHEMA,
+        model=args.model,
+        sha256=sha256,
+        dtype=str(args.dtype).removeprefix("torch."),
+        recommended=Secured(
+            secured=chosen.declaration, layers=layers, parameters=chosen.parameters, share=chosen.share
+        ),
+        dd=result.dd,
+        ceiling=result.ceiling,
+        epsilon=result.epsilon,
+        attack=attacked,
+        verdict=judged,
+        exit_status=outcome.STATUS[judged] if attacked else 0,
+    )
+
+
+def write(whole: Outcome, text: str, path: Path) -> None:
+    """Chart, JSON and card, the card last."""
+    if whole.attack:
+        chart.write(whole, path.with_suffix(CHART))
+    outcome.write(whole, path.with_suffix(DATA))
+    files.write_text(text, path)
+
+
+def ending(whole: Outcome) -> str:
+    """What the exit status says, in a line."""
+    if whole.attack is None:
+        return "not attacked; exit status 0"
+    return f"{whole.recommended.secured}: {whole.verdict}; exit status {whole.exit_status}"
 
 
 def folder(model: str) -> Path:
@@ -175,27 +187,6 @@ def read_skeleton(found: Checkpoint, config: PreTrainedConfig, dtype: torch.dtyp
         headers.check_names(found, empty, found.opened())
     with taken_apart(f"{place}: {config.model_type}"):
         return Skeleton(config, dtype)
-
-
-def read_samples(args: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> list[dict]:
-    """The first samples that fit the length, of the given file or the evaluation set. Raises StudyError if too few."""
-    items = read_own(args.data) if args.data else sampling.read_set("evaluation")
-    fitting = sampling.encode(items[: 2 * args.samples + 200], tokenizer, args.length)[: args.samples]
-    if len(fitting) < args.samples:
-        raise StudyError(
-            f"{args.data or 'evaluation set'}: {args.samples} samples asked, {len(fitting)} fit {args.length} tokens; "
-            f"ask for {len(fitting) or 'fewer'} with --samples, or raise --length"
-        )
-    return fitting
-
-
-def read_own(path: Path) -> list[dict]:
-    """Prompts and answers of a user's JSON lines. Raises StudyError naming path and line, see readers.read_texts."""
-    if not path.is_file():
-        raise StudyError(f"--data {path}: no such file; give one with a prompt and an answer a line")
-    fix = 'write {"prompt": "...", "answer": "..."} a line, in UTF-8'
-    rows = readers.read_texts(path, ("prompt", "answer"), fix)
-    return [{"id": f"on line {row.pop('line')}", "source": str(path)} | row for row in rows]
 
 
 def make_planner(
@@ -253,9 +244,3 @@ def search(score: Difficulty, depth: int, args: argparse.Namespace, at_once: int
         return losses
 
     return solid_search(ask, depth, args.epsilon, at_once), seen
-
-
-def slug(model: str) -> str:
-    """A file name of its own for every model."""
-    digest = hashlib.sha256(model.encode()).hexdigest()[:6]
-    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', model).strip('-.')[-40:]}-{digest}"

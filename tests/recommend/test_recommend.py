@@ -8,65 +8,27 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, ViTConfig
+from transformers import ViTConfig
 
 from solid_utils.core import paths
 from solid_utils.core.errors import StudyError
 from solid_utils.difficulty import weights
-from solid_utils.model import accelerator, answers, checkpoint
-from solid_utils.recommend import card, plan, recommend
+from solid_utils.model import accelerator, checkpoint
+from solid_utils.recommend import card, options, plan, recommend
 from tests.cases import architectures
 from tests.cases import checkpoints as cases
-from tests.conftest import ENDS, GATED, byte_llama
+from tests.conftest import byte_llama
+from tests.recommend.conftest import TEXTS, save_model
 from tests.synthetic import write_attack
 
 HERE = Path(__file__).parents[2]
-TEXTS = [
-    ("Name a colour. ", "Blue is one."),
-    ("2 + 2 = ", "4"),
-    ("Say it twice: no ", "no no"),
-    ("Where? ", "In Rome, in 1960."),
-]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder made by save_pretrained, a file of samples, and an empty study around them."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(paths, "STATE", tmp_path / "state")
-    monkeypatch.setattr(answers, "TOKENS", 64)
-    monkeypatch.setattr(accelerator, "device", lambda: torch.device("cpu"))
-    monkeypatch.setattr(accelerator.machine, "multiplies_bfloat16", lambda: True)  # not what this CPU has
-    monkeypatch.setattr(accelerator, "matmul_rate", lambda *_: 1e9)
-    monkeypatch.setattr(accelerator, "draw_rate", lambda *_: 1e8)
-    save_model(tmp_path / "mine")
-    lines = [json.dumps({"prompt": prompt, "answer": answer}) for prompt, answer in TEXTS]
-    (tmp_path / "texts.jsonl").write_text("\n".join(lines) + "\n")
-    return tmp_path / "mine"
-
-
-def save_model(folder: Path) -> None:
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(special_tokens=["<end>"], initial_alphabet=alphabet, show_progress=False)
-    tokenizer.train_from_iterator(["".join(text) for text in TEXTS], trainer)
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>").save_pretrained(folder)
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(LlamaConfig(**GATED | {"vocab_size": 400}, **ENDS))
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.mul_(5 if parameter.ndim > 1 else 1)
-    model.to(torch.bfloat16).save_pretrained(folder)
 
 
 def run(*options: str) -> str:
-    """The card of a run with small options."""
+    """The card of a search with small options, without an attack: test_attack.py runs those."""
     recommend.main(
         ["--model", "mine", "--data", "texts.jsonl", "--samples", "4", "--seeds", "20,42", "--memory", "2GB"]
-        + ["--card", "card.md", *options]
+        + ["--card", "card.md", "--no-attack", *options]
     )
     return Path("card.md").read_text()
 
@@ -131,7 +93,7 @@ def test_the_card_says_what_was_found_and_what_not(folder, capsys):
         "# Which layers to secure: mine" in text and "**Recommended: bottom " in text and " of 4 decoder layers" in text
     )
     assert "not a promise of security: DD measures where the attacker starts, not where he ends" in text
-    assert section(text, "Measured attacker's cost") == "- no attack run on this model"
+    assert section(text, "Attacks of the study on this model") == "- no attack run on this model"
     score = section(text, "Score")
     assert "4 samples of texts.jsonl, at most 512 tokens; seeds 20, 42; start xavier; bfloat16." in score
     assert "| everything | " in score and "| bottom 1 | " in score and "ln(vocabulary) = 5.99" in score
@@ -152,8 +114,10 @@ def test_streamed_and_in_memory_recommend_the_same(folder, capsys):
 
 def test_two_processes_write_the_card_of_one(folder):
     lines = [{"prompt": prompt * times, "answer": answer} for times in (1, 20) for prompt, answer in TEXTS[:2]]
+    lines += [{"prompt": f"{number} + 1 = ", "answer": f"It is {number + 1}."} for number in range(20)]
     Path("long.jsonl").write_text("\n".join(map(json.dumps, lines)))  # far too unlike in length for one batch
-    options = ["--data", "long.jsonl", "--samples", "4", "--seeds", "20,42", "--memory", "2GB", "--card"]
+    options = ["--data", "long.jsonl", "--samples", "4", "--seeds", "20,42", "--memory", "2GB"]
+    options += ["--queries", "20", "--hold-below", "1", "--card"]  # a status that is not 0 is an error for torchrun
     for name, processes in (("one", 1), ("two", 2)):
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={processes}"]
         command += ["-m", "solid_utils.difficulty", "--model", "mine", *options, f"{name}.md"]
@@ -164,6 +128,10 @@ def test_two_processes_write_the_card_of_one(folder):
         assert ("padded tokens in each of 2 processes)" in done.stdout) == (processes == 2)
     one, two = Path("one.md").read_text(), Path("two.md").read_text()
     assert section(one, "Score") == section(two, "Score") and one.split("\n")[2] == two.split("\n")[2]
+    attacks = [
+        section(text, "Measured attack").replace(f"{name}.png", "") for name, text in (("one", one), ("two", two))
+    ]
+    assert attacks[0] == attacks[1] and "20 texts" in attacks[0]
     assert not list((folder.parent / "build" / "state" / "recommend").iterdir())
 
 
@@ -204,15 +172,15 @@ def test_an_attack_on_the_same_set_is_reported(folder, capsys):
     attack = ("solid", secured, "ft_all", 8, 30, 0.02, 0.51, 0.05)
     write_attack(Path("reference/box/runs"), "toy", "solid-ft_all", "small", attack)
     path = Path("reference/box/runs/toy/attacks/solid-ft_all/scores.csv")
-    assert section(run(), "Measured attacker's cost") == "- no attack run on this model"  # another revision
+    assert section(run(), "Attacks of the study on this model") == "- no attack run on this model"  # another revision
     path.write_text(path.read_text().replace("0123456789ab", revision))
-    assert section(run(), "Measured attacker's cost") == (
+    assert section(run(), "Attacks of the study on this model") == (
         "- ft_all on toy (seed 42): 240 queries, agreement with the victim 2.0% -> 51.0%, so 50.0% of what the start "
         "lacked was recovered"
     )
     other = ("darknetz", "layers 3" if layers < 4 else "layers 2", "ft_all", 8, 30, 0.02, 0.51, 0.05)
     write_attack(Path("results/runs"), "toy", "darknetz-ft_all", "small", other)  # another set: reference still speaks
-    assert "240 queries" in section(run(), "Measured attacker's cost")
+    assert "240 queries" in section(run(), "Attacks of the study on this model")
 
 
 def test_an_attack_on_a_start_that_lacked_nothing():
@@ -325,7 +293,7 @@ def test_a_model_that_is_no_decoder_gets_one_line(folder, capsys):
 
 def test_byte_counts():
     sizes = {"3GB": 3e9, "500 MB": 5e8, "1.5g": 1.5e9, "2TB": 2e12, "7": 7}
-    assert {text: recommend.byte_count(text) for text in sizes} == sizes
+    assert {text: options.byte_count(text) for text in sizes} == sizes
 
 
 def test_the_command_line(folder):

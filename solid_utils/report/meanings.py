@@ -236,7 +236,10 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "code": ("fraction", "agreement on held-out code"),
     "code_above": ("fraction", "what of it stands above what public text alone gives"),
     "code_kl": ("nats", "KL of the victim from the replica there, a token"),
-    "relative_error": ("fraction", "|W' - W| / |W| of a single secret matrix that was solved for; blank elsewhere"),
+    "relative_error": (
+        "fraction",
+        "Frobenius norm of W' - W over that of W, a single secret matrix that was solved for; blank elsewhere",
+    ),
     "same": ("fraction", "of prompts that are answered with the victim's greedy tokens, word for word"),
     "asked_before": ("yes or no", "was configs/hypotheses.yaml there, noted by its hash, before each cell ran?"),
     "scale.recipe": ("name", "recipe in configs/scale.yaml"),

@@ -1,6 +1,8 @@
-"""A model of the right shape whose parameters are all zero and take no memory: both worlds fill in what is theirs."""
+"""A model of the right shape whose parameters are all zero: both worlds fill in what is theirs.
 
-from collections.abc import Iterable
+The system maps zeros that nobody wrote to one page, so they take no memory.
+"""
+
 from pathlib import Path
 
 import torch
@@ -14,7 +16,7 @@ from solid_utils.runtime.manifest import MANIFEST, Manifest
 
 
 def hollow(folder: Path, manifest: Manifest) -> PreTrainedModel:
-    """The model of an open folder's configuration, each parameter one zero, stretched. Buffers are real.
+    """The model of an open folder's configuration, parameters all zero. Buffers are real.
 
     Raises StudyError where the configuration and the manifest do not fit each other.
     """
@@ -23,7 +25,7 @@ def hollow(folder: Path, manifest: Manifest) -> PreTrainedModel:
     model = loading.hollow(checkpoint, config, getattr(torch, manifest.dtype))
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    fill(model, {name: torch.zeros((), dtype=own.dtype).expand(own.shape) for name, own in model.named_parameters()})
+    fill(model, {name: torch.zeros(own.shape, dtype=own.dtype) for name, own in model.named_parameters()})
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     for one in manifest.secured:
         if shapes.get(one.name) != one.shape:
@@ -44,7 +46,7 @@ def fill(model: nn.Module, values: dict[str, Tensor]) -> None:
                 module._parameters[leaf] = put[id(old)]
 
 
-def forget(module: nn.Module, leaves: Iterable[str] | None = None) -> None:
-    """Take parameters (all of a module's own) and submodules away."""
+def forget(module: nn.Module) -> None:
+    """Take a module's parameters and submodules away."""
     module._parameters.clear()
     module._modules.clear()

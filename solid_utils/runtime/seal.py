@@ -112,4 +112,5 @@ def opened(path: Path, closed: bytes, one: Secured, cipher: AESGCM, authenticate
         raise StudyError(
             f"{path}: {one.name} does not open: another key, another manifest, or it was changed; {AGAIN}"
         ) from None
-    return torch.frombuffer(bytearray(plain), dtype=getattr(torch, one.dtype)).reshape(one.shape)
+    # Cloned to where torch would have put it: products may differ in the last bit with a matrix's place in memory.
+    return torch.frombuffer(bytearray(plain), dtype=getattr(torch, one.dtype)).reshape(one.shape).clone()

@@ -79,6 +79,8 @@ def unseal(folder: Path, manifest: Manifest, binding: bytes, key: bytes) -> dict
     closed = read(path)
     if list(closed) != sorted(manifest.names):  # the order in which safetensors writes tensors of one dtype
         raise StudyError(f"{path}: holds other tensors than the manifest, or in another order; {AGAIN}")
+    if wrong := [one.name for one in manifest.secured if len(closed[one.name]) != size(one) + NONCE + TAG]:
+        raise StudyError(f"{path}: {wrong[0]} has another size than its shape says; {AGAIN}")
     cipher, header = AESGCM(keys.derived(key, "tensors", binding)), header_of(path)
     return {
         one.name: opened(path, closed[one.name], one, cipher, additional(one, place, manifest, binding, header))
@@ -104,8 +106,6 @@ def read(path: Path) -> dict[str, bytes]:
 
 def opened(path: Path, closed: bytes, one: Secured, cipher: AESGCM, authenticated: bytes) -> Tensor:
     """One tensor, decrypted. Raises StudyError where key, manifest, name, dtype, shape, place or a bit is another."""
-    if len(closed) != size(one) + NONCE + TAG:
-        raise StudyError(f"{path}: {one.name} has another size than its shape says; {AGAIN}")
     try:
         plain = cipher.decrypt(closed[:NONCE], closed[NONCE:], authenticated)
     except InvalidTag:

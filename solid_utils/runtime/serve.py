@@ -32,7 +32,7 @@ from solid_utils.runtime.tally import Rate, Tally
 
 LONGEST_PATH = 107  # bytes of a socket's path on Linux
 DUMPABLE = 4  # of prctl(2): without it no other process of this user reads this one's memory
-HELLO_BYTES = 4096
+HELLO_BYTES, SECONDS = 4096, 10  # of a client's first frame, and until it is there
 
 
 def address_of(place: str) -> str:
@@ -106,16 +106,26 @@ class Server:
 
     def connected(self, connection: socket.socket) -> None:
         """One client, to the end of its connection."""
-        with connection, suppress(OSError):  # a client that goes is no error of ours
+        with connection, suppress(OSError):  # a client that goes, or says nothing, is no error of ours
+            connection.settimeout(SECONDS)
+            try:
+                first = frames.receive(connection, HELLO_BYTES)
+            except FrameError as error:
+                self.said(f"before a session: refused: {error}")
+                connection.sendall(frames.pack(Kind.ERROR, frames.NO_SESSION, 0, frames.text(str(error))))
+                return
+            if first is None:
+                return
+            connection.settimeout(None)
+            limit = self.world.policy.limits.sessions
             with self.door:
                 self.sessions += 1
                 self.begun += 1
-                name, full = f"session {self.begun}", self.sessions > self.world.policy.limits.sessions
+                name, full = f"session {self.begun}", self.sessions > limit
             try:
                 if full:
-                    limit = self.world.policy.limits.sessions
                     raise FrameError(f"limit: {limit} sessions at a time; close one", lost=True)
-                self.converse(connection, name)
+                self.converse(connection, name, *first)
             except StudyError as error:
                 self.said(f"{name}: refused: {error}")
                 connection.sendall(frames.pack(Kind.ERROR, frames.NO_SESSION, 0, frames.text(str(error))))
@@ -123,11 +133,9 @@ class Server:
                 with self.door:
                     self.sessions -= 1
 
-    def converse(self, connection: socket.socket, name: str) -> None:
+    def converse(self, connection: socket.socket, name: str, first: frames.Header, data: bytes) -> None:
         """Greet, then answer frame after frame. Raises StudyError where the connection must end."""
-        if (first := frames.receive(connection, HELLO_BYTES)) is None:
-            return
-        session = self.greeted(*first)
+        session = self.greeted(first, data)
         self.said(f"{name}: open")
         more = torch.tensor([int(self.world.policy.gradients)])
         connection.sendall(frames.pack(Kind.DONE, session.token, 0, {"gradients": more}))

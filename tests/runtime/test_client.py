@@ -6,7 +6,7 @@ import peft
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, Trainer, TrainingArguments
+from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import secured_set
@@ -90,7 +90,7 @@ def test_bfloat16_models_and_copies_work(tmp_path):
         assert torch.equal(twin(input_ids=ids).logits, plain(input_ids=ids).logits)
 
 
-def losses(model, samples, folder):
+def losses(model, samples, folder, callbacks=None, resume=False):
     """Trainer's loss of each step, LoRA on the open matrices."""
     torch.manual_seed(0)
     secured = secured_set(build("llama"), "layers 0")
@@ -99,11 +99,31 @@ def losses(model, samples, folder):
     adapted = peft.get_peft_model(model, config)
     arguments = TrainingArguments(
         output_dir=str(folder), max_steps=4, per_device_train_batch_size=2, learning_rate=1e-2, logging_steps=1,
-        save_strategy="no", report_to=[], use_cpu=True, disable_tqdm=True, dataloader_pin_memory=False,
+        save_steps=2, report_to=[], use_cpu=True, disable_tqdm=True, dataloader_pin_memory=False,
     )  # fmt: skip
-    trainer = Trainer(adapted, arguments, train_dataset=samples)
-    trainer.train()
+    trainer = Trainer(adapted, arguments, train_dataset=samples, callbacks=callbacks)
+    trainer.train(resume_from_checkpoint=resume)
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+
+class Cut(TrainerCallback):
+    """The secure world goes in the middle of a training."""
+
+    def on_step_end(self, args, state, control, model, **_):
+        if state.global_step == 3:
+            model.get_base_model().secure.connection.shutdown(2)
+
+
+def test_training_goes_on_from_its_checkpoint_when_the_secure_world_is_back(tmp_path):
+    divided(tmp_path, "llama", "layers 0")
+    rows = torch.randint(1, VOCABULARY, (4, 8), generator=torch.Generator().manual_seed(4))
+    samples = [{"input_ids": row, "attention_mask": torch.ones(8).long(), "labels": row} for row in rows]
+    with client(tmp_path / "halves") as model:
+        plain = losses(copy.deepcopy(model), samples, tmp_path / "plain")
+        with pytest.raises(StudyError, match="secure world is gone"):
+            losses(copy.deepcopy(model), samples, tmp_path / "cut", callbacks=[Cut()])
+        model.secure.open()
+        assert losses(copy.deepcopy(model), samples, tmp_path / "cut", resume=True) == plain
 
 
 @pytest.mark.parametrize("remember", [0, 10**6])

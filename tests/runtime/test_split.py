@@ -14,15 +14,9 @@ from solid_utils.model.models import from_folder
 from solid_utils.runtime import keys, manifest, seal, split
 from solid_utils.runtime.manifest import Policy
 from tests.conftest import CONFIGS, build
-from tests.runtime.split_model import KEY, divided, saved
+from tests.runtime.split_model import KEY, divided, pieces, saved
 
 SETS = {"gpt2": "embeddings + layers 0", "llama-tied": "embeddings", "llama": "head", "mixtral": "layers 0-1"}
-
-
-def pieces(tensor):
-    """Some rows of 64 bytes of a tensor that no other tensor has by chance."""
-    data = seal.content(tensor)
-    return [data[at : at + 64] for at in (0, len(data) // 2, len(data) - 64) if len(set(data[at : at + 64])) > 16]
 
 
 @pytest.mark.parametrize("architecture", CONFIGS)

@@ -10,10 +10,10 @@ from tests.runtime.split_model import KEY
 
 
 @contextmanager
-def served(halves: Path, key: bytes = KEY):
-    """The socket's place, as long as it is served; `served.lines` holds what the server says."""
+def served(halves: Path, key: bytes = KEY, place: str = ""):
+    """The socket's place, the server, and the lines that it says."""
     lines = []
-    server, place = Server(halves / "open", halves / "sealed", key, lines.append), f"@solid-test-{halves}"
+    server, place = Server(halves / "open", halves / "sealed", key, lines.append), place or f"@solid-test-{halves}"
     listener = listening(place)
     threading.Thread(target=server.serve, args=(listener,), daemon=True).start()
     try:

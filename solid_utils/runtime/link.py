@@ -1,5 +1,6 @@
 """The client's end of the socket, and what the model's forward at hand was given."""
 
+import functools
 import hashlib
 import inspect
 import socket as sockets
@@ -106,7 +107,7 @@ class Link:
 
     def note(self, decoder: nn.Module, args: tuple, kwargs: dict) -> None:
         """A hook before the decoder's forward. Raises StudyError for a mask that cannot go through a door."""
-        given = inspect.signature(type(decoder).forward).bind_partial(decoder, *args, **kwargs).arguments
+        given = parameters_of(type(decoder)).bind_partial(decoder, *args, **kwargs).arguments
         given |= given.pop("kwargs", {})
         mask = given.get("attention_mask")
         if mask is not None and (not isinstance(mask, Tensor) or mask.ndim != 2):
@@ -142,6 +143,12 @@ class Link:
         if states.nbytes <= self.room and key not in self.memory:
             self.memory[key] = states.clone()
             self.room -= states.nbytes
+
+
+@functools.cache  # reading a signature takes longer than a tiny layer
+def parameters_of(decoder: type) -> inspect.Signature:
+    """The signature of a decoder's forward."""
+    return inspect.signature(decoder.forward)
 
 
 def digest(*tensors: Tensor) -> bytes:

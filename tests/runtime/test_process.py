@@ -1,48 +1,58 @@
-"""The secure world as a process of its own: nothing secured reaches the client, and a killed one is replaced."""
+"""The secure world as a process of its own: nothing secured reaches the client, and a killed one is replaced.
 
+Processes are forked, which spares them the imports. So that a fork inherits nothing secured, the parent makes the
+victim only after both are there.
+"""
+
+import multiprocessing
 import os
 import re
-import signal
-import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 import torch
 
 from solid_utils.core.errors import StudyError
-from solid_utils.runtime import frames
+from solid_utils.runtime import frames, serve, split
 from solid_utils.runtime.client import SemiOpenForCausalLM
 from solid_utils.runtime.serve import Server, listening
-from tests.conftest import build
+from tests.conftest import build, byte_llama
 from tests.runtime.split_model import KEY, divided, pieces
 from tests.runtime.worlds import served
 
-CLIENT = """
-import sys, torch
-from solid_utils.runtime.client import SemiOpenForCausalLM
-torch.set_num_threads(1)
-model = SemiOpenForCausalLM.from_pretrained(sys.argv[1], socket=sys.argv[2])
-ids = torch.arange(1, 9)[None]
-print(model.generate(ids, max_new_tokens=8, do_sample=False, pad_token_id=0)[0].tolist(), flush=True)
-sys.stdin.read()
-"""
+FORKED = multiprocessing.get_context("fork")
+SEED = 20261126  # of a victim that no other test makes
+IDS = torch.arange(1, 9)[None]
+HOW = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
 
 
-@pytest.fixture(scope="module")
-def halves(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("process")
-    divided(folder, "llama", "bottom 2")
-    return folder / "halves"
+def vendor(folder: Path, place: str) -> None:
+    """Makes a model, splits it, and serves it by the command. No file holds the key."""
+    sys.stdout, sys.stderr = (open(folder / name, "w", buffering=1) for name in ("out", "log"))  # noqa: SIM115 (to its end)
+    byte_llama(SEED).save_pretrained(folder / "model")
+    split.split(folder / "model", "layers 0", folder / "halves", KEY)
+    os.environ["SOLID_TEST_KEY"] = KEY.hex()
+    halves = [str(folder / "halves" / name) for name in ("open", "sealed")]
+    sys.argv = ["serve", *halves, place, "--key", "env:SOLID_TEST_KEY"]
+    serve.command()
 
 
-def started(halves, place):
-    """A secure world's process, serving. Its key comes from the environment, so that no file holds it."""
-    command = [sys.executable, "-m", "solid_utils.runtime.serve", halves / "open", halves / "sealed", place]
-    env = os.environ | {"SOLID_TEST_KEY": KEY.hex()}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    world = subprocess.Popen([*command, "--key", "env:SOLID_TEST_KEY"], env=env, **pipes)
-    assert world.stdout.readline().startswith("serving 1 segments"), world.communicate()
-    return world
+def customer(folder: Path, place: str, pipe) -> None:
+    """Generates, says what, and waits."""
+    model = SemiOpenForCausalLM.from_pretrained(folder / "halves/open", socket=place)
+    pipe.send(model.generate(IDS, **HOW)[0].tolist())
+    pipe.recv()
+
+
+def waited(path: Path, text: str) -> str:
+    """What a file says once the text is in it."""
+    for _ in range(600):
+        if path.exists() and text in (said := path.read_text()):
+            return said
+        time.sleep(0.1)
+    raise AssertionError(f"{path}: never said {text}")
 
 
 def memory(process: int) -> bytes:
@@ -60,40 +70,45 @@ def memory(process: int) -> bytes:
     return b"".join(found)
 
 
-def test_nothing_secured_is_in_the_clients_memory_and_a_killed_world_is_replaced(halves, tmp_path):
-    place = str(tmp_path / "secure.sock")
-    world = started(halves, place)
+def test_nothing_secured_is_in_the_clients_memory_and_a_killed_world_is_replaced(tmp_path):
+    place, halves = str(tmp_path / "secure.sock"), tmp_path / "halves"
+    mine, theirs = FORKED.Pipe()
+    world = FORKED.Process(target=vendor, args=(tmp_path, place))
+    client = FORKED.Process(target=customer, args=(tmp_path, place, theirs))
+    world.start()
     try:
+        waited(tmp_path / "out", "serving 1 segments")
         assert os.stat(place).st_mode & 0o777 == 0o600
         with pytest.raises(StudyError, match="is served already"):
             listening(place)
-        start = [sys.executable, "-c", CLIENT, halves / "open", place]
-        customer = subprocess.Popen(start, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        ids, victim = torch.arange(1, 9)[None], build("llama")
-        told = victim.generate(ids, max_new_tokens=8, do_sample=False, pad_token_id=0)[0].tolist()
-        assert customer.stdout.readline().strip() == str(told)
-        held, parameters = memory(customer.pid), dict(victim.named_parameters())
-        secret = {name for name in parameters if name.startswith(("model.layers.0.", "model.layers.1."))}
-        for name in [*sorted(secret)[2::3], "model.embed_tokens.weight", "model.layers.3.mlp.up_proj.weight"]:
-            assert (pieces(parameters[name])[0] in held) == (name not in secret), name
-        customer.communicate()
+        client.start()
+        told = mine.recv()
+        victim = byte_llama(SEED)
+        assert told == victim.generate(IDS, **HOW)[0].tolist()
+        held, parameters = memory(client.pid), dict(victim.named_parameters())
+        for name in [*list(parameters)[1:9:2], "model.embed_tokens.weight", "model.layers.1.mlp.up_proj.weight"]:
+            assert (pieces(parameters[name])[0] in held) == (not name.startswith("model.layers.0.")), name
+        mine.send("enough")
+        client.join()
         model = SemiOpenForCausalLM.from_pretrained(halves / "open", socket=place)
-        before = model(input_ids=ids).logits
-        world.send_signal(signal.SIGKILL)
-        said = world.communicate()[1]
-        assert "session 1: open" in said and "session 1: closed after 15 tokens, 1 sequences" in said
+        before = model(input_ids=IDS).logits
+        assert "session 1: closed after 15 tokens, 1 sequences" in waited(tmp_path / "log", "session 2: open")
+        world.kill()
+        world.join()
         with pytest.raises(StudyError, match=r"the secure world is gone .*secure\.open\(\)"):
-            model(input_ids=ids)
+            model(input_ids=IDS)
     finally:
         world.kill()
+        if client.pid:
+            client.kill()
     assert os.path.exists(place)  # stale: nobody serves it
     with served(halves, place=place):
         model.secure.open()
-        assert torch.equal(model(input_ids=ids).logits, before)
+        assert torch.equal(model(input_ids=IDS).logits, before)
         model.secure.close()
-    files = [path.read_bytes() for path in [*halves.rglob("*"), *tmp_path.rglob("*")] if path.is_file()]
+    files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(KEY in data or KEY.hex().encode() in data for data in files)
-    assert not [path for path in halves.rglob("*") if "partial" in path.name]
+    assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
 
 
 def test_no_frame_holds_a_secured_byte(tmp_path, monkeypatch):
@@ -113,7 +128,9 @@ def test_no_frame_holds_a_secured_byte(tmp_path, monkeypatch):
     assert not any(piece in frame for one in secret.values() for piece in pieces(one) for frame in crossed)
 
 
-def test_an_abstract_socket_leaves_nothing_and_other_places_are_one_line(halves, tmp_path):
+def test_an_abstract_socket_leaves_nothing_and_other_places_are_one_line(tmp_path):
+    divided(tmp_path, "llama", "layers 0")
+    halves = tmp_path / "halves"
     with served(halves) as (place, _, _):
         assert place.startswith("@")
         with pytest.raises(StudyError, match="cannot be used"):

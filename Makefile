@@ -42,7 +42,7 @@ test: setup ## set-up, lint, format, notebooks without outputs, all tests
 	python -m pytest -v -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
 fuzz: setup ## minutes: random mutations of sealed files and of frames; make fuzz N=10000
-	SOLID_FUZZ=$(or $(N),10000) python -m pytest -q tests/runtime/test_sealed.py tests/runtime/test_frames.py -k mutations
+	SOLID_FUZZ=$(or $(N),10000) python -m pytest -q tests/runtime -k "mutations or killed"
 
 tables: setup ## redraw tables, figures and report from results/, else from reference/; no model needed
 	@python -m solid_utils.report

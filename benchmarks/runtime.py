@@ -28,11 +28,11 @@ from solid_utils.runtime.client import SemiOpenForCausalLM
 from solid_utils.settings import params
 from solid_utils.training import lora
 
-MODEL, DECLARATION, ROUNDS = "smollm2-135m", "layers 0", 5
+MODEL, DECLARATION, ROUNDS = "smollm2-135m", "layers 0", 4
 KEY = bytes(range(32))
 NEW_TOKENS, PROMPT = 32, 64
 ROWS, TOKENS = 4, 256  # of a prefill
-STEPS, BATCH, LENGTH = 4, 4, 128  # of fine-tuning
+STEPS, BATCH, LENGTH = 2, 4, 128  # of fine-tuning
 
 
 def alternating(runs: dict[str, Callable[[], None]]) -> dict[str, float]:

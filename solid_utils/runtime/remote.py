@@ -45,6 +45,15 @@ def tracked(link: Link, state: Tensor, output: Tensor, request: dict[str, Tensor
     return _Pulled.apply(state, output, pull)
 
 
+def without_gradient(state: Tensor, output: Tensor) -> Tensor:
+    """The output of what gives no gradient, whatever the policy: one line at the backward pass, not torch's own."""
+
+    def refuse(_: Tensor) -> Tensor:
+        raise StudyError("gradients: none go through a head that is secured with the layers below; train nothing below")
+
+    return _Pulled.apply(state, output, refuse) if torch.is_grad_enabled() and state.requires_grad else output
+
+
 class SegmentCall:
     """The forward of a segment's first layer: one call for all its layers."""
 
@@ -66,7 +75,7 @@ class SegmentCall:
         if cache is not None:
             mark(cache, self.segment.first, answer["rows"], state.shape[1])
         if self.segment.to_logits:
-            return written(answer["call"].item(), state)
+            return without_gradient(state, written(answer["call"].item(), state))
         found = answer["state"].to(state.device)
         if wanted is None:
             return tracked(self.link, state, found, request, lambda gradient: gradient)
@@ -257,4 +266,4 @@ class Head(Stand):
             return state.new_zeros(*state.shape[:-1], len(self.weight))
         call, places = read_back(state)
         answer = self.link.ask(Kind.HEAD, {"numbers": torch.tensor([call]), "places": places.cpu()})
-        return answer["logits"].to(state.device).reshape(*state.shape[:-1], -1)
+        return without_gradient(state, answer["logits"].to(state.device).reshape(*state.shape[:-1], -1))

@@ -162,6 +162,13 @@ def test_gradients_go_through_the_middle_where_they_are_allowed(tmp_path):
                 assert torch.allclose(parameter.grad, theirs[name].grad, rtol=1e-5, atol=1e-7), name
 
 
+def test_a_set_that_shows_only_logits_gives_no_gradient(tmp_path):
+    divided(tmp_path, "llama", "top 1 + rest after layers", Policy(gradients=True))
+    ids, _ = batch()
+    with client(tmp_path / "halves") as model, pytest.raises(StudyError, match="none go through a head"):
+        model(input_ids=ids, labels=ids).loss.backward()
+
+
 def test_limits_are_kept_and_a_restart_does_not_refill_them(tmp_path):
     divided(tmp_path, "llama", "layers 0", Policy(limits=Limits(tokens_day=40, sessions=1, row_tokens=12)))
     ids, _ = batch(2, 9)

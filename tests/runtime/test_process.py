@@ -6,8 +6,10 @@ victim only after both are there.
 
 import multiprocessing
 import os
+import random
 import re
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -15,8 +17,9 @@ import pytest
 import torch
 
 from solid_utils.core.errors import StudyError
-from solid_utils.runtime import frames, serve, split
+from solid_utils.runtime import counters, frames, manifest, serve, split
 from solid_utils.runtime.client import SemiOpenForCausalLM
+from solid_utils.runtime.manifest import Limits, Policy
 from solid_utils.runtime.serve import Server, listening
 from tests.conftest import build, byte_llama
 from tests.runtime.split_model import KEY, divided, pieces
@@ -24,19 +27,16 @@ from tests.runtime.worlds import served
 
 FORKED = multiprocessing.get_context("fork")
 SEED = 20261126  # of a victim that no other test makes
+KILLS = 20 if "SOLID_FUZZ" in os.environ else 3
 IDS = torch.arange(1, 9)[None]
 HOW = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
 
 
 def vendor(folder: Path, place: str) -> None:
     """Makes a model, splits it, and serves it by the command. No file holds the key."""
-    sys.stdout, sys.stderr = (open(folder / name, "w", buffering=1) for name in ("out", "log"))  # noqa: SIM115 (to its end)
     byte_llama(SEED).save_pretrained(folder / "model")
     split.split(folder / "model", "layers 0", folder / "halves", KEY)
-    os.environ["SOLID_TEST_KEY"] = KEY.hex()
-    halves = [str(folder / "halves" / name) for name in ("open", "sealed")]
-    sys.argv = ["serve", *halves, place, "--key", "env:SOLID_TEST_KEY"]
-    serve.command()
+    served_by_command(folder, place)
 
 
 def customer(folder: Path, place: str, pipe) -> None:
@@ -109,6 +109,59 @@ def test_nothing_secured_is_in_the_clients_memory_and_a_killed_world_is_replaced
     files = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
     assert not any(KEY in data or KEY.hex().encode() in data for data in files)
     assert not [path for path in tmp_path.rglob("*") if "partial" in path.name]
+
+
+def halves_of(folder: Path) -> None:
+    """A vendor's process: both halves of a saved model."""
+    split.split(folder / "model", "layers 0", folder / "halves", KEY)
+
+
+def test_a_split_that_is_killed_leaves_both_halves_or_nothing(tmp_path):
+    byte_llama(1).save_pretrained(tmp_path / "model")
+    chance = random.Random(11)
+    for _ in range(KILLS):
+        vendor_at_work = FORKED.Process(target=halves_of, args=(tmp_path,))
+        vendor_at_work.start()
+        vendor_at_work.join(chance.uniform(0, 0.5))
+        vendor_at_work.kill()
+        vendor_at_work.join()
+        if (tmp_path / "halves").exists():
+            Server(tmp_path / "halves/open", tmp_path / "halves/sealed", KEY)  # opens all of it, or raises
+            made = manifest.read(tmp_path / "halves/open")
+            manifest.check_files(tmp_path / "halves/open", made)
+    halves_of(tmp_path)  # and the next one clears up
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["halves", "model"]
+
+
+def test_a_world_that_is_killed_has_booked_what_it_answered(tmp_path):
+    byte_llama(1).save_pretrained(tmp_path / "model")
+    policy = Policy(limits=Limits(tokens_day=10**6))
+    split.split(tmp_path / "model", "layers 0", tmp_path / "halves", KEY, policy)
+    place, chance, answered = str(tmp_path / "secure.sock"), random.Random(12), 0
+    for _ in range(KILLS):
+        world = FORKED.Process(target=served_by_command, args=(tmp_path, place))
+        world.start()
+        waited(tmp_path / "out", "serving")
+        (tmp_path / "out").unlink()
+        model = SemiOpenForCausalLM.from_pretrained(tmp_path / "halves/open", socket=place)
+        threading.Timer(chance.uniform(0, 0.3), world.kill).start()
+        with pytest.raises(StudyError, match="the secure world is gone"):
+            while True:
+                model(input_ids=torch.ones(8, 200).long())
+                answered += 1600
+        world.join()
+        left = counters.read(tmp_path / "halves/sealed", KEY, manifest.sha256(tmp_path / "halves/open"))
+        assert left.tokens >= answered
+    assert answered
+
+
+def served_by_command(folder: Path, place: str) -> None:
+    """The command in a process of its own."""
+    sys.stdout, sys.stderr = ((folder / name).open("w", buffering=1) for name in ("out", "log"))
+    os.environ["SOLID_TEST_KEY"] = KEY.hex()
+    halves = [str(folder / "halves" / name) for name in ("open", "sealed")]
+    sys.argv = ["serve", *halves, place, "--key", "env:SOLID_TEST_KEY"]
+    serve.command()
 
 
 def test_no_frame_holds_a_secured_byte(tmp_path, monkeypatch):

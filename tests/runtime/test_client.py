@@ -5,16 +5,19 @@ import copy
 import peft
 import pytest
 import torch
+from lm_eval.api.instance import Instance
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import secured_set
+from solid_utils.evaluation.lean import LeanLM
+from solid_utils.model.forward import LastLogits
 from solid_utils.runtime import split
 from solid_utils.runtime.client import SemiOpenForCausalLM
 from solid_utils.runtime.manifest import Limits, Policy
 from solid_utils.training import lora
-from tests.conftest import CONFIGS, VOCABULARY, build
+from tests.conftest import CONFIGS, VOCABULARY, build, byte_llama
 from tests.runtime.split_model import KEY, divided, saved
 from tests.runtime.worlds import client, served
 
@@ -104,6 +107,27 @@ def losses(model, samples, folder, callbacks=None, resume=False):
     trainer = Trainer(adapted, arguments, train_dataset=samples, callbacks=callbacks)
     trainer.train(resume_from_checkpoint=resume)
     return [row["loss"] for row in trainer.state.log_history if "loss" in row]
+
+
+@pytest.mark.parametrize("declaration", ["layers 0", "top 1 + rest after layers"])
+def test_the_studys_own_measurements_take_it_as_any_other(tmp_path, declaration, tokenizer):
+    """Logits where they are wanted, shared prefixes, and lm-eval's requests (evaluation/)."""
+    byte_llama(5).save_pretrained(tmp_path / "model")
+    split.split(tmp_path / "model", declaration, tmp_path / "halves", KEY)
+    plain = byte_llama(5)
+    prefix = list(range(20, 60))
+    rows = sorted(tuple(prefix + [ending, ending + 1]) for ending in (3, 7, 9)) + [(70, 71, 72)]
+    pairs = [("Name a colour.", " Blue"), ("Name a colour.", " red"), ("What is 2 + 2?", " 4")]
+    asked = [Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(pairs)]
+    settings = {"until": ["\n"], "max_gen_toks": 6, "do_sample": False}
+    written = [Instance("generate_until", {}, (text, settings), 0) for text in ("Name a colour. ", "Say it twice")]
+    with client(tmp_path / "halves") as model, torch.no_grad():
+        mine, theirs = (dict(LastLogits(one, rows, [2] * 3 + [1], 0, 512)) for one in (model, plain))
+        assert all(torch.allclose(mine[row], theirs[row], atol=1e-5) for row in range(len(rows)))
+        one, other = LeanLM(model, tokenizer), LeanLM(plain, tokenizer)
+        for found, wanted in zip(one.loglikelihood(asked), other.loglikelihood(asked), strict=True):
+            assert found == pytest.approx(wanted, rel=1e-4)
+        assert one.generate_until(written) == other.generate_until(written)
 
 
 class Cut(TrainerCallback):

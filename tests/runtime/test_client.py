@@ -25,7 +25,7 @@ from tests.runtime.worlds import client, served
 KINDS = ["bottom 2", "layers 1-2", "top 1", "layers 0,2-3", "layer 1 o,down", "embeddings + head", "all"]
 CASES = [(architecture, KINDS[number % len(KINDS)]) for number, architecture in enumerate(CONFIGS)]
 CASES += [("llama", "head"), ("llama", "layers 1-3 + rest after layers"), ("gpt2", "layers 0 + embeddings")]
-CASES += [("opt", "layers 1-2"), ("gemma2", "bottom 2"), ("mistral", "bottom 2")]
+CASES += [("gemma2", "bottom 2"), ("mistral", "bottom 2")]
 
 
 def batch(rows=3, tokens=9):
@@ -150,17 +150,17 @@ def test_training_goes_on_from_its_checkpoint_when_the_secure_world_is_back(tmp_
         assert losses(copy.deepcopy(model), samples, tmp_path / "cut", resume=True) == plain
 
 
-@pytest.mark.parametrize("remember", [0, 10**6])
-def test_lora_through_the_client_is_lora_in_one_process(tmp_path, remember):
+def test_lora_through_the_client_is_lora_in_one_process(tmp_path):
     divided(tmp_path, "llama", "layers 0")
     rows = torch.randint(1, VOCABULARY, (4, 8), generator=torch.Generator().manual_seed(4))
     samples = [{"input_ids": row, "attention_mask": torch.ones(8).long(), "labels": row} for row in rows]
     plain = losses(build("llama"), samples, tmp_path)
-    with client(tmp_path / "halves", remember=remember) as model:
-        assert losses(model, samples, tmp_path) == pytest.approx(plain, rel=1e-5)
-        epochs = 1 if remember else 2  # what a bottom set says of a text never changes, so it is asked once
-        assert model.secure.counts() == {"tokens": epochs * 32, "sequences": epochs * 4, "gradients": 0}
     assert plain[-1] < plain[0]
+    # What a bottom set says of a text never changes, so it need not be asked in each of two epochs.
+    for remember, epochs in ((0, 2), (10**6, 1)):
+        with client(tmp_path / "halves", remember=remember) as model:
+            assert losses(model, samples, tmp_path) == pytest.approx(plain, rel=1e-5)
+            assert model.secure.counts() == {"tokens": epochs * 32, "sequences": epochs * 4, "gradients": 0}
 
 
 def test_gradients_go_through_the_middle_where_they_are_allowed(tmp_path):

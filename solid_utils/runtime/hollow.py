@@ -1,6 +1,6 @@
 """A model of the right shape whose parameters are all zero: both worlds fill in what is theirs.
 
-The system maps zeros that nobody wrote to one page, so they take no memory.
+They share one place in memory, so a world holds little more than what is its own.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ def hollow(folder: Path, manifest: Manifest) -> PreTrainedModel:
     model = loading.hollow(checkpoint, config, getattr(torch, manifest.dtype))
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    fill(model, {name: torch.zeros(own.shape, dtype=own.dtype) for name, own in model.named_parameters()})
+    fill(model, zeros(model))
     shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
     for one in manifest.secured:
         if shapes.get(one.name) != one.shape:
@@ -34,6 +34,18 @@ def hollow(folder: Path, manifest: Manifest) -> PreTrainedModel:
                 "get the open folder again"
             )
     return model.eval()
+
+
+def zeros(model: nn.Module) -> dict[str, Tensor]:
+    """A zero tensor for each parameter. All of one type lie in one place, as large as the largest: none is written.
+
+    One each took as much memory as the whole model; stretched ones have no strides that grouped products take.
+    """
+    sizes: dict[torch.dtype, int] = {}
+    for parameter in model.parameters():
+        sizes[parameter.dtype] = max(sizes.get(parameter.dtype, 0), parameter.numel())
+    place = {dtype: torch.zeros(size, dtype=dtype) for dtype, size in sizes.items()}
+    return {name: place[own.dtype][: own.numel()].view(own.shape) for name, own in model.named_parameters()}
 
 
 def fill(model: nn.Module, values: dict[str, Tensor]) -> None:

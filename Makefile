@@ -11,7 +11,7 @@ export GOMP_SPINCOUNT := 10000
 export MALLOC_MMAP_THRESHOLD_ := 67108864
 export MALLOC_TRIM_THRESHOLD_ := 134217728
 
-.PHONY: help setup doctor study test tables compare grid scale bench lab clean
+.PHONY: help setup doctor study test fuzz tables compare grid scale bench lab clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -40,6 +40,9 @@ test: setup ## set-up, lint, format, notebooks without outputs, all tests
 	ruff format --check
 	nbstripout --verify notebooks/*.ipynb
 	python -m pytest -v -n 2 --dist loadfile --no-loadscope-reorder --durations=10
+
+fuzz: setup ## minutes: random mutations of sealed files and of frames; make fuzz N=10000
+	SOLID_FUZZ=$(or $(N),10000) python -m pytest -q tests/runtime -k "mutations or killed"
 
 tables: setup ## redraw tables, figures and report from results/, else from reference/; no model needed
 	@python -m solid_utils.report

@@ -16,6 +16,8 @@ from solid_utils.core import readers
 from solid_utils.core.errors import StudyError
 from solid_utils.model.tensors import AGAIN, Stored, fingerprint, whole
 
+# Of the open half of a split model (runtime/manifest.py).
+MANIFEST, OPEN_FORMAT = "manifest.json", "solid-open-1"
 SINGLE, INDEX, ADAPTER = "model.safetensors", "model.safetensors.index.json", "adapter_config.json"
 WEIGHTS = ["*.safetensors", "*.bin", "*.pt", "*.pth", "*.ckpt", "*.gguf", "*.h5", "*.msgpack", "*.onnx"]
 SMALL = ["*.json", "*.model", "*.txt", "*.jinja"]  # of a hub model: no pickle, no code
@@ -90,6 +92,7 @@ def find(path: Path, ignore_adapter: bool = False) -> Checkpoint:
     if path.suffix.lower() == ".gguf":
         whole(path)
         return Checkpoint(path.parent, (path,), gguf=path.name)
+    refuse_open_half(path)
     config = read_json(path / "config.json") if (path / "config.json").exists() or not (path / ADAPTER).exists() else {}
     names = weight_names(path, config)
     adapter = (path / ADAPTER).exists()
@@ -112,6 +115,17 @@ def find(path: Path, ignore_adapter: bool = False) -> Checkpoint:
     if pieces := [name for name in beside if DISTRIBUTED.fullmatch(name)]:
         raise StudyError(f"{path / pieces[0]}: a piece of a distributed checkpoint; save the model whole and give that")
     return Checkpoint(path, tuple(path / name for name in names), tuple(beside), adapter=adapter)
+
+
+def refuse_open_half(folder: Path) -> None:
+    """Raises StudyError for the open half of a split model, where random weights would take the secured ones' place."""
+    path = folder / MANIFEST
+    if not path.is_file() or OPEN_FORMAT.encode() not in path.read_bytes():
+        return
+    raise StudyError(
+        f"{path}: the open half of a split model, its secured tensors are elsewhere; open it with "
+        "solid_utils.runtime.client.SemiOpenForCausalLM.from_pretrained(FOLDER, socket=SOCKET)"
+    )
 
 
 def weight_names(folder: Path, config: dict) -> list[str]:

@@ -35,6 +35,7 @@ ALLOWED = {
     ("model/state.py", "rename"): "states, outside all outputs: kept under another name, or on their way out",
     ("model/state.py", "rmtree"): "a state that its stage no longer needs, its outputs being written",
     ("grid/registered.py", "unlink"): "the lock of the cells' folder, which is no result",
+    ("runtime/serve.py", "unlink"): "a socket that nobody serves, no file",
     # Inside a folder or file that takes its place only at the end.
     ("raw/parts.py", "copyfileobj"): "the parts, one after the other, inside files.whole",
     ("raw/fetch.py", "open"): "into the partial folder of folders.whole, checked by sha256 there",

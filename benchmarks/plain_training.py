@@ -10,7 +10,7 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from solid_utils.model.forward import pad
-from solid_utils.settings.params import Recipe
+from solid_utils.settings.attack_params import Recipe
 from solid_utils.training import training
 
 Batch = dict[str, torch.Tensor]

@@ -14,7 +14,6 @@ from pydantic import ConfigDict, model_validator
 from transformers import PreTrainedModel
 
 from solid_utils.attacks.plan import Plan
-from solid_utils.attacks.recorded import Recorded
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
@@ -23,6 +22,7 @@ from solid_utils.settings.attack_params import AttackSection, Recipe
 from solid_utils.settings.grammar import noise
 from solid_utils.settings.recipe_text import recipe_text
 from solid_utils.settings.sections import Positive
+from solid_utils.training.recorded import Recorded
 
 if TYPE_CHECKING:
     from solid_utils.attacks.accounting import Account

@@ -9,7 +9,8 @@ import yaml
 from solid_utils.core import schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
-from solid_utils.customization.customization import CustomizationRun, published_scores
+from solid_utils.customization.customization import CustomizationRun
+from solid_utils.customization.scoring import published_scores
 from solid_utils.evaluation import mt_bench, published_tasks
 from solid_utils.evaluation.lean import LeanLM
 from solid_utils.evaluation.published_tasks import CUSTOMIZATION

@@ -29,7 +29,7 @@ class CustomizationRun:
         self.model, self.run = model, run
         self.spec, self.budget = self.study.model(model), self.study.budgets(model)
         self.customization = params.pick(self.study.customizations, run, "customizations")
-        check_domain(run, self.customization.domain)
+        check_domain(run, self.customization.domain, self.study.data.domains)
         self.recipe = declared.method(self.study, model, run)
         self.recipe.check_installed()
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)

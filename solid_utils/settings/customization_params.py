@@ -1,15 +1,12 @@
 """Sections of params.yaml that say how a customer fine-tunes: the budget of a tier, and runs."""
 
-from typing import Literal
-
 from pydantic import ConfigDict
 
 from solid_utils.core.errors import StudyError
 from solid_utils.settings.attack_params import Recipe
+from solid_utils.settings.data_params import HubDomain
 from solid_utils.settings.grammar import Declaration
 from solid_utils.settings.sections import Name, Positive, Section, Seed, Share
-
-DOMAINS = ("math",)  # with training data here; the paper's others come from the hub and are not built yet
 
 
 class CustomizationBudget(Recipe):
@@ -29,14 +26,14 @@ class CustomizationRun(Section):
     """Which deployment a customer fine-tunes, on which domain."""
 
     secured: Declaration
-    domain: Literal["math", "code", "medical", "law", "finance", "alignment"]  # the paper's
+    domain: HubDomain
     recipe: dict[Name, dict] = {}  # tier -> what this run overrides in the tier's customization
 
 
-def check_domain(run: str, domain: str) -> None:
-    """Raises StudyError for a domain without training data."""
-    if domain not in DOMAINS:
+def check_domain(run: str, domain: str, there: tuple[str, ...]) -> None:
+    """Raises StudyError for a domain without training data; `there`: those with some (data.domains)."""
+    if domain not in there:
         raise StudyError(
             f"customizations.{run}: domain {domain}: its training data come from the hub and are not run here; "
-            f"choose {', '.join(DOMAINS)}"
+            f"choose {', '.join(there)}, or name it under data.customization.hub"
         )

@@ -10,11 +10,9 @@ from solid_utils.core import machine
 from solid_utils.core.errors import StudyError
 from solid_utils.settings.attack_params import AttackBudget, AttackSection, Grid
 from solid_utils.settings.customization_params import CustomizationBudget, CustomizationRun, check_domain
-from solid_utils.settings.data_params import Data, Published
+from solid_utils.settings.data_params import COMMIT, Data, Published
 from solid_utils.settings.reading import read
 from solid_utils.settings.sections import Name, Positive, Section, Seeds, Share, Start, merge, pick, validated
-
-COMMIT = r"[0-9a-f]{40}"  # of a git repository, as the hub's are
 
 
 class Shape(Section):
@@ -228,7 +226,7 @@ class Params(Section):
     def check_domains(self) -> None:
         """Raises StudyError where the study customizes on a domain without training data."""
         for run in self.study.customizations:
-            check_domain(run, self.customizations[run].domain)
+            check_domain(run, self.customizations[run].domain, self.data.domains)
 
     def check_counts(self, model: str) -> None:
         """Raises StudyError where the tier asks for more samples than the sets hold."""

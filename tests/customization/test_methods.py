@@ -11,7 +11,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.customization import preference
 from solid_utils.customization.declared import declared
 from solid_utils.customization.declared import method as of_run
-from solid_utils.customization.methods import METHODS, simpo
+from solid_utils.customization.methods import METHODS, qlora, simpo
 from solid_utils.deployment.secured import secured_set
 from solid_utils.settings import params
 from solid_utils.settings.customization_params import CustomizationBudget
@@ -177,12 +177,10 @@ def test_pairs_that_do_not_fit_are_refused(tokenizer):
 
 @needs_bnb
 def test_qlora_rounds_what_is_open_and_leaves_the_secret_alone(tokenizer, tmp_path):
-    import bitsandbytes
-
     victim = byte_llama(3)
     customer = run(tmp_path, victim, tokenizer, "bottom 1", method("qlora", **ADAPTERS))
     model, names = customer.recipe.adapted(copy.deepcopy(victim), customer.secured)
-    rounded = [name for name, module in model.named_modules() if isinstance(module, bitsandbytes.nn.Linear4bit)]
+    rounded = [name for name, module in model.named_modules() if isinstance(module, qlora.bitsandbytes().nn.Linear4bit)]
     assert len([name for name in rounded if ".layers.1." in name]) == 7 and not any(
         ".layers.0." in name for name in rounded
     )

@@ -31,6 +31,7 @@ class CustomizationRun:
         self.customization = params.pick(self.study.customizations, run, "customizations")
         check_domain(run, self.customization.domain, self.study.data.domains)
         self.recipe = declared.method(self.study, model, run)
+        declared.check_pairs(run, self.customization.domain, self.recipe)
         self.recipe.check_installed()
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.secured = deployment_set(self.victim, model, self.customization.secured)

@@ -12,13 +12,14 @@ from typing import Annotated, Union
 from pydantic import Field, RootModel
 
 from solid_utils.core import files
-from solid_utils.core.errors import one_line
+from solid_utils.core.errors import StudyError, one_line
 from solid_utils.customization.methods import METHODS
 from solid_utils.customization.methods.method import Method
 from solid_utils.settings import params
 from solid_utils.settings.customization_params import CustomizationBudget
 from solid_utils.settings.sections import merge, pick, validated
 
+PAIRS = ("alignment",)  # domains whose data are pairs of a better and a worse answer
 KINDS = {kind.model_fields["method"].annotation.__args__[0]: kind for kind in METHODS}
 
 
@@ -43,6 +44,17 @@ def method(study: params.Params, model: str, run: str) -> Method:
     return declared(study.budgets(model).customization, where, overrides)
 
 
+def check_pairs(run: str, domain: str, chosen: Method) -> None:
+    """Raises StudyError where a method is to train on what the domain does not have: pairs, or answers."""
+    if chosen.pairs != (domain in PAIRS):
+        has, wants = ("pairs", "answers") if domain in PAIRS else ("answers", "pairs")
+        fitting = ", ".join(sorted(name for name, kind in KINDS.items() if kind.pairs == (domain in PAIRS)))
+        raise StudyError(
+            f"customizations.{run}: method: {chosen.method} trains on {wants}, domain {domain} has {has}; "
+            f"choose {fitting}"
+        )
+
+
 def check(study: params.Params) -> None:
     """Raises StudyError where a run, or what a tier or a model says of customization, cannot work, in any tier."""
     for tier in study.tiers:
@@ -53,7 +65,9 @@ def check(study: params.Params) -> None:
             method(chosen, study.study.models[0], run)
     for run in study.study.customizations:
         for name in study.study.models:
-            method(study, name, run).check_installed()
+            chosen = method(study, name, run)
+            check_pairs(run, study.customizations[run].domain, chosen)
+            chosen.check_installed()
 
 
 if __name__ == "__main__":

@@ -154,7 +154,7 @@ def test_dvc_reads_every_shipped_model_and_every_run(models, attacks, empty_clon
     raw["study"] = {
         "models": list(WHOLE["models"])[:models],
         "attacks": list(WHOLE["attacks"])[:attacks],
-        "customizations": [*WHOLE["customizations"]],
+        "customizations": [*WHOLE["customizations"]][:attacks],
     }
     (empty_clone / "params.yaml").write_text(yaml.safe_dump(raw))
     empty_outputs(empty_clone, raw["study"])

@@ -76,7 +76,7 @@ def test_without_a_judge_mt_bench_is_skipped(study, tokenizer, capsys):
 
 def test_domains_are_table_6s():
     known = params.CustomizationRun.model_fields["domain"].annotation.__args__
-    assert {row.domain.lower() for row in CUSTOMIZATION} == set(known)
+    assert {row.domain.lower() for row in CUSTOMIZATION} == set(known) - {"alignment"}  # MT-Bench alone rates that
 
 
 def test_a_domain_without_training_data_here_says_so(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ from solid_utils.settings.customization_params import CustomizationBudget
 
 LENGTH = 48
 RECIPE = {"steps": 3, "batch": 2, "learning_rate": 1e-2, "weight_decay": 0.1, "schedule": "cosine"}
-RECIPE |= {"validate_every": 1, "samples": 6, "validation": 2, "test": 2}
+RECIPE |= {"validate_every": 3, "samples": 6, "validation": 2, "test": 2}
 ADAPTERS = {"rank": 2, "alpha": 4}
 
 

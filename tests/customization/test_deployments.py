@@ -21,20 +21,20 @@ def kept(customer) -> dict[str, torch.Tensor]:
     return tensors.load(customer.state.folder / "customized.safetensors")
 
 
-@pytest.mark.parametrize("declaration", ["fully_open", "solid", "darknetz", "layers 0 q,k", "embeddings + layer 0"])
-def test_only_what_is_open_changes(declaration, tokenizer, tmp_path):
-    for name, options in (("lora", ADAPTERS | {"dropout": 0.1}), ("full", {})):
-        customer = run(tmp_path / name, byte_llama(3), tokenizer, declaration, method(name, **options))
-        changed = kept(customer)
-        assert changed and not set(changed) & set(customer.secured.names)
+@pytest.mark.parametrize(
+    ("declaration", "name"), [("solid", "lora"), ("darknetz", "full"), ("layers 0 q,k", "full"), ("fully_open", "lora")]
+)
+def test_only_what_is_open_changes(declaration, name, tokenizer, tmp_path):
+    options = ADAPTERS | {"dropout": 0.1} if name == "lora" else {}
+    customer = run(tmp_path, byte_llama(3), tokenizer, declaration, method(name, steps=1, **options))
+    changed = kept(customer)
+    assert changed and not set(changed) & set(customer.secured.names)
 
 
 @pytest.mark.parametrize(("name", "options"), [("lora", ADAPTERS), ("full", {})])
 def test_training_from_kept_states_is_training_from_token_ids(name, options, tokenizer, tmp_path):
     plain = kept(run(tmp_path / "plain", byte_llama(3), tokenizer, "bottom 1", method(name, **options)))
-    ran = []
     customer = run(tmp_path / "kept", byte_llama(3), tokenizer, "bottom 1", method(name, cache=0.5, **options))
-    customer.validate = lambda model: ran.append(1) or {"cross_entropy": 0.0}
     found = kept(customer)
     assert list((customer.state.folder / "boundary").iterdir())
     assert set(found) == set(plain)
@@ -43,14 +43,15 @@ def test_training_from_kept_states_is_training_from_token_ids(name, options, tok
 
 
 def test_how_much_the_disk_holds_changes_no_bit(tokenizer, tmp_path, monkeypatch, capsys):
-    ends = {}
-    for room in (0, 3, 6):
+    ends, texts, states = {}, set(), boundary.Boundary.states
+    monkeypatch.setattr(boundary.Boundary, "states", lambda self, ids: texts.add(len(ids)) or states(self, ids))
+    for room in (0, 4):
         monkeypatch.setattr(boundary, "fits", lambda sizes, _, room=room: min(room, len(sizes)))
         chosen = method("lora", cache=0.5, **ADAPTERS)
         ends[room] = kept(run(tmp_path / str(room), byte_llama(3), tokenizer, "bottom 1", chosen))
         assert f"{room} are kept" in capsys.readouterr().out
-    for room in (3, 6):
-        assert all(torch.equal(ends[0][name], ends[room][name]) for name in ends[0])
+    assert all(torch.equal(ends[0][name], ends[4][name]) for name in ends[0])
+    assert texts == {1}  # larger models round otherwise in a batch
 
 
 def test_so_many_states_are_kept_as_fit():
@@ -97,7 +98,7 @@ def test_noise_is_laplace_in_training_alone(llama):
         plain = llama(input_ids=ids).logits
         llama.train()
         torch.manual_seed(0)
-        drawn = torch.cat([llama(input_ids=ids).logits - plain for _ in range(20)]).flatten()
+        drawn = torch.cat([llama(input_ids=ids).logits - plain for _ in range(6)]).flatten()
     assert abs(drawn.mean()) < 0.01
     assert drawn.abs().mean() == pytest.approx(0.5, rel=0.02)  # of Laplace(0, b) it is b,
     assert drawn.std() == pytest.approx(0.5 * 2**0.5, rel=0.03)  # and the deviation b times the root of 2
@@ -108,7 +109,7 @@ def test_noise_is_laplace_in_training_alone(llama):
 def test_sap_dp_trains_under_noise_and_sap_without(tokenizer, tmp_path, monkeypatch):
     monkeypatch.setattr("solid_utils.settings.grammar.SAP_OPEN_LAYERS", 1)  # of two
     ends = {
-        name: kept(run(tmp_path / name, byte_llama(3), tokenizer, name, method("lora", **ADAPTERS)))
+        name: kept(run(tmp_path / name, byte_llama(3), tokenizer, name, method("lora", steps=1, **ADAPTERS)))
         for name in ("sap", "sap_dp")
     }
     assert set(ends["sap"]) == set(ends["sap_dp"])
@@ -134,7 +135,7 @@ def test_a_killed_training_ends_at_the_same_numbers(declaration, tokenizer, tmp_
     cache = 0.5 if declaration == "bottom 1" else 0.0
 
     def begun(folder):
-        chosen = method("lora", cache=cache, steps=4, dropout=0.1, **ADAPTERS)
+        chosen = method("lora", cache=cache, steps=3, validate_every=1, dropout=0.1, **ADAPTERS)
         return run(tmp_path / folder, byte_llama(3), tokenizer, declaration, chosen)
 
     whole, killed, ended = begun("whole"), begun("cut"), begun("cut")
@@ -143,7 +144,7 @@ def test_a_killed_training_ends_at_the_same_numbers(declaration, tokenizer, tmp_
 
     def die(model):
         asked.append(1)
-        if len(asked) == 4:  # before the first step, after steps 1 and 2, then dead
+        if len(asked) == 3:  # before the first step, after step 1, then dead
             raise KeyboardInterrupt
         return validate(model)
 

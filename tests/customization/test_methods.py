@@ -147,7 +147,7 @@ def test_a_missing_extra_is_one_line(name, module, monkeypatch):
 @needs_trl
 def test_simpo_is_the_papers_loss_on_plain_log_likelihoods(tokenizer, tmp_path):
     """The first step's loss, and the gradient's step, against the formula written down (Meng et al., equation 6)."""
-    recipe = method("simpo", steps=1, batch=6, **ADAPTERS)
+    recipe = method("simpo", steps=1, batch=6, validate_every=1, **ADAPTERS)
     customer = run(tmp_path, byte_llama(3), tokenizer, "bottom 1", recipe)
     margins = torch.from_numpy(preference.margins(customer.victim, customer.sets["train"], tokenizer.pad_token_id))
     wanted = -torch.nn.functional.logsigmoid(2 * margins - 1).mean()
@@ -160,7 +160,7 @@ def test_simpo_is_the_papers_loss_on_plain_log_likelihoods(tokenizer, tmp_path):
 def test_simpo_in_pieces_is_simpo_at_once(tokenizer, tmp_path):
     ends = []
     for tokens in (None, 2 * 48):
-        recipe = method("simpo", steps=2, batch=4, device_tokens=tokens)
+        recipe = method("simpo", steps=2, batch=4, validate_every=2, device_tokens=tokens)
         customer = run(tmp_path / str(tokens), byte_llama(3), tokenizer, "bottom 1", recipe)
         ends.append(customer._trained_model()[-1]["validation_margin"])
         assert simpo.piece(recipe, 48) == (4 if tokens is None else 2)

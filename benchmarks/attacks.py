@@ -27,7 +27,7 @@ from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.model import accelerator, models, sampling
 from solid_utils.model.structure import layer_parameters
 from solid_utils.settings import params
-from solid_utils.settings.params import Recipe
+from solid_utils.settings.attack_params import Recipe
 from solid_utils.training import training
 
 MODEL, SAMPLES, ROUNDS = "smollm2-135m", 256, 2

@@ -10,7 +10,7 @@ import torch
 from transformers import PrinterCallback, Trainer, TrainingArguments
 
 from solid_utils.model.forward import pad
-from solid_utils.settings.params import Recipe
+from solid_utils.settings.attack_params import Recipe
 from solid_utils.training import training
 
 Batch = dict[str, torch.Tensor]
@@ -26,11 +26,13 @@ class Clock:
     rows: int = 0
     begun: list[float] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+    worked: list[float] = field(default_factory=list)  # this process's CPU seconds when each step began
     peak: float = 0.0  # GB of this process
 
     def __call__(self, model: torch.nn.Module, batch: Batch) -> torch.Tensor:
         if self.rows % self.batch == 0:
             self.begun.append(time.perf_counter())
+            self.worked.append(time.process_time())
             self.tokens.append(0)
         self.rows += len(batch["input_ids"])
         self.tokens[-1] += int(batch["attention_mask"].sum())
@@ -47,7 +49,15 @@ class Clock:
     @property
     def rates(self) -> tuple[float, float]:
         """Optimizer steps and real tokens a second, without the first step (it allocates) and the last (it saves)."""
-        seconds, steps = self.begun[-1] - self.begun[1], len(self.begun) - 2
+        return self._rates(self.begun)
+
+    @property
+    def cpu_rates(self) -> tuple[float, float]:
+        """The same by this process's CPU seconds: what other programs take of the machine does not count."""
+        return self._rates(self.worked)
+
+    def _rates(self, at: list[float]) -> tuple[float, float]:
+        seconds, steps = at[-1] - at[1], len(at) - 2
         return steps / seconds, sum(self.tokens[1:-1]) / seconds
 
 

@@ -2,7 +2,7 @@
 
 In: a study and the names of a model and a run.
 Out: replicas, scores, curves, their cost.
-Public: attack.Attack, declared.load, run.AttackRun, plan.Plan, launch.train, recorded.Recorded, linear_map.fit.
+Public: attack.Attack, declared.load, run.AttackRun, plan.Plan, launch.train, recorded.answered, linear_map.fit.
 """
 
 from solid_utils.attacks.ft_all import FtAll

@@ -15,7 +15,6 @@ from pydantic import ConfigDict, model_validator
 from transformers import PreTrainedModel
 
 from solid_utils.attacks.plan import Plan
-from solid_utils.attacks.recorded import Recorded
 from solid_utils.core.scored import Scored
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet
@@ -25,6 +24,7 @@ from solid_utils.settings.attack_params import AttackSection, Recipe
 from solid_utils.settings.grammar import noise
 from solid_utils.settings.recipe_text import recipe_text
 from solid_utils.settings.sections import Positive
+from solid_utils.training.recorded import Recorded
 
 if TYPE_CHECKING:
     from solid_utils.attacks.accounting import Account

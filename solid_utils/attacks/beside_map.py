@@ -23,7 +23,6 @@ from transformers import PreTrainedModel
 from solid_utils.attacks import linear_map
 from solid_utils.attacks.attack import Asking
 from solid_utils.attacks.plan import Plan
-from solid_utils.attacks.recorded import Recorded
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet
@@ -31,6 +30,7 @@ from solid_utils.deployment.view import View
 from solid_utils.model import models
 from solid_utils.model.layers import DecoderLayers, Form, hidden
 from solid_utils.settings.attack_params import Recipe
+from solid_utils.training.recorded import Recorded
 
 if TYPE_CHECKING:
     from solid_utils.attacks.accounting import Account

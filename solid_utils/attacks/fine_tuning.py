@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from solid_utils.attacks import recorded
 from solid_utils.attacks.attack import Asking
-from solid_utils.attacks.recorded import Recorded
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.view import View
 from solid_utils.model.forward import answer_logits
 from solid_utils.settings.attack_params import Recipe
+from solid_utils.training.recorded import Recorded
 from solid_utils.training.training import Loss, answer_loss
 
 if TYPE_CHECKING:

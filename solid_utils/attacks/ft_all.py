@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from solid_utils.attacks.fine_tuning import FineTuning, towards
 from solid_utils.attacks.plan import Plan
-from solid_utils.attacks.recorded import Recorded
+from solid_utils.training.recorded import Recorded
 
 if TYPE_CHECKING:
     from solid_utils.attacks.accounting import Account

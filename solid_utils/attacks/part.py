@@ -6,10 +6,10 @@ from pathlib import Path
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from solid_utils.attacks.recorded import Recorded, record
 from solid_utils.deployment.view import View
 from solid_utils.model.forward import answer_logits, measuring
 from solid_utils.model.layers import DecoderLayers
+from solid_utils.training.recorded import Recorded, record
 
 Batch = dict[str, Tensor]
 

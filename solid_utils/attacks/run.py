@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel
 
-from solid_utils.attacks import accounting, curriculum, declared, part, recorded
+from solid_utils.attacks import accounting, curriculum, declared, part
 from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
@@ -21,6 +21,7 @@ from solid_utils.model import accelerator, guard, hub, models, sampling
 from solid_utils.model.state import State
 from solid_utils.settings import params
 from solid_utils.training import lora, training
+from solid_utils.training.recorded import Recorded
 
 
 class AttackRun:
@@ -145,12 +146,12 @@ class AttackRun:
         base = models.load_base(self.model, self.study.model(self.spec.base))
         return dict(base.named_parameters()).get
 
-    def answers(self) -> recorded.Recorded:
+    def answers(self) -> Recorded:
         """What the oracle says of every sample that a seed trains on, each asked once for all seeds."""
         with models.precision(self.spec), accelerator.processes().main_process_first():
             return self.asked(self._trained_on(), self.state.folder / "answers")  # the first asks
 
-    def asked(self, samples: dict[int, dict], folder: Path) -> recorded.Recorded | None:
+    def asked(self, samples: dict[int, dict], folder: Path) -> Recorded | None:
         """What the attack asks of the oracle of these samples; None where it asks for nothing."""
         noise = getattr(self.attack, "noise", "fixed")
         deployed = oracle.Oracle(self.victim, self.secured, self.tokenizer.pad_token_id, noise)
@@ -162,7 +163,7 @@ class AttackRun:
         used = {number for seed in seeds for number in account.order(seed, account.own_steps)}
         return {number: self.samples[number] for number in sorted(used)}
 
-    def entered(self, attacker: torch.nn.Module) -> recorded.Recorded | None:
+    def entered(self, attacker: torch.nn.Module) -> Recorded | None:
         """What enters the secured part, for every sample that a seed trains on; None where token ids do."""
         folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
         return part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)

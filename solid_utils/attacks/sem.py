@@ -16,12 +16,12 @@ from transformers import PreTrainedModel
 from solid_utils.attacks import distances, recorded, smaller
 from solid_utils.attacks.attack import Asking, Attack
 from solid_utils.attacks.plan import Plan
-from solid_utils.attacks.recorded import Recorded
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
 from solid_utils.settings.attack_params import Recipe
 from solid_utils.settings.sections import Positive
+from solid_utils.training.recorded import Recorded
 
 if TYPE_CHECKING:
     from solid_utils.attacks.accounting import Account

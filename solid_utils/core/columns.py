@@ -19,7 +19,14 @@ ANSWERS = "victim replica"  # texts as well, and a model may answer with blanks 
 # Where a quantity has none.
 MAY_BE_BLANK = set(["lowest", "highest", "chance", "floor", "calibrated", "stderr", "askings_90", "askings_99"])
 MAY_BE_BLANK |= set(["alpha", "norm", "depth", "place", "task_version"])
-MEASURED_SHARES = {"agreement", "greedy_match", "exact_match", "acc", "acc_norm"}  # metrics between 0 and 1
+MEASURED_SHARES = {
+    "agreement",
+    "greedy_match",
+    "exact_match",
+    "preferred",
+    "acc",
+    "acc_norm",
+}  # metrics between 0 and 1
 SLACK = 1e-9  # a share of sums may be off by rounding
 SEEDS = ("none", "mean")  # besides whole numbers
 

@@ -1,80 +1,23 @@
 """The customer's side: fine-tune the open part of a deployment on private data (paper B.6)."""
 
-from collections.abc import Callable
-from dataclasses import asdict
-
 import numpy as np
 import torch
 from torch import nn
 
-from solid_utils.core import files, paths, schema
-from solid_utils.core.errors import StudyError
-from solid_utils.core.numbers import standard_error
-from solid_utils.core.scored import Scored, libraries
+from solid_utils.core import files, folders, paths, schema
+from solid_utils.core.scored import Scored
+from solid_utils.customization import adapter, boundary, declared, noise, preference, scoring
+from solid_utils.customization.methods.method import count, on_meta, requires_grad
 from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.described import facts
-from solid_utils.deployment.secured import SecuredSet
-from solid_utils.evaluation import fidelity, mt_bench, published_tasks
+from solid_utils.deployment.frozen import frozen
+from solid_utils.evaluation import fidelity, published_tasks
 from solid_utils.model import guard, hub, models, sampling
-from solid_utils.model.answers import TOKENS, batches, most_likely, sample_losses
+from solid_utils.model.answers import batches, sample_losses
 from solid_utils.model.state import State
 from solid_utils.settings import params
-from solid_utils.settings.recipe_text import recipe_text
+from solid_utils.settings.customization_params import check_domain
 from solid_utils.training import lora, training
-
-
-def adapted(model: nn.Module, secured: SecuredSet, budget: params.CustomizationBudget) -> tuple[nn.Module, set[str]]:
-    """The model to fine-tune and the names of what is trained: LoRA on the open layers, or the open part itself."""
-    if budget.method == "full":
-        return model, {name for name, _ in model.named_parameters()} - set(secured.names)
-    return lora.wrapped(model, secured, budget)
-
-
-def exact_matches(model: nn.Module, samples: list[dict], pad_id: int) -> np.ndarray:
-    """1 where greedy decoding gives the sample's answer to the last token, else 0; (samples,)."""
-    said = most_likely(model, samples, pad_id)
-    pairs = zip(said, samples, strict=True)
-    return np.array(
-        [float((answer == sample["input_ids"][sample["answer_start"] :]).all()) for answer, sample in pairs]
-    )
-
-
-def domain_row(source: str, matches: np.ndarray) -> dict:
-    """The result row of one kind of problem."""
-    return {
-        "benchmark": source,
-        "domain": "customization",
-        "shots": 0,
-        "metric": "exact_match",
-        "value": matches.mean(),
-        "stderr": standard_error(matches),
-        "n": len(matches),
-        "chance": 0.0,
-        "floor": None,
-        "task_version": 1,
-        "forward_tokens": TOKENS,
-        "libraries": libraries(),
-    }
-
-
-def published_scores(
-    model: nn.Module, tokenizer, study: params.Params, domain: str, limit: int | None, kept: State | None = None
-) -> Scored:
-    """A domain's benchmarks of the paper's Table 6, and MT-Bench where a judge is set, as customization scores.
-
-    Each part is taken from `kept` where it stands there already, and else put there.
-    """
-    parts = {
-        domain: lambda: published_tasks.run_domain(model, tokenizer, study, domain, limit),
-        "mt_bench": lambda: mt_bench.mt_bench(model, tokenizer, study.published, limit),
-    }
-    scored = [_once(kept, name, part) if kept else part() for name, part in parts.items()]
-    whole = sum(scored, Scored())
-    return Scored([row | {"domain": "customization"} for row in whole.rows], whole.items)
-
-
-def _once(state: State, name: str, compute: Callable[[], Scored]) -> Scored:
-    return Scored(**state.cached(name, lambda: asdict(compute())))
 
 
 class CustomizationRun:
@@ -85,32 +28,53 @@ class CustomizationRun:
         torch.set_num_threads(self.study.threads)
         self.model, self.run = model, run
         self.spec, self.budget = self.study.model(model), self.study.budgets(model)
-        self.recipe = self.budget.customization
         self.customization = params.pick(self.study.customizations, run, "customizations")
-        domain = self.customization.domain
-        if domain not in params.DOMAINS:
-            raise StudyError(
-                f"customizations.{run}: domain {domain}: its training data come from the hub and are not run here; "
-                f"choose {', '.join(params.DOMAINS)}"
-            )
+        check_domain(run, self.customization.domain, self.study.data.domains)
+        self.recipe = declared.method(self.study, model, run)
+        declared.check_pairs(run, self.customization.domain, self.recipe)
+        self.recipe.check_installed()
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.secured = deployment_set(self.victim, model, self.customization.secured)
-        recipe = self.recipe
-        sizes = {"train": recipe.samples, "validation": recipe.validation, "test": recipe.test}
-        self.sets = {
-            name: sampling.samples(f"{domain}_{name}", self.tokenizer, self.budget.length, count)
-            for name, count in sizes.items()
-        }
+        self.sets = self._sets()
         self.evaluation = sampling.held_out(self.tokenizer, self.budget.length, self.budget.evaluation)
-        guard.check(self.victim, self.sets["train"], self.tokenizer.pad_token_id)
-        if recipe.method == "lora":
-            print(lora.reach(self.victim, self.secured))
-        with torch.device("meta"):  # counted on an empty model
-            shell, names = adapted(type(self.victim)(self.victim.config), self.secured, self.recipe)
-        self.trained = sum(parameter.numel() for name, parameter in shell.named_parameters() if name in names)
+        guard.check(self.victim, self._texts("train"), self.tokenizer.pad_token_id)
+        self.trained = self._trained()
         settings = {"model": self.spec, "run": self.customization, "budget": self.budget, "revision": self.revision}
-        settings |= self._scored_with
+        settings |= self._scored_with | {"method": self.recipe}
         self.state = State(f"{model}/customizations/{run}", settings | {"secured": self.secured}, "customization")
+
+    def _sets(self) -> dict[str, list[dict]]:
+        """Training, validation and test problems, or pairs where the method trains on those."""
+        recipe, domain = self.recipe, self.customization.domain
+        read = preference.pairs if recipe.pairs else sampling.samples
+        sizes = {"train": recipe.samples, "validation": recipe.validation, "test": recipe.test}
+        return {
+            name: read(f"{domain}_{name}", self.tokenizer, self.budget.length, size) for name, size in sizes.items()
+        }
+
+    def _texts(self, name: str) -> list[dict]:
+        """A set as samples with one answer, of pairs the better one."""
+        return [pair["better"] for pair in self.sets[name]] if self.recipe.pairs else self.sets[name]
+
+    def _trained(self) -> int:
+        """Scalars that are trained, counted on a model without values; says what is reached, or that nothing is."""
+        if self.closed:
+            print("nothing is open, so nothing is trained: the scores are the untouched model's (paper, C.3)")
+            return 0
+        if said := self.recipe.reach(self.victim, self.secured):
+            print(said)
+        shell, names = self.recipe.shell(on_meta(type(self.victim), self.victim.config), self.secured)
+        return count(shell, names)
+
+    @property
+    def closed(self) -> bool:
+        """Is everything secured?"""
+        return self.secured.is_whole_model
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of the whole run."""
+        return 0 if self.closed else self.recipe.total_steps(len(self.sets["train"]))
 
     @property
     def _scored_with(self) -> dict:
@@ -119,21 +83,29 @@ class CustomizationRun:
         return {"published": published, "copies": hub.copies_read(published), "allow_code": self.study.allow_code}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
-        """Cross-entropy in nats and exact match on the validation problems."""
+        """Cross-entropy in nats and exact match on the validation problems.
+
+        Of pairs: cross-entropy of the better answers, by how many nats a token they are likelier, the share that is.
+        """
         pad_id, samples = self.tokenizer.pad_token_id, self.sets["validation"]
         with models.precision(self.spec), torch.inference_mode():
+            if self.recipe.pairs:
+                margins = preference.margins(model, samples, pad_id)
+                losses = preference.losses(model, self._texts("validation"), pad_id)
+                means = {"cross_entropy": losses.mean(), "margin": margins.mean(), "preferred": (margins > 0).mean()}
+                return {name: float(value) for name, value in means.items()}
             parts = batches(samples, pad_id, next(model.parameters()).device)
             losses = np.concatenate([sample_losses(model, batch)[:, 0] for batch in parts])
             return {
                 "cross_entropy": float(losses.mean()),
-                "exact_match": float(exact_matches(model, samples, pad_id).mean()),
+                "exact_match": float(scoring.exact_matches(model, samples, pad_id).mean()),
             }
 
     def before(self) -> Scored:
         """Scores of the untouched model: exact match on the test problems; the victim's scores as they stand, or with
         the published suite its scores on the domain's benchmarks.
         """
-        return _once(self.state, "before", self._before)
+        return scoring.once(self.state, "before", self._before)
 
     def _before(self) -> Scored:
         with models.precision(self.spec):
@@ -146,8 +118,8 @@ class CustomizationRun:
         return scored + Scored(rows.to_dict("records"), items.to_dict("records"))
 
     def after(self) -> Scored:
-        """Scores of the customized model."""
-        return _once(self.state, "after", lambda: self.scores(self.customized()))
+        """Scores of the customized model; none where everything is secured, as `before` has them."""
+        return Scored() if self.closed else scoring.once(self.state, "after", lambda: self.scores(self.customized()))
 
     def scores(self, model: nn.Module) -> Scored:
         """Exact match on the test problems, by kind; fidelity to the victim and benchmarks show what was forgotten.
@@ -169,40 +141,57 @@ class CustomizationRun:
 
     def _published(self, model: nn.Module, kept: State | None = None) -> Scored:
         limit = self.budget.evaluation.limit
-        return published_scores(model, self.tokenizer, self.study, self.customization.domain, limit, kept)
+        domain = self.customization.domain
+        return scoring.published_scores(model, self.tokenizer, self.study, domain, limit, kept)
 
     def _domain_scores(self, model: nn.Module) -> Scored:
-        samples = self.sets["test"]
-        matches = exact_matches(model, samples, self.tokenizer.pad_token_id)
-        sources = np.array([sample["source"] for sample in samples])
-        rows = [domain_row(source, matches[sources == source]) for source in sorted(set(sources))]
-        return Scored(
-            rows,
-            [
-                {"benchmark": sample["source"], "item": sample["id"], "value": float(match), "weight": 1.0}
-                for sample, match in zip(samples, matches, strict=True)
-            ],
-        )
+        return scoring.domain_scores(model, self.sets["test"], self.tokenizer.pad_token_id, self.recipe.pairs)
 
     def train(self) -> list[dict]:
-        """Fine-tune the open part and keep the customized model as the tensors that differ; returns the history."""
-        kept = self.state.folder / "customized.safetensors"
+        """Fine-tune the open part and keep the customized model as the tensors that differ; returns the history.
 
-        def loss(model, batch):
+        Raises StudyError where a secured tensor is trained, adapted, or changed at the end.
+        """
+        return self.state.cached("history", self._untouched if self.closed else self._trained_model)
+
+    def _untouched(self) -> list[dict]:
+        models.save_delta(self.victim, self.victim, self.state.folder / "customized.safetensors")
+        return [{"step": 0} | {f"validation_{name}": value for name, value in self.validate(self.victim).items()}]
+
+    def _trained_model(self) -> list[dict]:
+        torch.manual_seed(self.recipe.seed)  # LoRA's first matrices and its dropout
+        model, names = self.recipe.adapted(models.clone(self.victim), self.secured)
+        requires_grad(model, names)
+        before = frozen(model, self.secured)
+        with noise.in_training(model, self.secured.noise):
+            rows = self.recipe.train(self, model, names)
+        frozen(model, self.secured, before)
+        if self.recipe.adapters:
+            adapter.save(model, self.victim, self.secured, self.model, self.state.folder / adapter.FOLDER)
+        # Adapters go into their matrices: a checkpoint holds tensors under the victim's names.
+        merged = self.recipe.merged(model, self)
+        models.save_delta(merged, self.victim, self.state.folder / "customized.safetensors")
+        return rows
+
+    def on_answers(self, model: nn.Module, names: set[str]) -> list[dict]:
+        """Train on the answers of the domain's samples, by the engine; from kept states where `cache` asks for them."""
+        samples, loss = self.sets["train"], training.answer_loss
+        pad_id, folder = self.tokenizer.pad_token_id, self.state.folder
+        if self.recipe.cache:
+            plain = model.get_base_model() if self.recipe.adapters else model
+            inside = {name.removeprefix(lora.PREFIX) for name in names} if self.recipe.adapters else names
+            last = boundary.frontier(plain, inside)
+            boundary.check(plain, last, f"customizations.{self.run}")
             with models.precision(self.spec):
-                return training.answer_loss(model, batch)
+                states = boundary.Boundary(plain, last, samples, folder / "boundary", self.recipe.cache, pad_id)
+            loss = states.loss(loss)
 
-        def compute() -> list[dict]:
-            torch.manual_seed(self.recipe.seed)  # LoRA's first matrices and its dropout
-            model, trainable = adapted(models.clone(self.victim), self.secured, self.recipe)
-            arguments = trainable, self.sets["train"], loss, self.validate, self.recipe, self.recipe.seed
-            rows = training.train(model, *arguments, self.tokenizer.pad_token_id, self.state.folder / "trainer")
-            # Adapters go into their matrices: a checkpoint holds tensors under the victim's names.
-            merged = model.merge_and_unload() if self.recipe.method == "lora" else model
-            models.save_delta(merged, self.victim, kept)
-            return rows
+        def precise(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+            with models.precision(self.spec):
+                return loss(model, batch)
 
-        return self.state.cached("history", compute)
+        arguments = names, samples, precise, self.validate, self.recipe, self.recipe.seed
+        return training.train(model, *arguments, pad_id, folder / "trainer")
 
     def customized(self) -> nn.Module:
         """The customized model, read back from its bfloat16 checkpoint."""
@@ -217,12 +206,17 @@ class CustomizationRun:
         schema.write(curve, schema.CURVE, folder / "curve.csv")
         target = paths.CHECKPOINTS / self.model / "customizations" / self.run
         files.copy(self.state.folder / "customized.safetensors", target / "customized.safetensors")
+        files.copy(self.state.folder / "history.json", target / "training.json")
+        if (made := self.state.folder / adapter.FOLDER).exists():
+            with folders.whole(target / adapter.FOLDER) as partial:
+                for path in sorted(made.iterdir()):
+                    files.copy(path, partial / path.name)
         self.state.discard()  # last: a kill before it loses nothing
 
     def row(self, steps: int) -> dict:
         """The columns that say what was run; `queries` counts forward calls of a customer, not an attacker's."""
         # As many as were met, not the very ones: batches come shuffled, so `tokens` is near, not exact.
-        used = self.sets["train"][: steps * self.recipe.batch]
+        used = self._texts("train")[: steps * self.recipe.batch]
         return {
             "model": self.model,
             "revision": self.revision,
@@ -232,7 +226,7 @@ class CustomizationRun:
             **facts(self.secured),
             "start": "victim",
             "attack": "none",
-            "recipe": f"{self.customization.domain}, {self.recipe.method}, {recipe_text(self.recipe)}",
+            "recipe": self.words,
             "batch": self.recipe.batch,
             "view": "none",
             "numbers": 0,
@@ -245,8 +239,14 @@ class CustomizationRun:
             "flops": self.flops(steps),
         }
 
+    @property
+    def words(self) -> str:
+        """The column `recipe`."""
+        domain = self.customization.domain
+        return f"{domain}, none: nothing is open" if self.closed else self.recipe.words(domain)
+
     def flops(self, steps: int) -> int:
         """Training FLOPs: 4 a token and parameter passed (forward, backward to states), 2 a token and trained one."""
-        samples = self.sets["train"]
+        samples = self._texts("train")
         tokens = steps * self.recipe.batch * sum(len(sample["input_ids"]) for sample in samples) // len(samples)
         return tokens * (4 * self.secured.total + 2 * self.trained)

@@ -17,7 +17,7 @@ import reasoning_gym
 
 from solid_utils.core import errors, files, folders, paths, readers
 from solid_utils.core.errors import StudyError
-from solid_utils.data import hub_sets
+from solid_utils.data import domains, hub_sets
 from solid_utils.data.asked import Bank, offline_bank, published_bank, refuse_nothing_left, told
 from solid_utils.data.items import apart_items, read_lines, write_benchmarks
 from solid_utils.data.prompts import alpaca_item, answered, distinct, interleave, mmlu_items
@@ -126,9 +126,10 @@ def with_examples(rows: list[dict], examples: list[dict]) -> list[dict]:
     return [row | {"examples": [one for one in examples if one["topic"] == row["topic"]]} for row in rows]
 
 
-def math_items(settings: data_params.CustomizationSets, seed: int) -> dict[str, list[dict]]:
+def math_items(settings: data_params.Data) -> dict[str, list[dict]]:
     """Fresh arithmetic problems from reasoning-gym, half bare sums, half in words: the customer's private data."""
-    wanted = {"train": settings.train, "validation": settings.validation, "test": settings.test}
+    seed, sizes = settings.seed, settings.customization
+    wanted = {"train": sizes.train, "validation": sizes.validation, "test": sizes.test}
     total = sum(wanted.values())
     kinds = {
         "chain_sum": {"min_terms": 2, "max_terms": 2, "min_digits": 2, "max_digits": 3},
@@ -169,7 +170,10 @@ def write_sets(
     if settings.source == "hub":
         asked = [one for row in (*mmlu_rows, *more_mmlu) for one in (row, *row["examples"])]
         sets |= hub_sets.split(settings, published, asked, bank)
-    sets |= {f"math_{name}": items for name, items in math_items(settings.customization, settings.seed).items()}
+    for domain in settings.domains:
+        from_hub = domain in settings.customization.hub
+        made = domains.split(domain, settings, published, bank) if from_hub else math_items(settings)
+        sets |= {f"{domain}_{name}": items for name, items in made.items()}
     sets |= apart_items(documents[settings.benchmark.c4 :], read_lines(raw / "HumanEval.jsonl.gz"))
     c4_rows = documents[: settings.benchmark.c4]
     with folders.whole(folder) as partial:  # together: a new set beside an old one would not be disjoint

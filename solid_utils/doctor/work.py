@@ -15,6 +15,7 @@ from solid_utils.attacks import declared
 from solid_utils.attacks.accounting import Account
 from solid_utils.core import paths, readers
 from solid_utils.core.errors import StudyError
+from solid_utils.customization import declared as customizations
 from solid_utils.deployment import starts, view
 from solid_utils.deployment.cost import multiplied
 from solid_utils.deployment.secured import SecuredSet
@@ -178,8 +179,11 @@ class Work:
 
     def customization(self, run: str) -> Stage:
         """Notebook 04: training, validation, exact matches, and the scores of the customized model."""
-        recipe, secured = self.budget.customization, self.secured(self.study.customizations[run].secured)
-        adapters = lora.size(self.skeleton.model, secured, recipe.rank) if recipe.method == "lora" else 0
+        recipe = customizations.method(self.study, self.model, run)
+        secured = self.secured(self.study.customizations[run].secured)
+        if secured.is_whole_model:
+            return Stage(f"customize {run}")  # nothing is open: the baseline's scores
+        adapters = lora.size(self.skeleton.model, secured, recipe.rank) if recipe.adapters else 0
         trained = adapters or secured.total - secured.parameters
         steps, length = recipe.total_steps(recipe.samples), self.budget.length
         work, decoded = self.scored()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from solid_utils.attacks import declared, part, recorded
+from solid_utils.attacks import declared, part
 from solid_utils.attacks.run import AttackRun
 from solid_utils.core.scored import Scored
 from solid_utils.deployment.view import View
@@ -15,6 +15,7 @@ from solid_utils.grid.cells import Cell
 from solid_utils.model import models
 from solid_utils.model.state import State
 from solid_utils.settings import params
+from solid_utils.training import recorded
 
 BLOCK = 400  # queries recorded together; a longer run begins with a shorter one's blocks
 

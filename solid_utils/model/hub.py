@@ -36,8 +36,14 @@ REVISIONS = {
 }
 
 
-def load(repo: str, settings: data_params.Published, name: str | None = None, split: str = "train") -> datasets.Dataset:
-    """One split of a data set that REVISIONS has; `name`: its configuration, where it has several.
+def load(
+    repo: str,
+    settings: data_params.Published,
+    name: str | None = None,
+    split: str = "train",
+    revision: str | None = None,
+) -> datasets.Dataset:
+    """One split of a data set; `name`: its configuration, where it has several; `revision`: else REVISIONS has it.
 
     Raises StudyError where it is not to be had.
     """
@@ -45,7 +51,15 @@ def load(repo: str, settings: data_params.Published, name: str | None = None, sp
     with to_be_had(repo, settings), tempfile.TemporaryDirectory() as cache:
         if settings.mirror:
             return datasets.load_dataset(copy(repo, settings), name, split=split, cache_dir=cache, keep_in_memory=True)
-        return datasets.load_dataset(repo, name, split=split, revision=REVISIONS[repo])
+        return datasets.load_dataset(repo, name, split=split, revision=revision or REVISIONS[repo])
+
+
+def names(repo: str, settings: data_params.Published, revision: str | None = None) -> list[str]:
+    """The configurations of a data set. Raises StudyError where it is not to be had."""
+    with to_be_had(repo, settings):
+        if settings.mirror:
+            return datasets.get_dataset_config_names(copy(repo, settings))
+        return datasets.get_dataset_config_names(repo, revision=revision or REVISIONS[repo])
 
 
 def place(repo: str, settings: data_params.Published) -> Path:

@@ -1,11 +1,14 @@
 """Sections of params.yaml that say where raw data come from and how they are split."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from solid_utils.settings.sections import Positive, Section, Seed
 
 PACKAGED_ITEMS = 985 + 13_930  # distinct Alpaca and MMLU rows of the pinned packages
 SUBJECTS = 57
+MADE = ("math",)  # customization data from a package (reasoning-gym)
 
 
 class Halves(Section):
@@ -22,10 +25,15 @@ class Benchmark(Section):
     c4: Positive
 
 
+COMMIT = r"[0-9a-f]{40}"  # of a git repository, as the hub's are
+HubDomain = Literal["math", "code", "medical", "law", "finance", "alignment"]  # Table 8
+
+
 class CustomizationSets(Section):
     train: Positive
     validation: Positive
     test: Positive
+    hub: list[HubDomain] = []  # drawn from Table 8's own sources (data/domains.py); math else is made here
 
 
 class HubSets(Section):
@@ -48,6 +56,12 @@ class Data(Section):
     benchmark: Benchmark
     customization: CustomizationSets
     hub: HubSets
+    revisions: dict[str, Annotated[str, Field(pattern=f"^{COMMIT}$")]] = {}  # data set -> commit, where none is pinned
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Domains with customization data: what is made here, and what comes from the hub."""
+        return tuple(dict.fromkeys([*MADE, *self.customization.hub]))
 
     def holds(self, name: str) -> int:
         """Items of the attack, validation or evaluation set, which samples are drawn from."""

@@ -8,13 +8,11 @@ from pydantic import Field, model_validator
 
 from solid_utils.core import machine
 from solid_utils.core.errors import StudyError
-from solid_utils.settings.attack_params import AttackBudget, AttackSection, Grid, Recipe
-from solid_utils.settings.data_params import Data, Published
-from solid_utils.settings.grammar import Declaration
+from solid_utils.settings.attack_params import AttackBudget, AttackSection, Grid
+from solid_utils.settings.customization_params import CustomizationBudget, CustomizationRun, check_domain
+from solid_utils.settings.data_params import COMMIT, Data, Published
 from solid_utils.settings.reading import read
-from solid_utils.settings.sections import Name, Positive, Section, Seed, Seeds, Share, Start, merge, pick, validated
-
-COMMIT = r"[0-9a-f]{40}"  # of a git repository, as the hub's are
+from solid_utils.settings.sections import Name, Positive, Section, Seeds, Share, Start, merge, pick, validated
 
 
 class Shape(Section):
@@ -125,14 +123,6 @@ class Evaluation(Section):
         return self
 
 
-class CustomizationBudget(Recipe):
-    method: Literal["lora", "full"]
-    samples: Positive
-    validation: Positive
-    test: Positive
-    seed: Seed = 42
-
-
 class Tier(Section):
     """Budgets of one tier. `length` is tokens a sample, prompt and answer together."""
 
@@ -143,14 +133,6 @@ class Tier(Section):
     evaluation: Evaluation
     attack: AttackBudget
     customization: CustomizationBudget
-
-
-DOMAINS = ("math",)  # with training data here; the paper's others come from the hub and are not built yet
-
-
-class CustomizationRun(Section):
-    secured: Declaration
-    domain: Literal["math", "code", "medical", "law", "finance"]  # the paper's
 
 
 class Study(Section):
@@ -209,6 +191,9 @@ class Params(Section):
         for name, attack in self.attacks.items():
             for tier in attack.recipe:
                 pick(self.tiers, tier, f"attacks.{name}.recipe")
+        for name, run in self.customizations.items():
+            for tier in run.recipe:
+                pick(self.tiers, tier, f"customizations.{name}.recipe")
         pick(self.tiers, self.tier, "tier")
         for key in GRIDS:
             pick(self.tiers, getattr(self, key).tier, f"{key}.tier")
@@ -241,11 +226,7 @@ class Params(Section):
     def check_domains(self) -> None:
         """Raises StudyError where the study customizes on a domain without training data."""
         for run in self.study.customizations:
-            if (domain := self.customizations[run].domain) not in DOMAINS:
-                raise StudyError(
-                    f"customizations.{run}: domain {domain}: its training data come from the hub and are not run "
-                    f"here; choose {', '.join(DOMAINS)}"
-                )
+            check_domain(run, self.customizations[run].domain, self.data.domains)
 
     def check_counts(self, model: str) -> None:
         """Raises StudyError where the tier asks for more samples than the sets hold."""

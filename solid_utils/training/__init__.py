@@ -2,5 +2,6 @@
 
 In: a model, names, samples, a loss, a Recipe.
 Out: the model trained in place, its history.
-Public: training.train, training.answer_loss, parallel.shard, memory.needs, lora.wrapped.
+Public: training.train, training.answer_loss, recorded.record, checkpoints.Checkpoints, parallel.shard, memory.needs,
+lora.wrapped.
 """

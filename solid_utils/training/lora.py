@@ -6,34 +6,63 @@ from transformers.pytorch_utils import Conv1D
 
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import SecuredSet
-from solid_utils.model.matrices import is_vector
+from solid_utils.model.matrices import is_stack, is_vector
 from solid_utils.model.structure import decoder_layers
-from solid_utils.settings.params import Recipe
+from solid_utils.settings.attack_params import Recipe
 
 PREFIX = "base_model.model."  # of the names of a wrapped model's own parameters
 
 
-def open_matrices(model: nn.Module, secured: SecuredSet) -> list[str]:
-    """Names of the linear modules inside open decoder layers. Raises StudyError when every layer is secured."""
+def open_matrices(model: nn.Module, secured: SecuredSet, targets: list[str] | None = None) -> list[str]:
+    """Names of the linear modules inside open decoder layers, or of those whose names end in one of `targets`.
+
+    Raises StudyError when every layer is secured, and for a target that fits no module or a secured one.
+    """
     path, _ = decoder_layers(model)
-    names = [
+    secret = set(secured.names)
+    linear = [
         name
         for name, module in model.named_modules()
-        if name.startswith(f"{path}.")
-        and isinstance(module, nn.Linear | Conv1D)
-        and f"{name}.weight" not in secured.names
+        if name.startswith(f"{path}.") and isinstance(module, nn.Linear | Conv1D)
     ]
+    for target in targets or []:
+        fitting = [name for name in linear if fits(name, target)]
+        if not fitting:
+            raise StudyError(f"targets: '{target}' fits no linear module of a decoder layer; name one, as {linear[0]}")
+        if closed := [name for name in fitting if f"{name}.weight" in secret]:
+            open_ones = [name for name in linear if f"{name}.weight" not in secret]
+            raise StudyError(
+                f"targets: '{target}' fits {closed[0]}, which '{secured.declaration}' secures; name open modules"
+                f"{f', as {open_ones[0]}' if open_ones else ''}"
+            )
+    names = [name for name in linear if f"{name}.weight" not in secret]
+    names = [name for name in names if targets is None or any(fits(name, target) for target in targets)]
     if not names:
         raise StudyError(f"method: lora: '{secured.declaration}' leaves no decoder layer open; set method: full")
     return names
 
 
-def reach(model: nn.Module, secured: SecuredSet) -> str:
+def fits(name: str, target: str) -> bool:
+    """Does a module's name end in the target, part by part, as peft reads it?"""
+    return name == target or name.endswith(f".{target}")
+
+
+def open_stacks(model: nn.Module, secured: SecuredSet) -> list[str]:
+    """Names of the stacks of experts' matrices, one parameter each, inside open decoder layers."""
+    path, secret = decoder_layers(model)[0], set(secured.names)
+    parameters = model.named_parameters()
+    return [
+        name for name, one in parameters if name.startswith(f"{path}.") and is_stack(one.shape) and name not in secret
+    ]
+
+
+def reach(model: nn.Module, secured: SecuredSet, targets: list[str] | None = None, experts: bool = False) -> str:
     """One line: the share of the weights in open layers' matrices that get an adapter, and the first one without.
 
-    A stack of experts is no linear module, so it gets none.
+    A stack of experts is no linear module, so it gets none unless `experts` are asked for.
     """
-    reached = {f"{name}.weight" for name in open_matrices(model, secured)}
+    reached = {f"{name}.weight" for name in open_matrices(model, secured, targets)}
+    reached |= set(open_stacks(model, secured)) if experts else set()
     path, secret = decoder_layers(model)[0], set(secured.names)
     sizes = {
         name: parameter.numel()
@@ -47,17 +76,25 @@ def reach(model: nn.Module, secured: SecuredSet) -> str:
     )
 
 
-def wrapped(model: nn.Module, secured: SecuredSet, recipe: Recipe) -> tuple[peft.PeftModel, set[str]]:
+def wrapped(
+    model: nn.Module,
+    secured: SecuredSet,
+    recipe: Recipe,
+    targets: list[str] | None = None,
+    experts: bool = False,
+) -> tuple[peft.PeftModel, set[str]]:
     """The model with adapters on its open layers, and the names of the adapters' parameters.
 
-    Its first matrices come from torch's own generator: seed that before.
+    `experts`: on stacks of experts too, by peft's target_parameters (no dropout, one adapter at a time). Its first
+    matrices come from torch's own generator: seed that before.
     """
     # Modules are named in full: peft reads an empty layer list as "all layers", secured ones included.
     config = peft.LoraConfig(
         r=recipe.rank,
         lora_alpha=recipe.alpha,
         lora_dropout=recipe.dropout,
-        target_modules=open_matrices(model, secured),
+        target_modules=open_matrices(model, secured, targets),
+        target_parameters=open_stacks(model, secured) if experts else None,
         task_type="CAUSAL_LM",
     )
     adapted = peft.get_peft_model(model, config)

@@ -1,6 +1,5 @@
 """The training engine of attacks and customization: Hugging Face Trainer, length-grouped batches, exact resume."""
 
-import json
 import math
 import random
 import time
@@ -12,10 +11,11 @@ import torch
 from transformers import PreTrainedModel, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from solid_utils.core.errors import StudyError
-from solid_utils.model import accelerator, tensors
+from solid_utils.model import accelerator
 from solid_utils.model.forward import answer_logits, answer_positions, length_batches, pad
-from solid_utils.settings.params import Recipe
+from solid_utils.settings.attack_params import Recipe
 from solid_utils.training import memory, parallel
+from solid_utils.training.checkpoints import Checkpoints, last_checkpoint
 
 Loss = Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]
 LOGIT_ROWS = 256
@@ -86,7 +86,7 @@ def pieces(batch: dict[str, torch.Tensor], tokens: int | None) -> Iterator[tuple
         yield part, (tokens_of[group].sum() / tokens_of.sum()).item()
 
 
-class StudyTrainer(Trainer):
+class StudyTrainer(Checkpoints, Trainer):
     """Trainer with a loss and a validation of ours, and checkpoints that hold the trainable tensors only."""
 
     def __init__(
@@ -100,7 +100,9 @@ class StudyTrainer(Trainer):
         super().__init__(*arguments, **options)
         # As for evaluation: not in DistributedDataParallel, see parallel.py.
         self.accelerator.prepare_model = partial(self.accelerator.prepare_model, evaluation_mode=True)
-        self.study_loss, self.device_tokens, self.study_validate = loss, device_tokens, validate
+        self.study_loss = loss
+        self.device_tokens = device_tokens
+        self.study_validate = validate
 
     def training_step(self, model, inputs, num_items_in_batch=None) -> torch.Tensor:
         """Forward and backward of this process's part of one effective batch, piece by piece.
@@ -123,46 +125,7 @@ class StudyTrainer(Trainer):
         if not sharded:
             parallel.sum_gradients(model.parameters())
             whole *= self.args.world_size
-        # In every step: a log that comes too late, or never, would let a replica of nan pass for a secure model.
-        if not torch.isfinite(whole):
-            raise StudyError(
-                f"training: loss is {whole.item()} at step {self.state.global_step + 1}; lower learning_rate in "
-                "configs/tiers.yaml"
-            )
-        return whole
-
-    def floating_point_ops(self, inputs: dict) -> int:
-        """None: Trainer's own count walks through all parameters in every step, and is wrong for a part of them."""
-        return 0
-
-    def evaluate(self, *_, **__) -> dict[str, float]:
-        self.model.eval()
-        metrics = {f"validation_{name}": value for name, value in self.study_validate(self.model).items()}
-        self.log(dict(metrics))
-        accelerator.release_memory()  # logits of the validation set, before the next step's activations
-        self.control.should_evaluate = False  # or the end of the run would validate a second time
-        return metrics
-
-    def _save(self, output_dir: str | None = None, state_dict: dict | None = None) -> None:
-        parameters = {name: p.detach() for name, p in self.model.named_parameters() if p.requires_grad}
-        trainable = {name: accelerator.whole(tensor).contiguous() for name, tensor in parameters.items()}
-        if self.args.should_save:
-            tensors.save({name: part.cpu() for name, part in trainable.items()}, Path(output_dir) / "model.safetensors")
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        parallel.save_state(self.optimizer, self.lr_scheduler, Path(output_dir) / "optimizer")
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            parallel.load_state(self.optimizer, self.lr_scheduler, Path(checkpoint) / "optimizer")
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model=None) -> None:
-        weights = tensors.load(path := Path(resume_from_checkpoint) / "model.safetensors")
-        if other := set(weights) ^ {name for name, p in self.model.named_parameters() if p.requires_grad}:
-            raise StudyError(f"{path}: {sorted(other)[0]} is not in both file and model; delete its folder")
-        if parallel.sharded(self.model):
-            return parallel.load_weights(self.model, weights)
-        return self.model.load_state_dict(weights, strict=False)
+        return self.finite(whole)
 
 
 class Progress(TrainerCallback):
@@ -183,17 +146,6 @@ class Progress(TrainerCallback):
             left = pace * (state.max_steps - state.global_step)
             print(f"step {state.global_step}/{state.max_steps}, {pace:.2f} s a step, {left:.0f} s left", flush=True)
             self.told = (now, state.global_step)
-
-
-def last_checkpoint(folder: Path) -> str | None:
-    """The newest whole checkpoint. Trainer writes trainer_state.json last, so one without it was cut short."""
-    whole = []
-    for path in folder.glob("checkpoint-*/trainer_state.json"):
-        try:
-            whole.append((json.loads(path.read_text())["global_step"], str(path.parent)))
-        except (json.JSONDecodeError, KeyError):
-            continue
-    return max(whole)[1] if whole else None
 
 
 def train(
@@ -221,10 +173,7 @@ def train(
     tokens = min(rows * max(lengths), recipe.device_tokens or rows * max(lengths))
     parts = accelerator.processes().num_processes if shard else 1
     memory.check_fits(memory.needs(model, trainable, tokens, worked, parts))
-    for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in trainable)
-        if name in trainable:  # bfloat16 keeps 8 bits: AdamW's step of 2e-5 on a weight of 0.02 would round away
-            parameter.data = parameter.data.float()
+    only(model, trainable)
     if shard:
         parallel.shard(model)
         accelerator.release_memory()
@@ -235,7 +184,7 @@ def train(
     numbered = [sample | {"number": number} for number, sample in enumerate(samples)]
     trainer = StudyTrainer(
         model,
-        trainer_arguments(recipe, steps, rows, seed, state),
+        TrainingArguments(**trainer_options(recipe, steps, rows, seed, state)),
         data_collator=Collator(pad_id),
         train_dataset=[numbered[index] for index in indices],
         eval_dataset=[],
@@ -243,21 +192,34 @@ def train(
         device_tokens=recipe.device_tokens,
         validate=validate,
     )
+    log = to_the_end(trainer, state)
+    del trainer
+    accelerator.release_memory()  # trainer and accelerate refer to each other: AdamW's moments would stay
+    return history(log)
+
+
+def only(model: PreTrainedModel, trainable: set[str]) -> None:
+    """The named parameters are trained, in float32, and no others."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in trainable)
+        if name in trainable:  # bfloat16 keeps 8 bits: AdamW's step of 2e-5 on a weight of 0.02 would round away
+            parameter.data = parameter.data.float()
+
+
+def to_the_end(trainer: Trainer, state: Path) -> list[dict]:
+    """Train on from the last checkpoint under `state`, if there is one; returns Trainer's log."""
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress())
     try:
         trainer.train(resume_from_checkpoint=last_checkpoint(state))
     except OSError as error:
         raise StudyError(f"{state}: cannot be written ({error}); free some disk space and start again") from None
-    log = trainer.state.log_history
-    del trainer
-    accelerator.release_memory()  # trainer and accelerate refer to each other: AdamW's moments would stay
-    return history(log)
+    return trainer.state.log_history
 
 
-def trainer_arguments(recipe: Recipe, steps: int, rows: int, seed: int, state: Path) -> TrainingArguments:
+def trainer_options(recipe: Recipe, steps: int, rows: int, seed: int, state: Path) -> dict:
     """What Trainer is told: the recipe, `rows` of a batch on this device, checkpoints under `state`."""
-    return TrainingArguments(
+    return dict(
         output_dir=str(state),
         max_steps=steps,
         per_device_train_batch_size=rows,

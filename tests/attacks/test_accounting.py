@@ -7,9 +7,9 @@ from solid_utils.attacks.sem import Sem
 from solid_utils.deployment import described, secured, view
 from solid_utils.deployment.secured import secured_set
 from solid_utils.model.structure import layer_parameters, parameters_after_layers
-from solid_utils.settings import params
+from solid_utils.settings.attack_params import Recipe
 
-RECIPE = params.Recipe(
+RECIPE = Recipe(
     batch=2, steps=3, length=8, learning_rate=1e-3, weight_decay=0, schedule="cosine", validate_every=1, loss="mse"
 )  # fmt: skip
 

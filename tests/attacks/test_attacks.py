@@ -14,7 +14,7 @@ from solid_utils.deployment import oracle, starts, view
 from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.model.forward import answer_logits
 from solid_utils.model.models import clone, open_part
-from solid_utils.settings.params import Recipe
+from solid_utils.settings.attack_params import Recipe
 from solid_utils.training import training
 from tests.conftest import build
 

@@ -6,12 +6,13 @@ import pytest
 import torch
 from torch.distributions import Categorical, kl_divergence
 
-from solid_utils.attacks import distances, part, recorded
+from solid_utils.attacks import distances, part
+from solid_utils.attacks.recorded import answer_logits
 from solid_utils.core import machine
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment import oracle, view
 from solid_utils.deployment.secured import secured_set
-from solid_utils.training import training
+from solid_utils.training import recorded, training
 from tests.attacks.test_attacks import attack, attacker, declared, recording, run
 
 
@@ -73,7 +74,7 @@ def test_a_recorded_run_ends_at_the_replica_of_a_plain_one(name, declaration, ll
 def test_recorded_logits_train_the_replica_of_a_plain_distillation(name, declaration, llama, samples, tmp_path):
     secured = secured_set(llama, declaration)
     asked = oracle.Oracle(llama, secured, 0)
-    logits = recorded.answer_logits(asked, dict(enumerate(samples)), tmp_path / "logits")
+    logits = answer_logits(asked, dict(enumerate(samples)), tmp_path / "logits")
     assert asked.sequences == len(samples)
     model, plain = attacker(llama, secured), attacker(llama, secured)
     plan = attack(name, model, secured, samples, tmp_path, logits)

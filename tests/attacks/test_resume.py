@@ -11,11 +11,10 @@ from itertools import count
 
 import pytest
 
-from solid_utils.attacks import recorded
 from solid_utils.deployment import oracle
 from solid_utils.deployment.secured import secured_set
-from solid_utils.settings.params import Recipe
-from solid_utils.training import training
+from solid_utils.settings.attack_params import Recipe
+from solid_utils.training import recorded, training
 from tests.attacks.test_attacks import attack, attacker, recording
 from tests.conftest import build
 

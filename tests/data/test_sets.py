@@ -152,10 +152,10 @@ def test_table_4_prompts():
 
 
 def test_math_problems_are_fresh_disjoint_and_repeat():
-    problems = sets.math_items(SETTINGS.customization, 42)
+    problems = sets.math_items(SETTINGS)
     asked = [item["prompt"] for items in problems.values() for item in items]
     assert len(set(asked)) == len(asked) == 42
-    assert problems == sets.math_items(SETTINGS.customization, 42)
+    assert problems == sets.math_items(SETTINGS)
     assert Counter(item["source"] for item in problems["test"]) == {"chain_sum": 3, "gsm_symbolic": 3}
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 
-from solid_utils.attacks import declared, recorded
+from solid_utils.attacks import declared
 from solid_utils.attacks.run import AttackRun
 from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
@@ -29,7 +29,7 @@ from solid_utils.report.report import Report
 from solid_utils.report.results import Results
 from solid_utils.report.table import Context
 from solid_utils.settings import attack_params, params, reading
-from solid_utils.training import training
+from solid_utils.training import recorded, training
 from tests.synthetic import fidelity, run_columns, write_study
 
 GRID = {

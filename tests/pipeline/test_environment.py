@@ -26,7 +26,8 @@ CONDA = yaml.safe_load((ROOT / "environment.yml").read_text())
 
 
 def test_every_dependency_is_pinned():
-    loose = [str(line) for line in REQUIREMENTS if not re.fullmatch(r"==[\w.]+", str(line.specifier))]
+    extras = [Requirement(line) for lines in PROJECT["optional-dependencies"].values() for line in lines]
+    loose = [str(line) for line in [*REQUIREMENTS, *extras] if not re.fullmatch(r"==[\w.]+", str(line.specifier))]
     assert not loose
 
 

@@ -13,7 +13,7 @@ import torch
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.secured import secured_set
 from solid_utils.model import accelerator, models
-from solid_utils.settings.params import Recipe
+from solid_utils.settings.attack_params import Recipe
 from solid_utils.training import parallel, training
 from tests.attacks.test_attacks import attack, attacker, recording
 from tests.conftest import build

@@ -5,7 +5,7 @@ import torch
 
 from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator
-from solid_utils.settings.params import Recipe
+from solid_utils.settings.attack_params import Recipe
 from solid_utils.training import training
 from tests.conftest import build
 

@@ -1,0 +1,39 @@
+"""Sections of params.yaml that say how a customer fine-tunes: the budget of a tier, and runs."""
+
+from pydantic import ConfigDict
+
+from solid_utils.core.errors import StudyError
+from solid_utils.settings.attack_params import Recipe
+from solid_utils.settings.data_params import HubDomain
+from solid_utils.settings.grammar import Declaration
+from solid_utils.settings.sections import Name, Positive, Section, Seed, Share
+
+
+class CustomizationBudget(Recipe):
+    """What every customization declares. What is particular to its method follows (customization/methods/NAME.py)."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    method: Name  # lora, full, qlora or simpo
+    samples: Positive
+    validation: Positive
+    test: Positive
+    seed: Seed = 42
+    cache: Share = 0.0  # of the free disk, for states that leave a secured bottom part; 0: computed anew in every step
+
+
+class CustomizationRun(Section):
+    """Which deployment a customer fine-tunes, on which domain."""
+
+    secured: Declaration
+    domain: HubDomain
+    recipe: dict[Name, dict] = {}  # tier -> what this run overrides in the tier's customization
+
+
+def check_domain(run: str, domain: str, there: tuple[str, ...]) -> None:
+    """Raises StudyError for a domain without training data; `there`: those with some (data.domains)."""
+    if domain not in there:
+        raise StudyError(
+            f"customizations.{run}: domain {domain}: its training data come from the hub and are not run here; "
+            f"choose {', '.join(there)}, or name it under data.customization.hub"
+        )

@@ -1,0 +1,116 @@
+"""The adapter folder: plain peft loads it, and what it was not made for refuses it in one line."""
+
+import json
+
+import peft
+import pytest
+import torch
+
+from solid_utils.core.errors import StudyError
+from solid_utils.customization import adapter
+from solid_utils.deployment.secured import secured_set
+from solid_utils.model import models, tensors
+from tests.conftest import byte_llama
+from tests.customization.runs import ADAPTERS, method, run
+
+IDS = torch.tensor([[5, 9, 33, 40, 7]])
+
+
+@pytest.fixture
+def made(tokenizer, tmp_path):
+    """A customer after training; his adapter's folder; the logits of his model."""
+    customer = run(
+        tmp_path / "state", byte_llama(3), tokenizer, "bottom 1", method("lora", learning_rate=0.1, **ADAPTERS)
+    )
+    trained, save = [], adapter.save
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(adapter, "save", lambda model, *rest: save(model, *rest) or trained.append(logits(model)))
+        customer._trained_model()
+    return customer, customer.state.folder / adapter.FOLDER, trained[0]
+
+
+@torch.no_grad()
+def logits(model):
+    return model.eval()(input_ids=IDS).logits
+
+
+def test_plain_peft_loads_it_merged_and_unmerged(made):
+    customer, folder, wanted = made
+    plain = peft.PeftModel.from_pretrained(byte_llama(3), folder)
+    assert torch.equal(logits(plain), wanted)
+    assert not torch.allclose(logits(byte_llama(3)), wanted, atol=0.1)
+    torch.testing.assert_close(logits(plain.merge_and_unload()), wanted, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(logits(customer.customized()), wanted, atol=0.1, rtol=0.1)  # kept in bfloat16
+
+
+def test_ours_loads_it_on_the_open_part_alone(made):
+    """The secret values are not a number there: none is read."""
+    customer, folder, _ = made
+    opened = models.open_part(byte_llama(3), customer.secured.names)
+    adapted = adapter.load(folder, opened, customer.secured)
+    assert isinstance(adapted, peft.PeftModel) and not adapted.training
+
+
+def test_the_same_training_gives_the_same_bytes(made, tokenizer, tmp_path):
+    customer, folder, _ = made
+    again = run(tmp_path / "again", byte_llama(3), tokenizer, "bottom 1", customer.recipe)
+    again._trained_model()
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(files) == {adapter.WEIGHTS, adapter.CONFIG, adapter.MADE_FOR}
+    assert files == {path.name: path.read_bytes() for path in (again.state.folder / adapter.FOLDER).iterdir()}
+    said = json.loads(files[adapter.CONFIG])
+    assert said["target_modules"] == sorted(said["target_modules"]) and said["base_model_name_or_path"] == "tiny"
+
+
+def test_of_another_secured_set_or_model_it_is_refused(made):
+    _, folder, _ = made
+    with pytest.raises(StudyError, match="an adapter of a deployment that secures 'bottom 1', here it is 'top 1'"):
+        adapter.load(folder, byte_llama(3), secured_set(byte_llama(3), "top 1"))
+    with pytest.raises(StudyError, match=r"an adapter of another model \(tiny\)"):
+        adapter.load(folder, byte_llama(4), secured_set(byte_llama(4), "bottom 1"))
+
+
+def test_a_set_declared_in_other_words_is_the_same(made):
+    _, folder, wanted = made
+    model = byte_llama(3)
+    assert torch.equal(logits(adapter.load(folder, model, secured_set(model, "layers 0"))), wanted)
+
+
+def test_what_is_missing_or_damaged_is_one_line(made):
+    customer, folder, _ = made
+    model, secured = byte_llama(3), customer.secured
+    weights = bytearray((folder / adapter.WEIGHTS).read_bytes())
+    weights[-1] ^= 1
+    (folder / adapter.WEIGHTS).write_bytes(bytes(weights))
+    with pytest.raises(StudyError, match="is not what was written"):
+        adapter.load(folder, model, secured)
+    (folder / adapter.MADE_FOR).unlink()
+    with pytest.raises(StudyError, match=r"solid.json: missing; make it again"):
+        adapter.load(folder, model, secured)
+
+
+def test_an_adapter_that_stands_on_a_secured_tensor_is_refused(made):
+    customer, folder, _ = made
+    said = json.loads((folder / adapter.CONFIG).read_text())
+    (folder / adapter.CONFIG).write_text(json.dumps(said | {"target_modules": ["q_proj"]}))
+    weights = tensors.load(folder / adapter.WEIGHTS)
+    kept = {name: part for name, part in weights.items() if ".q_proj." in name}
+    extra = {name.replace("layers.1", "layers.0"): part.clone() for name, part in kept.items()}
+    tensors.save(kept | extra, folder / adapter.WEIGHTS)
+    with pytest.raises(StudyError, match=r"layers.0.self_attn.q_proj.weight: secured by 'bottom 1', and .*lora_A"):
+        adapter.load(folder, byte_llama(3), customer.secured)
+
+
+def test_a_finished_run_keeps_its_adapter_and_its_log(made, tmp_path, monkeypatch):
+    customer, folder, _ = made
+    monkeypatch.setattr("solid_utils.core.paths.CHECKPOINTS", tmp_path / "checkpoints")
+    monkeypatch.setattr("solid_utils.core.paths.RUNS", tmp_path / "runs")
+    (customer.state.folder / "history.json").write_text(json.dumps([{"step": 0}]))
+    customer.state.discard = lambda: None
+    customer.trained = 1
+    at = customer.row(0)
+    curve = [at | {"split": "validation", "metric": "cross_entropy", "value": 1.0}]
+    customer.finish(customer._domain_scores(customer.victim).of(at), curve)
+    kept = tmp_path / "checkpoints" / "tiny" / "customizations" / customer.run
+    assert (kept / "training.json").exists()
+    assert {path.name for path in (kept / "adapter").iterdir()} == {path.name for path in folder.iterdir()}

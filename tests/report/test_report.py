@@ -450,7 +450,7 @@ def test_two_builds_are_byte_identical_and_leave_nothing_stale(built, folder, tm
     Report(folder).write(tmp_path)
     files = sorted(path.relative_to(built) for path in built.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
-    assert len([path for path in files if path.suffix == ".png"]) == 9
+    assert len([path for path in files if path.suffix == ".png"]) == 9 + 1, "one goes across the shipped victims"
     assert {path.name for path in files} >= {"report.html", "metrics.json", "claims.csv", "attacks.csv"}
     for path in files:
         assert (built / path).read_bytes() == (tmp_path / path).read_bytes(), path
@@ -459,7 +459,7 @@ def test_two_builds_are_byte_identical_and_leave_nothing_stale(built, folder, tm
 def test_the_page_stands_alone_and_says_everything(built):
     page = (built / "report.html").read_text()
     text = html.unescape(page)
-    assert page.count("data:image/png;base64,") == 9
+    assert page.count("data:image/png;base64,") == 9 + 1, "one goes across the shipped victims"
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert not re.search(r"\b20\d\d-\d\d|[{}][{}%#]", page)  # no date, no field left unfilled
     for words in (ratios.SIGNAL_RULE, "truthfulqa*", CONTRADICTED, "Made on: cpu"):

@@ -20,6 +20,25 @@ def test_tables_are_written_whole_and_in_their_schema(tmp_path):
         schema.read(tmp_path / "a.csv", schema.SCORES)
 
 
+def test_what_was_read_once_is_known_by_its_bytes_alone(tmp_path, monkeypatch):
+    path, other = tmp_path / "a.csv", tmp_path / "b.csv"
+    schema.write([{"id": "1", "victim": "x", "replica": "y"}], schema.ANSWERS, path)
+    given = schema.read(path, schema.ANSWERS)
+    given.loc[0, "victim"] = "spoilt"
+    shown = []
+    monkeypatch.setattr(schema.readers, "read_csv", lambda *given, **_: shown.append(given))
+    other.write_bytes(path.read_bytes())
+    assert schema.read(other, schema.ANSWERS)["victim"].tolist() == ["x"] and not shown
+    monkeypatch.undo()
+    path.write_bytes(path.read_bytes().replace(b"y", b"z"))  # as many bytes, perhaps in the same tick of the clock
+    assert schema.read(path, schema.ANSWERS)["replica"].tolist() == ["z"]
+    path.write_bytes(b"id,victim,replica\n,x,y\n")
+    with pytest.raises(StudyError, match="a.csv: line 2"):
+        schema.read(path, schema.ANSWERS)
+    with pytest.raises(StudyError, match="a.csv: line 2"):
+        schema.read(path, schema.ANSWERS)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), None])
 def test_what_was_not_measured_becomes_no_row(value, tmp_path):
     columns = ["benchmark", "metric", "value", "stderr"]

@@ -31,6 +31,7 @@ ALLOWED = {
     rf"(Theorem|Tables?|Figures?|[Ss]ections?|Observations?|notebooks?|Step) {PLACE}((,| and| to) {PLACE})*": "places",
     r"\b[ABC]\.\d+(\.\d+)*|\b0\d_[a-z]\w+": "appendices of the paper, notebooks",
     r"bfloat16|float32|(avx|AVX)512\w*|x86_64|aarch64|sha256|UTF-8|Q4_1|4-bit|m@m0": "names of formats and machines",
+    r"AES-256-GCM|Ed25519|base64|RFC \d+|int8|DDR5|\bH100\b": "names of standards and parts",
     r"\bC4\b|SQuADv2\w*|GSM8K|pass@1|TruthfulQA-MC1": "names of data and measures",
     r"95 % interval": "the definition of an interval",
     r"\b(100|120|240|400|800|1,600|3,200|6,400) (queries|prompts)": "names of cells: a lookup fails where none ran",

@@ -61,7 +61,7 @@ def sentence(rows: pd.DataFrame) -> str:
         if len(first):
             one = first.iloc[0]
             many = f"{one['queries_c4']:,} queries"
-            how = f"gave half to {many} ({one['attack_c4']})" if one["reached_c4"] else f"withstood {many}"
+            how = f"gave half to {many} ({one['attack_c4']})" if one["reached_c4"] else f"gave less than half to {many}"
             told.append(f"of {model} layer 0 {how}")
     fallen = rows[rows["reached_c4"].astype(bool)]["depth"]
     deepest = f"the most bottom layers from which half was taken are {fallen.max():.0f}" if len(fallen) else ""

@@ -30,9 +30,10 @@ def reads(rows: pd.DataFrame) -> str:
     """The shallowest and the deepest bottom set of a victim, on C4."""
     told = []
     for _, row in rows.iloc[[0, -1]].drop_duplicates("depth").iterrows():
-        often = f"after {size.half(row, 'c4')} queries" if row["reached_c4"] else f"not with {row['queries_c4']:,.0f}"
-        told.append(f"{often} ({row['secured']})")
-    return f"half came back on C4 {', '.join(told)}."
+        way = "half came back after" if row["reached_c4"] else "less than half came back with"
+        queries = size.half(row, "c4") if row["reached_c4"] else f"{row['queries_c4']:,.0f}"
+        told.append(f"of {row['secured']} {way} {queries} queries")
+    return f"on C4, {', '.join(told)}."
 
 
 SECTION = Section(

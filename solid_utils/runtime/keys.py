@@ -58,15 +58,25 @@ def _of_command(place: str) -> str:
 
 
 def make(path: Path) -> None:
-    """A new random key in a file that only its owner reads. The system's randomness: a seed would be the key.
+    """A new key in a file, see `fresh` and `keep`."""
+    keep(fresh(path), path)
 
-    Raises StudyError where there is a file, or it cannot be written.
+
+def fresh(path: Path) -> bytes:
+    """A new random key, to be kept at `path`. The system's randomness: a seed would be the key.
+
+    Raises StudyError where there is a file.
     """
     if path.exists():
         raise StudyError(f"{path}: there already, and what it sealed would be lost; name another file")
+    return secrets.token_bytes(BYTES)
+
+
+def keep(key: bytes, path: Path) -> None:
+    """Write a key to a file that only its owner reads. Raises StudyError when it cannot be written."""
     with files.whole(path) as partial:
         partial.touch(mode=0o600)
-        partial.write_text(f"{secrets.token_hex(BYTES)}\n", encoding="utf8")
+        partial.write_text(f"{key.hex()}\n", encoding="utf8")
 
 
 def derived(key: bytes, use: str, salt: bytes = b"") -> bytes:

@@ -33,9 +33,18 @@ DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16}
 
 
 def split(
-    folder: Path, declaration: str, out: Path, key: bytes, policy: Policy | None = None, private: bytes | None = None
+    folder: Path,
+    declaration: str,
+    out: Path,
+    key: bytes,
+    policy: Policy | None = None,
+    private: bytes | None = None,
+    key_file: Path | None = None,
 ) -> Manifest:
     """Write both halves of a model's folder, whole or not at all; `private` signs the manifest.
+
+    A new key is kept in `key_file` once all is sealed, just before the halves are there: never halves without a key,
+    and no key of a split that was refused.
 
     Raises StudyError where there is no such model, set or place, and for models of other types than float32 and
     bfloat16.
@@ -61,6 +70,8 @@ def split(
         secret = {name: parameter for name, parameter in model.named_parameters() if name in set(secured.names)}
         seal.seal(secret, made, binding, key, partial / SEALED)
         counters.begin(partial / SEALED, key, binding)
+        if key_file:
+            keys.keep(key, key_file)
     return made
 
 
@@ -132,7 +143,7 @@ def command() -> None:
     parser.add_argument("secured", help="what is secured, such as 'layers 0-3'")
     parser.add_argument("out", type=Path, help="the folder that gets open/ and sealed/")
     parser.add_argument("--key", help=f"the sealing key: {keys.FORMS}")
-    parser.add_argument("--new-key", type=Path, metavar="FILE", help="make a key there first, and seal with it")
+    parser.add_argument("--new-key", type=Path, metavar="FILE", help="make a key, keep it there, and seal with it")
     parser.add_argument("--sign", metavar="KEY", help="sign the manifest with this key (Ed25519), same forms")
     parser.add_argument("--policy", type=Path, help="limits, boundary and gradients, as a JSON object")
     wanted = parser.parse_args()
@@ -140,11 +151,9 @@ def command() -> None:
         if (wanted.key is None) == (wanted.new_key is None):
             raise StudyError("key: give either --key or --new-key")
         policy = read_policy(wanted.policy)
-        if wanted.new_key:
-            keys.make(wanted.new_key)
-        key = keys.read(wanted.key or f"file:{wanted.new_key}")
+        key = keys.fresh(wanted.new_key) if wanted.new_key else keys.read(wanted.key)
         private = keys.read(wanted.sign) if wanted.sign else None
-        made = split(wanted.model, wanted.secured, wanted.out, key, policy, private)
+        made = split(wanted.model, wanted.secured, wanted.out, key, policy, private, wanted.new_key)
         print(f"{wanted.out / OPEN}: open, {len(made.files)} files")
         print(f"{wanted.out / SEALED}: {len(made.secured)} tensors sealed ('{made.declaration}')")
         if private:

@@ -1,6 +1,8 @@
 """What a split model's open half holds and what it does not; who reads it, and who refuses."""
 
+import contextlib
 import json
+from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -147,6 +149,16 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         split.command()  # the key is there already
     assert "error:" in capsys.readouterr().err
+
+
+def test_a_split_that_is_refused_leaves_no_key_in_the_way_of_the_next(tmp_path, monkeypatch, capsys):
+    model, key, halves = str(saved(tmp_path, "llama")), str(tmp_path / "key"), str(tmp_path / "halves")
+    for declaration, status in (("layers 99", 2), ("layers 0", 0)):
+        monkeypatch.setattr("sys.argv", ["solid-split", model, declaration, halves, "--new-key", key])
+        with pytest.raises(SystemExit) if status else contextlib.nullcontext():
+            split.command()
+        assert Path(key).exists() == Path(halves).exists() == (not status)
+    assert capsys.readouterr().err.count("error:") == 1
 
 
 def test_a_policy_that_is_none_is_one_line(tmp_path):

@@ -11,7 +11,7 @@ from solid_utils.report.plotting import PALETTE, Plot, Tables, canvas, legend_be
 MARKS = [("o", PALETTE[0]), ("s", PALETTE[1]), ("^", PALETTE[4]), ("D", PALETTE[2])]
 TITLES = {"own": "on prompts like the attack's own", "c4": "on web text (C4)"}
 REACH = 16  # points, of an arrow
-PAPERS = "attack sets of the paper, said to fail (Table 25)"
+PAPERS = "attack sets of the paper at 7B, said to fail (Table 25)"
 
 
 def scale_cost(tables: Tables) -> Plot | None:

@@ -5,10 +5,22 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from solid_utils.metrics.intervals import SEED
-from solid_utils.report import floors, scale
+from solid_utils.report import scale
 from solid_utils.report.hypothesis_paper import h5
 from solid_utils.report.hypothesis_width import h4
-from solid_utils.report.outcome import AGAINST, FOR, NOT_RUN, TABLE, by_text, corrected, drawn, row, said, verdict
+from solid_utils.report.outcome import (
+    AGAINST,
+    FOR,
+    NOT_RUN,
+    TABLE,
+    above_floor,
+    by_text,
+    corrected,
+    drawn,
+    row,
+    said,
+    verdict,
+)
 from solid_utils.report.scale import Scale
 from solid_utils.settings.params import Hypothesis
 
@@ -21,18 +33,11 @@ def h1(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
     """C4 agreement above the floor, first layer, by the attack that is best on prompts of its own kind."""
     rows = []
     for _, point in scale.single(chosen[chosen["lowest"] == 0]).iterrows():
-        agreeing, tokens = (by_text(found, point, name).to_numpy() for name in ("agreeing", "tokens"))
-        known = found.floors[found.floors["machine"] == point["machine"]]
-        floor = floors.floor_on(known, point["model"], "full", (scale.SETS["c4"],))
-
-        stream = np.random.default_rng(SEED)
-        texts, seeds = drawn(agreeing.shape[1], stream)[:, None, :], drawn(len(agreeing), stream)[:, :, None]
-        shares = agreeing[seeds, texts].sum(2) / tokens[seeds, texts].sum(2)  # (resamples, seeds)
-        values = (shares.mean(1) - floor) / (1 - floor)  # floors.above, of each resample
+        values, texts = above_floor(found, point, np.random.default_rng(SEED))
         limits = asked.threshold
         side = "supported_below" if values[0] < limits["supported_below"] else "falsified_above"
         cells = point.to_frame().T
-        one = row("H1", asked, point["model"], said(point), agreeing.shape[1], values, limits[side], cells)
+        one = row("H1", asked, point["model"], said(point), texts.shape[1], values, limits[side], cells)
         supported = one["outcome_high"] < limits["supported_below"]
         falsified = one["outcome_low"] > limits["falsified_above"]
         rows.append(one | {"verdict": verdict(supported, falsified)})

@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from solid_utils.core import paths
+from solid_utils.core.errors import StudyError
 from solid_utils.metrics import intervals, metrics
 from solid_utils.report import outcome, scale
 from solid_utils.report.ratios import NOT_BENCHMARKS
@@ -14,7 +16,8 @@ RECIPES = ("paper_epochs", "paper_steps")
 def h5(asked: Hypothesis, found: Scale) -> list[dict]:
     """Chance-corrected ratio of benchmarks after the paper's recipe on the first layer, its items resampled.
 
-    Only benchmarks count on which the victim stands out from the floor, as everywhere (metrics.has_signal).
+    Only benchmarks count on which the victim stands out from the floor, as everywhere (metrics.has_signal). Raises
+    StudyError where the items of such a cell, or the victim's, are not there: it must not pass for "not run".
     """
     rows = []
     cells = found.cells
@@ -25,7 +28,11 @@ def h5(asked: Hypothesis, found: Scale) -> list[dict]:
         replica = items[(items["cell"] == cell["cell"]) & (items["steps"].astype(int) > 0)]
         victim = items[items["cell"] == "victim"]
         counted = standing_out(found, cell)
-        if replica.empty or victim.empty or counted.empty:
+        for lacking, name in ((replica.empty, cell["cell"]), (victim.empty, "victim")):
+            if lacking:
+                place = f"reference/{cell['machine']}/{scale.LIST}/{cell['model']}/{name}{paths.BENCHMARK_ITEMS_END}"
+                raise StudyError(f"{place}: missing, so H5 has no interval; delete {cell['cell']}.csv to run it again")
+        if counted.empty:
             continue
         both = pd.concat([replica.assign(run="replica"), victim.assign(run="victim")]).assign(state="end")
         sides = intervals.resample(both[both["benchmark"].isin(counted.index)])

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from solid_utils.metrics.intervals import SEED
-from solid_utils.report import floors, outcome, scale
+from solid_utils.report import outcome, scale
 from solid_utils.report.scale import Scale
 from solid_utils.settings.params import Hypothesis
 
@@ -52,19 +52,12 @@ def longest(points: pd.DataFrame) -> pd.DataFrame:
 def tokens_to_half(found: Scale, points: pd.DataFrame) -> np.ndarray:
     """(1 + TIMES,) log tokens at which a curve first stands halfway above the floor, texts and draws resampled; nan
     where it never does. At or before its first point it is that point's."""
-    first = points.iloc[0]
-    known = found.floors[found.floors["machine"] == first["machine"]]
-    floor = floors.floor_on(known, first["model"], "full", (scale.SETS["c4"],))
     stream = np.random.default_rng(SEED)
     texts = None
     shares = []
     for _, point in points.iterrows():
-        agreeing, counted = (outcome.by_text(found, point, name).to_numpy() for name in ("agreeing", "tokens"))
-        if texts is None:  # the same texts at every point: what makes one hard does so along the curve
-            texts = outcome.drawn(agreeing.shape[1], stream)[:, None, :]
-        seeds = outcome.drawn(len(agreeing), stream)[:, :, None]
-        agreement = (agreeing[seeds, texts].sum(2) / counted[seeds, texts].sum(2)).mean(1)
-        shares.append((agreement - floor) / (1 - floor))
+        values, texts = outcome.above_floor(found, point, stream, texts)
+        shares.append(values)
     return crossing(np.log(points["tokens"].to_numpy(float)), np.array(shares), HALF)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from solid_utils.metrics.intervals import LEVEL, TIMES
-from solid_utils.report import scale
+from solid_utils.report import floors, scale
 from solid_utils.report.scale import Scale
 from solid_utils.settings.params import Hypothesis
 
@@ -28,8 +28,9 @@ def row(
     """One outcome, without its verdict: values[0] is the estimate, the others are resamples.
 
     `p` is the share of resamples on the other side of the threshold than the estimate, counted as (1 + found) /
-    (1 + resamples): how often chance alone would have turned the answer round. A model counts as confirmatory where it
-    was named so and its cells began after the question was written; several models ("all") where the named ones are.
+    (1 + resamples): how often other texts, draws or sets of the same kind would have turned the answer round. A model
+    counts as confirmatory where it was named so and its cells began after the question was written; several models
+    ("all") where the named ones are.
     """
     estimate = values[0]
     low, high = np.quantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
@@ -74,6 +75,22 @@ def by_text(found: Scale, point: pd.Series, column: str) -> pd.DataFrame:
     rows = found.texts.merge(mine[scale.WHERE], on=scale.WHERE)
     rows = rows[(rows["benchmark"] == scale.SETS["c4"]) & (rows["steps"] > 0)]
     return rows.pivot(index="seed", columns="item", values=column).astype(float)
+
+
+def above_floor(
+    found: Scale, point: pd.Series, stream: np.random.Generator, texts: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """(1 + TIMES,) of what a point recovers above C4's floor (floors.above), texts and seeds drawn from `stream`; and
+    the texts, (1 + TIMES, texts), which another point may meet again: what makes one hard does so there too."""
+    agreeing = by_text(found, point, "agreeing").to_numpy()
+    tokens = by_text(found, point, "tokens").to_numpy()
+    texts = drawn(agreeing.shape[1], stream) if texts is None else texts
+    seeds = drawn(len(agreeing), stream)[:, :, None]
+    places = texts[:, None, :]
+    agreement = (agreeing[seeds, places].sum(2) / tokens[seeds, places].sum(2)).mean(1)
+    known = found.floors[found.floors["machine"] == point["machine"]]
+    floor = floors.floor_on(known, point["model"], "full", (scale.SETS["c4"],))
+    return (agreement - floor) / (1 - floor), texts
 
 
 def said(point: pd.Series) -> str:

@@ -233,6 +233,9 @@ def test_h5_is_the_share_of_the_victim_above_chance(correct, said, tmp_path):
     one = outcomes(tmp_path)["H5 7 steps, 1 benchmarks"]
     assert one["outcome"] == pytest.approx((correct - 100) / 80) and one["verdict"] == said and one["confirmatory"]
     assert one["outcome_low"] < one["outcome"] < one["outcome_high"]
+    (folder / f"sem-layers_0-paper_epochs-400-42{paths.BENCHMARK_ITEMS_END}").unlink()
+    with pytest.raises(StudyError, match="paper_epochs-400-42.benchmarks.csv: missing, .* delete sem-layers_0-paper"):
+        outcomes(tmp_path)
 
 
 def test_holm_is_stricter_than_p_and_no_stricter_than_bonferroni():

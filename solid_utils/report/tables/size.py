@@ -43,7 +43,7 @@ SECTION = Section(
         "Victims of several sizes, each with its first one, two, four, eight ... decoder layers secured, and the "
         "fewest queries with which an attack recovered half of what trigrams of public text do not give: on prompts "
         "like the attack's own, and on web text. The paper claims that one or two bottom layers withstand attack sets "
-        "as large as the grey band.",
+        "as large as the grey band (its FT-all at 7B; no model of that size was attacked here).",
         "Below that, hypotheses that were written down before the confirmatory runs, and what came of them. H1: a "
         "victim whose l* is 1 or 2 resists; H2: the bottom is harder to steal than the top; H3: DD ranks sets better "
         "than place, size or zero-query KL; H4: theft stays cheap as models grow; H5: the paper's own SEM recipe fails "

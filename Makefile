@@ -24,7 +24,7 @@ doctor: ## what the chosen settings need, what is missing here and how long it t
 	@python -m solid_utils.doctor $(ARGS)
 
 study: setup ## set-up, data, the whole default study (only what changed), the tables, results/report.html
-	@python -m solid_utils.attacks.declared
+	@python -m solid_utils.doctor.settings
 	@python -m solid_utils.data.mirror check --write build/mirror.txt
 	@python -m solid_utils.model.accelerator
 	@[ -e .git ] || dvc config --local core.no_scm true

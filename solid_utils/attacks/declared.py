@@ -1,11 +1,8 @@
 """Attack runs as the settings declare them: each becomes its attack's class, checked before anything is loaded.
 
-    python -m solid_utils.attacks.declared [FILE]     check all settings; FILE is written when they are right
-
 `load` is the door for everything that knows attacks; what needs none goes through params.load alone.
 """
 
-import sys
 from pathlib import Path
 from typing import Annotated, Union
 
@@ -13,8 +10,7 @@ from pydantic import Field, RootModel
 
 from solid_utils.attacks import ATTACKS
 from solid_utils.attacks.attack import Attack
-from solid_utils.core import files
-from solid_utils.core.errors import StudyError, one_line
+from solid_utils.core.errors import StudyError
 from solid_utils.settings import params, places
 from solid_utils.settings.attack_params import AttackSection, Grid, Recipe
 from solid_utils.settings.sections import Start, merge, pick, validated
@@ -126,10 +122,3 @@ def check_group(grid: Grid, key: str, name: str, kind: type[Attack]) -> None:
             raise StudyError(f"params.yaml: {where}: needs epochs, which with the queries give the steps")
         options = {key: value for key, value in said.items() if key not in Recipe.model_fields}
         validated(kind, {"attack": group.attack, "secured": secured} | options, where)
-
-
-if __name__ == "__main__":
-    with one_line():
-        load()
-        for file in sys.argv[1:]:  # of the first stage of dvc.yaml: the same bytes whenever the settings are right
-            files.write_text("settings: checked\n", Path(file))

@@ -1,6 +1,7 @@
 """Scores of a model and the items behind them, so that two models can be compared item by item."""
 
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -36,6 +37,7 @@ class Scored:
         schema.write(self.items, schema.ITEMS, folder / "items.csv")
 
 
+@cache  # looked up on the disk, 10 ms each; a score has tens of rows
 def libraries() -> str:
     """Versions of what a score hangs on: "torch 2.13.0, transformers 5.23.0, lm_eval 0.4.13"."""
     return ", ".join(f"{name} {version(name)}" for name in LIBRARIES)

@@ -1,18 +1,13 @@
 """Customization runs as the settings declare them: each becomes its method's class, checked before anything is loaded.
 
-    python -m solid_utils.customization.declared [FILE]     check them all; FILE is written when they are right
-
-What is no method's own is checked with all other settings (attacks/declared.py).
+What is no method's own is checked with all other settings (attacks/declared.py, doctor/settings.py).
 """
 
-import sys
-from pathlib import Path
 from typing import Annotated, Union
 
 from pydantic import Field, RootModel
 
-from solid_utils.core import files
-from solid_utils.core.errors import StudyError, one_line
+from solid_utils.core.errors import StudyError
 from solid_utils.customization.methods import METHODS
 from solid_utils.customization.methods.method import Method
 from solid_utils.settings import params
@@ -68,10 +63,3 @@ def check(study: params.Params) -> None:
             chosen = method(study, name, run)
             check_pairs(run, study.customizations[run].domain, chosen)
             chosen.check_installed()
-
-
-if __name__ == "__main__":
-    with one_line():
-        check(params.load())
-        for file in sys.argv[1:]:  # of the first stage of dvc.yaml: the same bytes whenever the settings are right
-            files.write_text("settings: checked\n", Path(file))

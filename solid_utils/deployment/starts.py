@@ -92,14 +92,23 @@ class StartMaker:
         self.read = read
         self.base = base
         self.secret = {*secret, *names}  # what is being drawn is never read either
-        self.shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
-        vectors = [name for name in names if is_vector(name, self.shapes[name])]
+        vectors = [name for name in names if is_vector(name, self.shape(name))]
         self.vectors = architecture_vectors(model, vectors, seed)
         self.averages: dict[tuple, Tensor | float] = {}
 
+    def shape(self, name: str) -> torch.Size | None:
+        """Of a parameter; None where the model has none of that name (layers may differ).
+
+        Looked up one by one: a sweep draws tensor by tensor, and a list of all 270 took as long as the draw.
+        """
+        try:
+            return self.model.get_parameter(name).shape
+        except AttributeError:
+            return None
+
     def fresh(self, name: str, matrix: Callable[[torch.Size, torch.Generator], Tensor]) -> Tensor:
         """A random matrix, or the architecture's initial vector."""
-        return self.vectors[name] if name in self.vectors else matrix(self.shapes[name], generator(self.seed, name))
+        return self.vectors[name] if name in self.vectors else matrix(self.shape(name), generator(self.seed, name))
 
     def xavier(self, name: str) -> Tensor:
         return self.fresh(name, xavier)
@@ -114,7 +123,7 @@ class StartMaker:
         """
         if not (siblings := self.siblings(name)):
             return self.normal(name)
-        place = (self.place(name)[1], self.shapes[name])
+        place = (self.place(name)[1], self.shape(name))
         if place not in self.averages:  # the same for every layer: what is drawn is not open
             average_of = mean if name in self.vectors else mean_rms
             self.averages[place] = average_of(self.open(sibling) for sibling in siblings)
@@ -133,7 +142,7 @@ class StartMaker:
         A pre-norm layer then hands its input on exactly; a post-norm one (early OPT) still normalises it. The identity
         needs the layer's o and down among the drawn.
         """
-        return torch.zeros(self.shapes[name]) if self.writes(name) and name not in self.vectors else self.normal(name)
+        return torch.zeros(self.shape(name)) if self.writes(name) and name not in self.vectors else self.normal(name)
 
     def skip_neighbour(self, name: str) -> Tensor:
         """As `skip`, with the vectors (norms, biases) of the nearest layer where they are open, see `neighbour_copy`.
@@ -156,8 +165,8 @@ class StartMaker:
         if self.base is None:
             raise StudyError("start 'public_base': no public base is known; name one (models.NAME.base in params.yaml)")
         value = self.base(name)
-        if value is None or value.shape != self.shapes[name]:
-            wrong = "missing" if value is None else f"of shape {tuple(value.shape)}, not {tuple(self.shapes[name])},"
+        if value is None or value.shape != self.shape(name):
+            wrong = "missing" if value is None else f"of shape {tuple(value.shape)}, not {tuple(self.shape(name))},"
             raise StudyError(
                 f"start 'public_base': {name} is {wrong} in the base; name the model the victim was fine-tuned from"
             )
@@ -182,7 +191,7 @@ class StartMaker:
         numbers = [
             number
             for number, other in names.items()
-            if other not in self.secret and self.shapes.get(other) == self.shapes[name]
+            if other not in self.secret and self.shape(other) == self.shape(name)
         ]
         return [names[number] for number in sorted(numbers, key=lambda at: (abs(at - place[0]), -at))]
 
@@ -251,7 +260,7 @@ def draw(
     names = list(names)
     if start in ("skip", "skip_neighbour"):
         check_skip(model, names, start)
-    maker = StartMaker(model, names, seed, secret or (), read or dict(model.named_parameters()).__getitem__, base)
+    maker = StartMaker(model, names, seed, secret or (), read or model.get_parameter, base)
     return {name: STARTS[start](maker, name) for name in names}
 
 

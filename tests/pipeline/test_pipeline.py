@@ -21,11 +21,15 @@ ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 WHOLE = reading.read(ROOT / "params.yaml")
 STUDY = WHOLE["study"]
-# Of the shipped attacks one of each kind, the one with noise, and one that the verdicts need: another secured set of a
-# kind takes half a minute and no other way through the code.
-TINY = ["solid-ft_all", "darknetz-ft_all", "sap_dp-ft_all", "solid-ft_closed", "layer0-sem"]
+# Of the shipped attacks one of each kind and the one with noise: another secured set of a kind takes half a minute and
+# no other way through the code.
+TINY = ["solid-ft_all", "sap_dp-ft_all", "solid-ft_closed", "layer0-sem"]
+# Run cold a second time, and killed in the last two. With SOLID_TWICE=1 more of them are, a minute each.
+AGAIN = ["sets", "victim@tiny", "baseline@tiny", "labels@tiny", "dd@tiny"]
+MORE_AGAIN = ["theory@tiny", "scan@tiny"]
+KILLED = ["attack@tiny-solid-ft_all", "customize@tiny-solid-math"]
 ENTRY = {
-    "check": "attacks customization",
+    "check": "doctor",
     "fetch": "raw",
     "mirror": "data",
     "sets": "data",
@@ -182,13 +186,12 @@ def test_the_tiny_study_whole_twice_and_killed(tmp_path):
 
     # Cold again, with fewer runs, killed inside an attack and started again: the same bytes. What was downloaded is
     # carried over, each stage runs for itself (-s), and tables are drawn from rows alone, twice alike in tests/report.
-    fewer = study | {"attacks": ["solid-ft_all", "layer0-sem"], "customizations": ["solid-math"]}
+    fewer = study | {"attacks": ["solid-ft_all"], "customizations": ["solid-math"]}
+    wanted = AGAIN + MORE_AGAIN * bool(os.environ.get("SOLID_TWICE")) + KILLED
     cut = clone(tmp_path / "cut", fewer)
     (cut / "build").mkdir()
     for made in ("data", "build/checked.txt", "build/mirror.txt", "build/notebooks", "build/packaged"):
         (shutil.copytree if (whole / made).is_dir() else shutil.copy)(whole / made, cut / made)
-    wanted = ["sets", *(f"{stage}@tiny" for stage in ("victim", "baseline", "labels", "theory", "dd", "scan"))]
-    wanted += ["attack@tiny-solid-ft_all", "attack@tiny-layer0-sem", "customize@tiny-solid-math"]
     process = dvc(cut, "repro", "-s", *wanted, start_new_session=True)
     for line in process.stdout:
         if line.startswith("Running stage 'attack@"):
@@ -197,7 +200,7 @@ def test_the_tiny_study_whole_twice_and_killed(tmp_path):
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(3)  # the orphaned kernel notices and ends
-    assert ran(repro(cut, "-s", *wanted)) == set(wanted[-3:]), "what was finished runs again, or not all ran"
+    assert ran(repro(cut, "-s", *wanted)) == set(KILLED), "what was finished runs again, or not all ran"
     again = {name: content for name, content in results(cut).items() if name.startswith("results/runs/")}
-    assert len(again) == 3 + 2 + 3 + 1 + 2 * 4 + 3  # victim, theory, dd, scan, two attacks, a customization
+    assert {Path(name).parent.name for name in again} >= {"dd", "solid-ft_all", "solid-math"}
     assert [name for name in again if again[name] != first[name]] == [], "a cold, killed and resumed run differs"

@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 
 from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
@@ -40,6 +41,12 @@ def built(study, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("built")
     study.write(out)
     return out
+
+
+@pytest.fixture
+def unrendered(monkeypatch):
+    """Figures are plotted, and their pixels, half of the work, are left out: test_two_builds renders all."""
+    monkeypatch.setattr(Figure, "savefig", lambda _, file, **__: file.write(b"no pixels"))
 
 
 def row(table: pd.DataFrame, **wanted) -> pd.Series:
@@ -110,7 +117,7 @@ def test_intervals_of_several_seeds_say_so(folder, tmp_path):
     assert "items only or items and 2 seeds" in TABLES["attacks"].sentence(found.tables["attacks"])
 
 
-def test_without_items_there_are_estimates_and_no_intervals(folder, tmp_path):
+def test_without_items_there_are_estimates_and_no_intervals(folder, tmp_path, unrendered):
     shutil.copytree(folder, tmp_path / "results")
     run = tmp_path / "results/runs/toy/attacks/layer0-sem"
     (run / "items.csv").unlink()
@@ -481,7 +488,7 @@ PARTS = ["victim", "dd", "scan", "attacks", "customizations"]
 
 
 @pytest.mark.parametrize("gone", [[part] for part in PARTS] + [PARTS[1:], PARTS[:-1]])
-def test_missing_parts_are_named_and_the_rest_is_made(folder, tmp_path, gone):
+def test_missing_parts_are_named_and_the_rest_is_made(folder, tmp_path, gone, unrendered):
     shutil.copytree(folder, tmp_path / "results")
     for part in gone:
         shutil.rmtree(tmp_path / "results" / "runs" / "toy" / part)
@@ -493,7 +500,7 @@ def test_missing_parts_are_named_and_the_rest_is_made(folder, tmp_path, gone):
     catalogue.printed(found.tables)
 
 
-def test_two_models_get_a_figure_each_and_a_column(folder, tmp_path):
+def test_two_models_get_a_figure_each_and_a_column(folder, tmp_path, unrendered):
     shutil.copytree(folder, tmp_path / "results")
     write_study(tmp_path / "results", model="other", attacks={"solid-ft_all": ATTACKS["solid-ft_all"]})
     found = Report(tmp_path / "results")
@@ -521,11 +528,12 @@ def test_printing_from_a_build_equals_printing_after_it(study, built):
     assert catalogue.printed(report.read_built(built)) == catalogue.printed(study.tables)
 
 
-def test_command_line_takes_results_else_reference(folder, tmp_path, monkeypatch, capsys):
+def test_command_line_takes_results_else_reference(study, folder, tmp_path, monkeypatch, capsys):
     shutil.copy("params.yaml", tmp_path)
     shutil.copytree("configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(Report, "pictures", lambda *_: [])  # three builds; test_two_builds draws all
+    monkeypatch.setattr(catalogue, "make", lambda *_: study.tables)
     monkeypatch.setattr("sys.argv", ["report"])
     with pytest.raises(StudyError, match="run `make study` first"):
         report.main()

@@ -20,7 +20,7 @@ from tests.conftest import build
 
 RECIPE = Recipe(batch=2, steps=6, learning_rate=1e-2, weight_decay=0.1, schedule="cosine", warmup=0.1, validate_every=2)
 processes = multiprocessing.get_context("forkserver")  # a new process without new imports
-processes.set_forkserver_preload(["tests.test_attacks", "transformers.models.llama.modeling_llama"])
+processes.set_forkserver_preload([attack.__module__, "transformers.models.llama.modeling_llama"])
 
 
 def work(name, declaration, samples, folder, kill_at):

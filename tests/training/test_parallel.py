@@ -22,7 +22,7 @@ RECIPE = Recipe(
     batch=4, steps=6, device_tokens=16, learning_rate=1e-2, weight_decay=0.1, schedule="cosine", validate_every=2
 )  # fmt: skip
 processes = multiprocessing.get_context("forkserver")  # a new process without new imports
-processes.set_forkserver_preload(["tests.test_attacks", "transformers.models.llama.modeling_llama"])
+processes.set_forkserver_preload([attack.__module__, "transformers.models.llama.modeling_llama"])
 
 
 def work(name, samples, folder, shared):

@@ -1,5 +1,6 @@
 """How close a replica is to the victim on held-out samples (paper 3.1): agreement, KL, cross-entropy, same answers."""
 
+import hashlib
 import math
 from collections.abc import Callable
 
@@ -35,10 +36,17 @@ class Remembered:
     """The victim's answer logits, computed once as long as they take at most `room` bytes, and its greedy answers.
 
     `victim` gives the model and is asked only for logits that are not kept; while `complete`, all asked so far are.
+    `cached` (State.cached) keeps greedy answers for another process, as minutes of a large victim.
     """
 
-    def __init__(self, victim: Callable[[], PreTrainedModel], room: float = 8e8) -> None:
+    def __init__(
+        self,
+        victim: Callable[[], PreTrainedModel],
+        room: float = 8e8,
+        cached: Callable[[str, Callable[[], dict]], dict] = lambda _, compute: compute(),
+    ) -> None:
         self.victim, self.room, self.kept, self.complete = victim, room, {}, True
+        self.cached = cached
         self.answered: dict[str, tuple[list[dict], list[np.ndarray]]] = {}
 
     def logits(self, *inputs: Tensor) -> Tensor:
@@ -57,18 +65,24 @@ class Remembered:
 
     def answers(self, prompts: list[list[int]], new_tokens: int, pad_id: int) -> tuple[list[dict], list[np.ndarray]]:
         """Samples with the victim's greedy answers to the prompts, and its most likely tokens where it reads them."""
-        key = str((prompts, new_tokens))
+        key = hashlib.sha256(str((prompts, new_tokens)).encode()).hexdigest()[:16]
         if key not in self.answered:
-            victim = self.victim()
-            samples: list[dict] = [{}] * len(prompts)
-            with measuring(victim):
-                groups = length_batches(list(map(len, prompts)), TOKEN_BUDGET, fixed=BATCH_COST * new_tokens)
-                for group in alike(victim, prompts, groups):
-                    answers = generate(victim, [prompts[index] for index in group], new_tokens, pad_id)
-                    for index, answer in zip(group, answers, strict=True):
-                        samples[index] = {"input_ids": prompts[index] + answer, "answer_start": len(prompts[index])}
-                self.answered[key] = samples, most_likely(victim, samples, pad_id)
+            kept = self.cached(f"answers-{key}", lambda: self.asked(prompts, new_tokens, pad_id))
+            self.answered[key] = kept["samples"], [np.array(one) for one in kept["read"]]
         return self.answered[key]
+
+    def asked(self, prompts: list[list[int]], new_tokens: int, pad_id: int) -> dict[str, list]:
+        """What `answers` returns, computed, as JSON holds it."""
+        victim = self.victim()
+        samples: list[dict] = [{}] * len(prompts)
+        with measuring(victim):
+            groups = length_batches(list(map(len, prompts)), TOKEN_BUDGET, fixed=BATCH_COST * new_tokens)
+            for group in alike(victim, prompts, groups):
+                answers = generate(victim, [prompts[index] for index in group], new_tokens, pad_id)
+                for index, answer in zip(group, answers, strict=True):
+                    samples[index] = {"input_ids": prompts[index] + answer, "answer_start": len(prompts[index])}
+            read = most_likely(victim, samples, pad_id)
+        return {"samples": samples, "read": [one.tolist() for one in read]}
 
 
 def held_out(replica, victim, tokenizer, sets: dict[str, list[dict]], wanted: params.Evaluation) -> Scored:

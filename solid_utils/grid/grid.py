@@ -34,6 +34,7 @@ from solid_utils.evaluation import baseline, fidelity, floor
 from solid_utils.grid import cell_run, cells, leaks, registered, set_difficulty
 from solid_utils.grid.cells import Cell
 from solid_utils.model import accelerator, models, sampling, state
+from solid_utils.model.state import State
 from solid_utils.model.structure import decoder_layers
 from solid_utils.settings import params
 
@@ -62,7 +63,9 @@ class Grid:
         self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / name / model
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
         self.places: dict[str, tuple[SecuredSet, View]] = {}
-        self.remembered = fidelity.Remembered(lambda: self.victim, ROOM_SHARE * accelerator.memory_share())
+        own = State(f"{model}/{name}/victim", {"spec": self.spec, "revision": self.revision}, "grid", shared=True)
+        room = ROOM_SHARE * accelerator.memory_share()
+        self.remembered = fidelity.Remembered(lambda: self.victim, room, own.cached)
         self.depth = len(decoder_layers(self.victim)[1])
         self.times = TIMES / name / f"{model}.json"  # lists score their cells on different texts
         self.seconds: dict[str, float] = self.paces()

@@ -121,14 +121,14 @@ def check_cpu() -> None:
         print("warning: one CPU core; expect twice the time")
 
 
-def check_memory(needed: int, what: str) -> None:
+def check_memory(needed: int, what: str, fix: str = "lower batch in configs/tiers.yaml") -> None:
     """Raise StudyError if `needed` bytes are not available (host memory, or the GPU's where there is one)."""
     there = torch.cuda.mem_get_info()[0] if device().type == "cuda" else psutil.virtual_memory().available
     print(f"memory: {what} needs about {needed / 1e9:.1f} GB, {there / 1e9:.1f} GB available")
     if needed > there:
         raise StudyError(
             f"memory: {what} needs about {needed / 1e9:.1f} GB, {there / 1e9:.1f} GB available; "
-            "close programs, lower batch in params.yaml (tiers), or take a larger machine"
+            f"close programs, {fix}, or take a larger machine"
         )
 
 

@@ -143,7 +143,10 @@ def load(folder: Path, spec: params.Model, victim: str) -> tuple[PreTrainedModel
         found = checkpoint.find(folder)
         size = sum(path.stat().st_size for path in found.files)
         # On the disk it is bfloat16.
-        accelerator.check_memory(size * (2 if spec.weights == "float32" else 1), f"the model in {folder}")
+        doubled = spec.weights == "float32"
+        fix = f"set weights: bfloat16 and autocast: bfloat16 in models.{victim} (configs/models.yaml), which takes half"
+        needed = size * (2 if doubled else 1)
+        accelerator.check_memory(needed, f"the model in {folder}", fix if doubled else "take a smaller model")
         model = loading.load(found, getattr(torch, spec.weights))
         tokenizer = door.load(folder, model)
     return model.eval().to(accelerator.device()), tokenizer, source["revision"]

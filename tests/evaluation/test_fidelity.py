@@ -10,6 +10,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.evaluation import fidelity as module
 from solid_utils.evaluation.fidelity import Remembered, fidelity, greedy_match, held_out
 from solid_utils.model.generation import generate
+from solid_utils.model.state import State
 from solid_utils.settings import params
 from tests.conftest import build
 
@@ -90,6 +91,20 @@ def test_a_remembered_text_is_not_its_other_answer(tokenizer, samples):
     remembered = Remembered(lambda: victim)
     for batch in (samples, [sample | {"answer_start": 1} for sample in samples]):
         assert fidelity(replica, remembered, tokenizer, batch) == fidelity(replica, victim, tokenizer, batch)
+
+
+def test_greedy_answers_are_read_back_by_another_process(tokenizer, samples, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    victim, replica = build("llama"), build("gpt2")
+    first = Remembered(lambda: victim, cached=State("mine", {}, "evaluation", shared=True).cached)
+    expected = greedy_match(replica, first, tokenizer, samples, 3)
+    assert expected == greedy_match(replica, victim, tokenizer, samples, 3)
+
+    def gone():
+        raise AssertionError("the victim was asked again")
+
+    again = Remembered(gone, cached=State("mine", {}, "evaluation", shared=True).cached)
+    assert greedy_match(replica, again, tokenizer, samples, 3) == expected
 
 
 def test_greedy_answers_compared_as_free_running_ones(model, tokenizer, samples):

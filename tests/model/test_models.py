@@ -1,6 +1,7 @@
 import hashlib
 import math
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import safetensors.torch
@@ -9,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from solid_utils.core import machine
 from solid_utils.core.errors import StudyError
-from solid_utils.model import models, tensors
+from solid_utils.model import accelerator, models, tensors
 from solid_utils.settings import params
 from tests.cases import checkpoints as cases
 
@@ -156,6 +157,17 @@ def mine(tmp_path, monkeypatch, tokenizer):
     cases.healthy(Path("mine"))
     tokenizer.save_pretrained("mine")
     return folder_spec("mine")
+
+
+def test_a_victim_that_does_not_fit_in_float32_is_told_how_it_does(mine, monkeypatch):
+    spec = params.Model(source="folder", path="mine", weights="float32", autocast=None)
+    models.materialise(models.victim_folder("mine"), spec)
+    there = sum(path.stat().st_size for path in models.victim_folder("mine").glob("*.safetensors"))
+    monkeypatch.setattr(accelerator.psutil, "virtual_memory", lambda: SimpleNamespace(available=1.5 * there))
+    with pytest.raises(StudyError, match="set weights: bfloat16 and autocast: bfloat16 in models.mine"):
+        models.load_victim("mine", spec)
+    halved = spec.model_copy(update={"weights": "bfloat16", "autocast": "bfloat16"})
+    assert {part.dtype for part in models.load_victim("mine", halved)[0].parameters()} == {torch.bfloat16}
 
 
 def test_a_victim_has_a_digest_a_tensor_and_one_flipped_bit_is_seen(mine):

@@ -117,7 +117,8 @@ def test_two_processes_write_the_card_of_one(folder, capsys):
     lines += [{"prompt": f"{number} + 1 = ", "answer": f"It is {number + 1}."} for number in range(20)]
     Path("long.jsonl").write_text("\n".join(map(json.dumps, lines)))  # far too unlike in length for one batch
     options = ["--data", "long.jsonl", "--samples", "4", "--seeds", "20,42", "--memory", "2GB"]
-    options += ["--dtype", "float32", "--queries", "20", "--hold-below", "1", "--card"]  # a status that is not 0 is an error for torchrun
+    options += ["--dtype", "float32", "--queries", "20"]
+    options += ["--hold-below", "1", "--card"]  # a status that is not 0 is an error for torchrun
     recommend.main(["--model", "mine", *options, "one.md"])
     assert "padded tokens in each of" not in capsys.readouterr().out
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]

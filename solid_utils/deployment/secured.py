@@ -102,7 +102,8 @@ def term_names(model: nn.Module, term: str, declaration: str) -> set[str]:
     match = re.fullmatch(LAYERS, term)
     numbers, roles = layer_numbers(match[1], len(layers), key), re.split(r"\s*,\s*", match[2]) if match[2] else []
     if not roles:
-        return {name for number in numbers for name in layer_parameters(model)[number]}
+        inside = layer_parameters(model)
+        return {name for number in numbers for name in inside[number]}
     inside = {number: [role_names(layers[number], role, key, match[1]) for role in roles] for number in sorted(numbers)}
     return {f"{path}.{number}.{name}" for number, by_role in inside.items() for names in by_role for name in names}
 

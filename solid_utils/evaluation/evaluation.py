@@ -17,6 +17,7 @@ import datasets
 import evaluate
 import lm_eval
 import pandas as pd
+from lm_eval import utils as templates
 from lm_eval.api.metrics import aggregate_subtask_metrics, pooled_sample_stderr, unweighted_mean_stderr
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.tasks._yaml_loader import load_yaml
@@ -30,6 +31,8 @@ from solid_utils.tasks.suites import BENCHMARKS, RUNS_CODE, TASKS
 
 NAN = float("nan")
 REDRAWN = 300  # times: the error of a standard error is then 4 % of it
+# lm-eval compiles a task's template anew for every question: most of the time that building requests takes.
+templates.env.from_string = lru_cache(maxsize=None)(templates.env.from_string)
 FEWSHOT_SEED = 1234  # lm-eval's own default, so that its command draws the same worked examples
 
 

@@ -6,6 +6,7 @@ The executed copy and its HTML land in build/executed; time and peak memory in b
 """
 
 import logging
+import os
 import resource
 import sys
 import time
@@ -14,14 +15,15 @@ from pathlib import Path
 import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
-from nbconvert import HTMLExporter
 
-from solid_utils.core import errors, files
+from solid_utils.core import errors, files, notebook_page
 from solid_utils.core.errors import StudyError
 
 STRIPPED = Path("build/notebooks")  # without outputs: one saved with them is the same notebook to DVC
 EXECUTED = Path("build/executed")
 TIMINGS = Path("build/timings.csv")
+# tqdm says so when it is first imported, maybe before anything of ours is; a plain bar is what papermill streams.
+QUIET = "ignore:IProgress not found"
 
 
 class OutputOnly(logging.Filter):
@@ -53,8 +55,10 @@ def run(name: str, values: dict[str, str]) -> None:
     files.refuse(copy)
     failed = copy.with_suffix(".failed.ipynb")  # papermill writes after every cell; an older copy stays until the end
     begun = time.monotonic()
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), QUIET]))  # of the kernel
     try:
-        papermill.execute_notebook(source, failed, values, kernel_name="python3", log_output=True, progress_bar=False)
+        how = {"kernel_name": "python3", "log_output": True, "progress_bar": False, "coalesce_streams": True}
+        papermill.execute_notebook(source, failed, values, **how)
     except papermill.PapermillExecutionError as error:
         raise in_one_line(name, error, failed) from None
     except DeadKernelError:
@@ -64,9 +68,11 @@ def run(name: str, values: dict[str, str]) -> None:
         ) from None
     finally:
         note(copy.stem, time.monotonic() - begun)
-    html, _ = HTMLExporter(embed_images=True).from_notebook_node(nbformat.read(failed, as_version=4))
-    files.write_text(html, copy.with_suffix(".html"))
-    failed.replace(copy)
+    executed = notebook_page.tidied(nbformat.read(failed, as_version=4))
+    files.write_text(notebook_page.page(executed, copy.stem), copy.with_suffix(".html"))
+    files.write_text(nbformat.writes(executed), copy)
+    failed.unlink()
+    notebook_page.write_index(EXECUTED)
 
 
 def in_one_line(name: str, error: papermill.PapermillExecutionError, where: Path) -> BaseException:

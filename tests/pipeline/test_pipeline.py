@@ -169,6 +169,16 @@ def test_dvc_reads_every_shipped_model_and_every_run(models, attacks, empty_clon
     assert ran(output) == expected_stages(raw["study"])
 
 
+def check_readable(folder: Path) -> None:
+    """Executed notebooks: a cell says little beside its results, and no path of this machine."""
+    for path in folder.glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            said = [one.text for one in cell.get("outputs", []) if one.output_type == "stream" and one.name == "stderr"]
+            assert "".join(said).count("\n") <= 3, (path.name, said)
+            assert str(folder.parents[1]) not in json.dumps(cell), path.name
+    assert (folder / "index.html").read_text().count("<li>") == len(list(folder.glob("*.ipynb")))
+
+
 @pytest.mark.pipeline
 def test_the_tiny_study_whole_twice_and_killed(tmp_path):
     study = STUDY | {"models": ["tiny"], "attacks": TINY}
@@ -176,6 +186,7 @@ def test_the_tiny_study_whole_twice_and_killed(tmp_path):
     assert ran(repro(whole)) == expected_stages(study)
     first = results(whole)
     assert {"results/report.html", "results/metrics.json"} <= set(first)
+    check_readable(whole / "build" / "executed")
 
     begun = time.monotonic()
     assert not ran(repro(whole)), "a second run is a no-op"

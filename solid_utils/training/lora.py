@@ -1,5 +1,7 @@
 """LoRA on the open decoder layers of a deployment (Hu et al. 2021, arXiv:2106.09685), by peft."""
 
+import warnings
+
 import peft
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -10,6 +12,8 @@ from solid_utils.model.matrices import is_stack, is_vector
 from solid_utils.model.structure import decoder_layers
 from solid_utils.settings.attack_params import Recipe
 
+# The pinned peft asks the pinned Transformers by the older name; nothing here can ask otherwise.
+warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
 PREFIX = "base_model.model."  # of the names of a wrapped model's own parameters
 
 

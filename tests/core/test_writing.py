@@ -31,7 +31,7 @@ ALLOWED = {
     # By-products and unfinished work, which are no results.
     ("core/execute.py", "open"): "a line appended to build/timings.csv",
     ("core/execute.py", "execute_notebook"): "papermill saves after every cell: under another name than the copy's",
-    ("core/execute.py", "replace"): "the executed notebook takes the place of the older copy, at the end",
+    ("core/execute.py", "unlink"): "what papermill saved, once the tidied copy stands under its own name",
     ("model/state.py", "rename"): "states, outside all outputs: kept under another name, or on their way out",
     ("model/state.py", "rmtree"): "a state that its stage no longer needs, its outputs being written",
     ("grid/registered.py", "unlink"): "the lock of the cells' folder, which is no result",

@@ -11,7 +11,7 @@ export GOMP_SPINCOUNT := 10000
 export MALLOC_MMAP_THRESHOLD_ := 67108864
 export MALLOC_TRIM_THRESHOLD_ := 134217728
 
-.PHONY: help setup doctor study test fuzz tables compare grid scale bench lab clean
+.PHONY: help setup doctor smoke study test fuzz tables compare grid scale bench lab clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -22,6 +22,9 @@ setup: ## the environment (.venv), with the versions pinned in pyproject.toml; a
 
 doctor: ## what the chosen settings need, what is missing here and how long it takes; make doctor ARGS="--memory 24GB"
 	@python -m solid_utils.doctor $(ARGS)
+
+smoke: setup ## minutes: every stage and notebook on a tiny random model, in a copy of this clone; one table
+	@python -m solid_utils.doctor.smoke
 
 study: setup ## set-up, data, the whole default study (only what changed), the tables, results/report.html
 	@python -m solid_utils.doctor.settings
@@ -62,5 +65,7 @@ bench: setup ## speed and memory, as ratios of one run; one of them: make bench 
 lab: setup ## JupyterLab on the notebooks; what it saves carries no outputs
 	jupyter lab --config=scripts/jupyter_server_config.py
 
-clean: ## delete what the study made (DVC's cache and the environment stay, so the next run restores it)
-	rm -rf build data results checkpoints
+clean: ## delete what the study made; DVC's cache stays, so the next run restores it (make clean CACHE=1: it goes too)
+	@du -shc build data results checkpoints $(if $(CACHE),.dvc/cache) 2>/dev/null | sed -n 's/\ttotal$$/ are given back/p'
+	@rm -rf build data results checkpoints $(if $(CACHE),.dvc/cache)
+	@$(if $(CACHE),true,du -sh .dvc/cache 2>/dev/null | sed 's/\t.*/ of cache stay: make clean CACHE=1/')

@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from solid_utils.core.rooms import closure, imported
+from solid_utils.doctor import smoke
 from solid_utils.settings import reading
 
 ROOT = Path(__file__).parents[2]
@@ -76,15 +77,7 @@ def expected_stages(study: dict) -> set[str]:
 
 def clone(folder: Path, study: dict | None = None) -> Path:
     """A fresh clone of what is here, committed or not; with `study` it runs that study on the tests' tier."""
-    listed = ["git", "ls-files", "-co", "--exclude-standard"]
-    for name in subprocess.run(listed, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n"):
-        if name and (ROOT / name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            (folder / name).write_bytes((ROOT / name).read_bytes())
-    if study:
-        raw = yaml.safe_load((folder / "params.yaml").read_text())
-        raw |= {"tier": "tiny", "threads": 1, "study": study}
-        (folder / "params.yaml").write_text(yaml.safe_dump(raw))
+    smoke.copied(ROOT, folder, study)
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
     for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-q", "-m", "clone"]):
         subprocess.run(["git", *command], cwd=folder, check=True)

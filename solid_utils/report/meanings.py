@@ -224,6 +224,18 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "we_measured": ("text", "ours"),
     "verdict": ("text", "supported, contradicted, or not tested, at this scale"),
     "rule": ("text", "by which the verdict was reached"),
+    # the paper's tables and figures
+    "published.item": ("name", "table or figure of the paper, as configs/published.yaml names it"),
+    "published.state": ("name", "`here`, `partly`, or what it would take: `needs_gpu`, `needs_hub`"),
+    "shows": ("text", "what it shows"),
+    "counterpart": ("text", "files of the results, or of this repository, that stand beside it"),
+    "found": ("count", "rows of that table that the registry chooses; blank where it names no table"),
+    "spent": ("text", "least and most that these rows took"),
+    "published.claims": ("names", "claims of the paper that rest on it"),
+    "published.verdict": ("text", "what the table of claims says of each"),
+    "audit": ("numbers", "points of the audit of the published numbers (solid_utils/paper/audit.py)"),
+    "remark": ("text", "what to know before its numbers are used"),
+    "needs": ("text", "what the rest of it would take"),
     # the scale study
     "machine": ("name", "folder of the machine that ran it, in reference/"),
     "own": ("fraction", "agreement on held-out prompts of the attack's kind, mean over seeds"),

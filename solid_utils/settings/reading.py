@@ -8,6 +8,7 @@ from solid_utils.core import readers
 from solid_utils.core.errors import StudyError
 
 CONFIGS = "configs"  # folder beside params.yaml; each file holds whole sections
+REGISTRY = "published.yaml"  # but this one: it holds no settings (paper/registry.py reads it)
 
 
 class Loader(yaml.SafeLoader):
@@ -46,6 +47,8 @@ def read(path: Path) -> dict:
     whole, places = read_file(path), {}
     places |= dict.fromkeys(whole, path)
     for file in sorted((path.parent / CONFIGS).glob("*.yaml")):
+        if file.name == REGISTRY:
+            continue
         part = read_file(file)
         part = {key: value for key, value in part.items() if not key.startswith("_")}  # shared pieces, for merge keys
         if twice := sorted(part.keys() & whole.keys()):

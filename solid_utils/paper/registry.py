@@ -4,6 +4,7 @@ configs/published.yaml holds it; its head says what the keys mean. No outcome is
 looked up in the tables of the report (report/tables/published.py).
 """
 
+import functools
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -57,6 +58,7 @@ class Item(Section):
         return self.state in ("here", "partly")
 
 
+@functools.cache  # every panel that has no numbers asks for it
 def load(path: Path = FILE) -> dict[str, Item]:
     """Every item by its key, in the paper's order.
 

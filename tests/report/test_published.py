@@ -68,15 +68,15 @@ def test_rows_are_chosen_by_column_and_model():
     table = pd.DataFrame(
         {"model": ["a", "a", "a", "b"], "attack": ["sem", "sem", "ft_all", "sem"], "whole": [True, False, True, True]}
     )
-    context = Tables(Path("nowhere"), ["a"], toy=table.assign(queries=[10, 2000, 30, 40]))
+    table = table.assign(queries=[10, 2000, 30, 40])
     item = Item(shows="x", state="here", table="toy", rows={"attack": ["sem"]})
-    found = published.counterpart(context, "a", item)
+    found = published.counterpart(table, "a", item)
     assert list(found["queries"]) == [10, 2000]
     assert published.spent(found) == "10 to 2,000 queries"
     one = Item(shows="x", state="here", table="toy", rows={"attack": ["sem"], "whole": [True]})
-    assert published.spent(published.counterpart(context, "a", one)) == "10 queries"
+    assert published.spent(published.counterpart(table, "a", one)) == "10 queries"
     with pytest.raises(KeyError):
-        published.counterpart(context, "a", Item(shows="x", state="here", table="toy", rows={"colour": ["red"]}))
+        published.counterpart(table, "a", Item(shows="x", state="here", table="toy", rows={"colour": ["red"]}))
 
 
 def test_the_chapter_stands_last_and_its_sentence_counts(rows):

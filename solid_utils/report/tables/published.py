@@ -19,7 +19,7 @@ def published_table(context: Context) -> pd.DataFrame:
 
 
 def _row(context: Context, model: str, key: str, item: Item) -> dict:
-    found = counterpart(context, model, item) if item.table else None
+    found = counterpart(context.table(item.table), model, item) if item.table else None
     return {
         "model": model,
         "item": key,
@@ -43,10 +43,9 @@ def places(model: str, item: Item) -> list[str]:
     return named + ([item.file] if item.file else [])
 
 
-def counterpart(context: Context, model: str, item: Item) -> pd.DataFrame:
-    """The rows of our table that the registry chooses. Raises KeyError where there is no such table or column."""
-    rows = context.table(item.table)
-    rows = rows[rows["model"] == model]
+def counterpart(table: pd.DataFrame, model: str, item: Item) -> pd.DataFrame:
+    """The rows of our table that the registry chooses. Raises KeyError where it has no such column."""
+    rows = table[table["model"] == model]
     for column, values in item.rows.items():
         kept = [bool(value) if isinstance(value, bool) else value for value in values]
         rows = rows[rows[column].isin(kept)]

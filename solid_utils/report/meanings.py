@@ -4,6 +4,8 @@ A key is a column; `FILE.column` where a file uses the word in another sense tha
 ends of NAME's 95 % interval, need no line of their own.
 """
 
+from solid_utils.report.meanings_paper import OF_THE_PAPER
+
 MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     # what was run
     "model": ("name", "section of the model that was attacked, customized or scored"),
@@ -216,26 +218,6 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "layers.depth": ("count", "decoder layers passed; 0 is what enters layer 0, attention of layer i stands at i + 1"),
     "layers.value": ("of the quantity", "mean over texts; `kl` in nats a token"),
     "layers.n": ("count", "texts"),
-    # claims
-    "key": ("name", "of the claim"),
-    "claim": ("text", "what the paper claims"),
-    "claims.source": ("text", "where in the paper"),
-    "paper_said": ("text", "the paper's own numbers"),
-    "we_measured": ("text", "ours"),
-    "verdict": ("text", "supported, contradicted, or not tested, at this scale"),
-    "rule": ("text", "by which the verdict was reached"),
-    # the paper's tables and figures
-    "published.item": ("name", "table or figure of the paper, as configs/published.yaml names it"),
-    "published.state": ("name", "`here`, `partly`, or what it would take: `needs_gpu`, `needs_hub`"),
-    "shows": ("text", "what it shows"),
-    "counterpart": ("text", "files of the results, or of this repository, that stand beside it"),
-    "found": ("count", "rows of that table that the registry chooses; blank where it names no table"),
-    "spent": ("text", "least and most that these rows took"),
-    "published.claims": ("names", "claims of the paper that rest on it"),
-    "published.verdict": ("text", "what the table of claims says of each"),
-    "audit": ("numbers", "points of the audit of the published numbers (solid_utils/paper/audit.py)"),
-    "remark": ("text", "what to know before its numbers are used"),
-    "needs": ("text", "what the rest of it would take"),
     # the scale study
     "machine": ("name", "folder of the machine that ran it, in reference/"),
     "own": ("fraction", "agreement on held-out prompts of the attack's kind, mean over seeds"),
@@ -289,3 +271,4 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "agreeing": ("count", "answer tokens of the text where both models' most likely token is the same"),
     "texts.kl": ("nats", "KL of the victim from the replica, the mean over the text's answer tokens"),
 }
+MEANING |= OF_THE_PAPER

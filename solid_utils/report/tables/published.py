@@ -5,6 +5,7 @@ import pandas as pd
 from solid_utils.paper import registry
 from solid_utils.paper.registry import Item
 from solid_utils.report.table import Columns, Context, Section, Table
+from solid_utils.report.tables.statements import STATEMENTS_OF_THE_PAPER
 
 PUBLISHED = ["model", "item", "state", "shows", "counterpart", "found", "spent", "claims", "verdict"]
 PUBLISHED += ["audit", "remark", "needs"]
@@ -98,7 +99,8 @@ SECTION = Section(
     (
         "What each of the paper's tables and figures shows, and what stands beside it here. Nothing of it was run on "
         "the paper's models: here and partly mean our victims at our budgets. Numbers under audit are the points of "
-        "the audit of the published numbers (notebook 05). The tables themselves lie in tables/paper/.",
+        "the audit of the published numbers (notebook 05). The tables themselves lie in tables/paper/; "
+        "all that the paper states, with all evidence, in tables/statements.csv.",
         "Below it the paper's figures, redrawn from its published tables, beside ours. A panel without numbers says "
         "what it needs.",
     ),
@@ -110,5 +112,6 @@ SECTION = Section(
             _read_published,
             folded="Every table and figure of the paper",
         ),
+        STATEMENTS_OF_THE_PAPER,
     ),
 )

@@ -7,11 +7,22 @@ import pandas as pd
 from solid_utils.report import terminal
 from solid_utils.report.results import Results
 from solid_utils.report.table import Context
-from solid_utils.report.tables import attacks, benchmarks, claims, cost, customization, difficulty, grid, scale, size
+from solid_utils.report.tables import (
+    attacks,
+    benchmarks,
+    claims,
+    cost,
+    customization,
+    difficulty,
+    grid,
+    published,
+    scale,
+    size,
+)
 
 SECTIONS = {
     family.SECTION.name: family.SECTION
-    for family in (size, claims, attacks, cost, grid, scale, benchmarks, difficulty, customization)
+    for family in (size, claims, attacks, cost, grid, scale, benchmarks, difficulty, customization, published)
 }
 TABLES = {table.name: table for section in SECTIONS.values() for table in section.tables}
 SHOWN = {name: table for name, table in TABLES.items() if table.shown}  # the others are CSV files only

@@ -22,6 +22,8 @@ from solid_utils.report.figures_difficulty import (
     difficulty_recovered,
     difficulty_single,
 )
+from solid_utils.report.figures_paper import figure_3, figure_4, figure_7, figure_8
+from solid_utils.report.figures_paper_more import figure_5, figure_6, figure_9, figure_10
 from solid_utils.report.figures_scale import scale_cost
 from solid_utils.report.plotting import (
     ATTACKS,
@@ -50,6 +52,7 @@ class Figure:
     """A figure of the study. plot: one model's tables -> the plot and its sentence, None where numbers are missing.
 
     below: the table that it stands under, and so its section. across: one figure of all models, from whole tables.
+    folder: of figures/ in which it lies, with a slash.
     """
 
     name: str
@@ -57,6 +60,7 @@ class Figure:
     plot: Callable[[Tables], Plot | None]
     below: str
     across: bool = False
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,11 @@ class Picture:
     name: str
     png: bytes
     sentence: str
+    folder: str = ""
 
     @property
     def file(self) -> str:
-        return f"{self.model}-{self.name}.png"
+        return f"{self.folder}{self.model}-{self.name}.png"
 
     @property
     def markup(self) -> Markup:
@@ -97,7 +102,7 @@ def picture(name: str, made: Tables, model: str) -> Picture | None:
         png = io.BytesIO()
         # Without it matplotlib writes its version into the file.
         whole.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-    return Picture(model, name, png.getvalue(), sentence)
+    return Picture(model, name, png.getvalue(), sentence, figure.folder)
 
 
 def below(table: str) -> list[Figure]:
@@ -249,5 +254,18 @@ FIGURES = {
             below="search",
         ),
         Figure("customization", "Customization", customization, "customization"),
+        *(
+            Figure(plot.__name__, f"The paper's Figure {number}: {title}", plot, "published", folder="paper/")
+            for number, title, plot in (
+                (3, "two bottom layers or two top ones", figure_3),
+                (4, "place and size of what is secured", figure_4),
+                (5, "customization by deployment", figure_5),
+                (6, "the tolerance of the search", figure_6),
+                (7, "security by place", figure_7),
+                (8, "security by size", figure_8),
+                (9, "does difficulty foretell scores?", figure_9),
+                (10, "difficulty and security, set by set", figure_10),
+            )
+        ),
     )
 }

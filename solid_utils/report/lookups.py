@@ -13,7 +13,7 @@ import yaml
 from solid_utils.core import paths, readers, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics.attack_cost import legitimate_queries
-from solid_utils.paper import paper
+from solid_utils.paper import paper, registry
 from solid_utils.report import evidence, floors, headlines, results
 from solid_utils.report.cells import TEXTS, Run, read, read_grid, texts
 from solid_utils.report.lookups_scale import ScaleLookups
@@ -223,6 +223,16 @@ class Lookups(ScaleLookups):
     def paper_rows() -> int:
         """Benchmark rows of the paper's Table 7; SQuADv2 counts twice."""
         return len(paper.ROWS)
+
+    @staticmethod
+    def audit_points() -> int:
+        """Points of the audit of the published numbers: paper/audit.py."""
+        return registry.POINTS
+
+    @staticmethod
+    def compared() -> dict[str, float]:
+        """What `make compare` allows on another machine: combined standard errors, else a share of the value."""
+        return {"errors": headlines.ERRORS, "relative": headlines.RELATIVE}
 
     @staticmethod
     def ceilings() -> pd.DataFrame:

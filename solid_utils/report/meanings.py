@@ -4,6 +4,8 @@ A key is a column; `FILE.column` where a file uses the word in another sense tha
 ends of NAME's 95 % interval, need no line of their own.
 """
 
+from solid_utils.report.meanings_paper import OF_THE_PAPER
+
 MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     # what was run
     "model": ("name", "section of the model that was attacked, customized or scored"),
@@ -216,14 +218,6 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "layers.depth": ("count", "decoder layers passed; 0 is what enters layer 0, attention of layer i stands at i + 1"),
     "layers.value": ("of the quantity", "mean over texts; `kl` in nats a token"),
     "layers.n": ("count", "texts"),
-    # claims
-    "key": ("name", "of the claim"),
-    "claim": ("text", "what the paper claims"),
-    "claims.source": ("text", "where in the paper"),
-    "paper_said": ("text", "the paper's own numbers"),
-    "we_measured": ("text", "ours"),
-    "verdict": ("text", "supported, contradicted, or not tested, at this scale"),
-    "rule": ("text", "by which the verdict was reached"),
     # the scale study
     "machine": ("name", "folder of the machine that ran it, in reference/"),
     "own": ("fraction", "agreement on held-out prompts of the attack's kind, mean over seeds"),
@@ -277,3 +271,4 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "agreeing": ("count", "answer tokens of the text where both models' most likely token is the same"),
     "texts.kl": ("nats", "KL of the victim from the replica, the mean over the text's answer tokens"),
 }
+MEANING |= OF_THE_PAPER

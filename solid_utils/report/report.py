@@ -14,8 +14,15 @@ from markupsafe import Markup
 
 from solid_utils.core import files, folders, machine, paths, readers
 from solid_utils.core.errors import StudyError
-from solid_utils.report import catalogue, documents, page, ratios, results
+from solid_utils.report import catalogue, documents, page, paper_tables, ratios, results
 from solid_utils.report.page import Shown
+
+STALE = (
+    "tables/*.csv",
+    "tables/paper/*",
+    "figures/*.png",
+    "figures/paper/*.png",
+)  # of an older report, where a new one lacks them
 
 
 class Report:
@@ -77,7 +84,7 @@ class Report:
         return {key: round(float(value), 6) for key, value in values.items() if not pd.isna(value)}
 
     def write(self, out: Path | str) -> Path:
-        """Write tables/*.csv, figures/*.png, metrics.json and report.html under `out`; returns the page's path.
+        """Write tables/, figures/, metrics.json and report.html under `out`; returns the page's path.
 
         An older report there stays until all of the new one is made.
         """
@@ -85,16 +92,22 @@ class Report:
 
         out = Path(out)
         pictures = {name: self.pictures(name) for name in figures.FIGURES}
-        with folders.together(out, stale=("tables/*.csv", "figures/*.png")) as made:
+        with folders.together(out, stale=STALE) as made:
             for name, table in self.tables.items():
                 with files.whole(made / "tables" / f"{name}.csv") as partial:
                     table.to_csv(partial, index=False, float_format="%.10g")
+            for name, text in self.paper_tables().items():
+                files.write_text(text, made / "tables" / "paper" / name)
             for one in (one for group in pictures.values() for one in group):
                 with files.whole(made / "figures" / one.file) as partial:
                     partial.write_bytes(one.png)
             files.write_json(self.metrics(), made / "metrics.json", indent=2)
             files.write_text(self.page(pictures), made / "report.html")
         return out / "report.html"
+
+    def paper_tables(self) -> dict[str, str]:
+        """The paper's tables and ours beside them, as HTML and LaTeX: text by the file's name."""
+        return paper_tables.files(self.results.models, self.tables, catalogue.TABLES)
 
     def page(self, pictures: dict[str, list]) -> str:
         """The whole report as one HTML file that needs nothing else; `pictures` by figure."""

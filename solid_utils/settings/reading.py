@@ -8,6 +8,7 @@ from solid_utils.core import readers
 from solid_utils.core.errors import StudyError
 
 CONFIGS = "configs"  # folder beside params.yaml; each file holds whole sections
+REGISTRY = "published.yaml"  # but this one: it holds no settings (paper/registry.py reads it)
 
 
 # libyaml where PyYAML was built with it, as its wheels are: all settings take 15 ms instead of 110 ms.
@@ -47,6 +48,8 @@ def read(path: Path) -> dict:
     whole, places = read_file(path), {}
     places |= dict.fromkeys(whole, path)
     for file in sorted((path.parent / CONFIGS).glob("*.yaml")):
+        if file.name == REGISTRY:
+            continue
         part = read_file(file)
         part = {key: value for key, value in part.items() if not key.startswith("_")}  # shared pieces, for merge keys
         if twice := sorted(part.keys() & whole.keys()):

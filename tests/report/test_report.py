@@ -6,6 +6,7 @@ import html
 import json
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -16,14 +17,27 @@ from matplotlib.figure import Figure
 from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import power
-from solid_utils.paper import said
-from solid_utils.report import catalogue, evidence, ratios, report, results, terminal, verdicts
+from solid_utils.paper import registry, said
+from solid_utils.report import catalogue, evidence, paper_tables, ratios, report, results, terminal, verdicts
 from solid_utils.report.catalogue import TABLES
 from solid_utils.report.evidence import CONTRADICTED, NOT_TESTED, SUPPORTED
 from solid_utils.report.report import Report
 from tests.synthetic import ATTACKS, BENCHMARKS, COUNTED, CUSTOMIZATIONS, write_study
 
 PAPER_STEPS = 40_000  # x 8 samples is more than the paper's 51,000 x 5
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_of_the_papers() -> Iterator[None]:
+    """Of the paper's figures and tables one each: all take 15 s a build; test_figures_paper and test_paper_tables."""
+    from solid_utils.report import figures
+
+    items = {"table_23": registry.load()["table_23"]}
+    few = {name: one for name, one in figures.FIGURES.items() if one.folder != "paper/" or name == "figure_6"}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(figures, "FIGURES", few)
+        patched.setattr(paper_tables.registry, "load", lambda: items)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -452,12 +466,14 @@ def test_the_tiny_tier_decides_nothing(tmp_path):
 
 
 def test_two_builds_are_byte_identical_and_leave_nothing_stale(built, folder, tmp_path):
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "gone-agreement.png").write_bytes(b"of an earlier build")
+    (tmp_path / "figures" / "paper").mkdir(parents=True)
+    for name in ("gone-agreement.png", "paper/gone-figure_6.png"):
+        (tmp_path / "figures" / name).write_bytes(b"of an earlier build")
     Report(folder).write(tmp_path)
     files = sorted(path.relative_to(built) for path in built.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
-    assert len([path for path in files if path.suffix == ".png"]) == 9 + 1, "one goes across the shipped victims"
+    assert len([path for path in files if path.suffix == ".png"]) == 9 + 2, "one across victims, and one of the paper's"
+    assert Path("figures/paper/toy-figure_6.png") in files
     assert {path.name for path in files} >= {"report.html", "metrics.json", "claims.csv", "attacks.csv"}
     for path in files:
         assert (built / path).read_bytes() == (tmp_path / path).read_bytes(), path
@@ -466,7 +482,7 @@ def test_two_builds_are_byte_identical_and_leave_nothing_stale(built, folder, tm
 def test_the_page_stands_alone_and_says_everything(built):
     page = (built / "report.html").read_text()
     text = html.unescape(page)
-    assert page.count("data:image/png;base64,") == 9 + 1, "one goes across the shipped victims"
+    assert page.count("data:image/png;base64,") == 9 + 2, "one across victims, and one of the paper's"
     assert not re.search(r'(src|href)="(?!data:)', page)
     assert not re.search(r"\b20\d\d-\d\d|[{}][{}%#]", page)  # no date, no field left unfilled
     for words in (ratios.SIGNAL_RULE, "truthfulqa*", CONTRADICTED, "Made on: cpu"):

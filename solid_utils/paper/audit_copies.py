@@ -18,7 +18,7 @@ MOVED = {
 def row_labels() -> pd.DataFrame:
     """1: five row labels of Tables 26, 27, 34, 35 are moved: printed so they contradict Table 15."""
     stored, known = ft_all(27, "Llama2-7B", "*"), ft_all(15, "Llama2-7B", "Fully-secured")
-    as_printed = stored.rename({right: label for label, right in MOVED.items()})
+    as_printed = stored.rename(index={right: label for label, right in MOVED.items()})
     insist(differing(stored, known, ("right", "Table 15")).empty, "Table 27 equals Table 15 under the right labels")
     wrong = differing(as_printed[stored.index], known, ("Table 27 as printed", "Table 15"))
     insist(set(wrong.index) == set(MOVED), "Table 27 contradicts Table 15 in five rows as printed")

@@ -146,3 +146,14 @@ def test_lab_kernels_start_in_the_projects_folder():
 def test_telemetry_is_off():
     config = (ROOT / ".dvc" / "config").read_text()
     assert "analytics = false" in config and "check_update = false" in config
+
+
+def test_the_container_has_a_python_that_fits_and_says_that_it_was_not_built():
+    text = (ROOT / "Containerfile").read_text()
+    version = re.search(r"^FROM .*/python:(\d+\.\d+)-slim", text, re.MULTILINE)[1]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(f"{version}.0")
+    assert "not built" in text
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert set(re.findall(r"\bmake[\", ]+(setup|test|study)\b", text)) <= targets
+    left_out = (ROOT / ".dockerignore").read_text().split()
+    assert {"build", "checkpoints", "data", "results", ".venv"} <= set(left_out)

@@ -17,7 +17,7 @@ from solid_utils.model.answers import batches, sample_losses
 from solid_utils.model.state import State
 from solid_utils.settings import params
 from solid_utils.settings.customization_params import check_domain
-from solid_utils.training import lora, training
+from solid_utils.training import lora, packed, training
 
 
 class CustomizationRun:
@@ -175,7 +175,7 @@ class CustomizationRun:
 
     def on_answers(self, model: nn.Module, names: set[str]) -> list[dict]:
         """Train on the answers of the domain's samples, by the engine; from kept states where `cache` asks for them."""
-        samples, loss = self.sets["train"], training.answer_loss
+        samples, loss = self.sets["train"], packed.chosen(self.recipe.packed)
         pad_id, folder = self.tokenizer.pad_token_id, self.state.folder
         if self.recipe.cache:
             plain = model.get_base_model() if self.recipe.adapters else model

@@ -20,6 +20,7 @@ class CustomizationBudget(Recipe):
     test: Positive
     seed: Seed = 42
     cache: Share = 0.0  # of the free disk, for states that leave a secured bottom part; 0: computed anew in every step
+    packed: bool = False  # texts of a batch side by side, without padding (training/packed.py): other last bits
 
 
 class CustomizationRun(Section):

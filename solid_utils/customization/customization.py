@@ -29,7 +29,7 @@ class CustomizationRun:
         self.model, self.run = model, run
         self.spec, self.budget = self.study.model(model), self.study.budgets(model)
         self.customization = params.pick(self.study.customizations, run, "customizations")
-        check_domain(run, self.customization.domain, self.study.data.domains)
+        check_domain(run, self.customization.domain, self.study.domains_there)
         self.recipe = declared.method(self.study, model, run)
         declared.check_pairs(run, self.customization.domain, self.recipe)
         self.recipe.check_installed()
@@ -145,7 +145,9 @@ class CustomizationRun:
         return scoring.published_scores(model, self.tokenizer, self.study, domain, limit, kept)
 
     def _domain_scores(self, model: nn.Module) -> Scored:
-        return scoring.domain_scores(model, self.sets["test"], self.tokenizer.pad_token_id, self.recipe.pairs)
+        domain = self.customization.domain
+        score = scoring.offline_scores if self.study.offline(domain) else scoring.domain_scores
+        return score(model, self.sets["test"], self.tokenizer.pad_token_id, self.recipe.pairs)
 
     def train(self) -> list[dict]:
         """Fine-tune the open part and keep the customized model as the tensors that differ; returns the history.

@@ -24,6 +24,7 @@ FILES = {  # name in the page: (columns, where such files lie)
     "texts": (schema.TEXTS, "`CELL.items.csv` of the scale study, beside a cell: every held-out text by itself"),
     "registered": (schema.REGISTERED, "`hypotheses.csv` of the scale study: what was asked when a cell began"),
     "floor": (schema.FLOOR, "`floor.csv`, beside a victim's scores and in a grid: what public text alone gives"),
+    "customers": (schema.CUSTOMERS, "`plan.csv` of customization cells: all that were planned, run or not"),
     "theory": (schema.THEORY, "`steps.csv` in `theory`: Theorem 1, computed step by step"),
     "layers": (schema.THEORY_LAYERS, "`layers.csv` in `theory`: the same quantities on the model's own layers"),
 }

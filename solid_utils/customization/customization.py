@@ -23,8 +23,8 @@ from solid_utils.training import lora, packed, training
 class CustomizationRun:
     """A customization of one deployment of one model, as `customizations.RUN` in params.yaml describes it."""
 
-    def __init__(self, model: str, run: str):
-        self.study = params.load()
+    def __init__(self, model: str, run: str, study: params.Params | None = None):
+        self.study = study or params.load()
         torch.set_num_threads(self.study.threads)
         self.model, self.run = model, run
         self.spec, self.budget = self.study.model(model), self.study.budgets(model)

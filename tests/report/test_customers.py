@@ -9,7 +9,7 @@ from solid_utils.report import customers
 from solid_utils.report.tables import equivalence
 from tests.synthetic import run_columns
 
-ITEMS = 1500
+ITEMS = 600
 SEEDS = (42, 7)
 
 
@@ -63,10 +63,10 @@ def write(tmp_path, after, seeds=SEEDS, n=ITEMS):
     return customers.load(tmp_path)
 
 
-@pytest.fixture
-def rows(tmp_path):
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
     after = {"fully_open": 0.6, "layers 0": 0.595, "darknetz": 0.5, "sap_dp": 0.565}
-    return equivalence.made(write(tmp_path, after)).set_index(["deployment", "metric"])
+    return equivalence.made(write(tmp_path_factory.mktemp("cells"), after)).set_index(["deployment", "metric"])
 
 
 def test_gaps_and_verdicts(rows):
@@ -88,9 +88,9 @@ def test_likelihoods_have_a_gap_and_no_verdict(rows):
 
 
 def test_the_interval_is_of_paired_items(rows):
-    """500 items that only one of two solves, unpaired, would reach 0.03; paired, 0.5 % of them differ."""
+    """Unpaired, two shares of 600 items near one half differ by 0.11 in an interval; paired, 0.5 % of them differ."""
     one = rows.loc[("layers 0", "right")]
-    assert one["gap_low"] < one["gap"] < one["gap_high"] and one["gap_high"] - one["gap_low"] < 0.01
+    assert one["gap_low"] < one["gap"] < one["gap_high"] and one["gap_high"] - one["gap_low"] < 0.015
 
 
 def test_what_other_benchmarks_lost(rows):

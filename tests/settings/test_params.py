@@ -177,7 +177,11 @@ def test_a_runs_recipe_overrides_the_tiers():
         (["attacks", "layer0-sem", "secured"], "sold", "attacks.layer0-sem.secured: secured set 'sold': 'sold': not"),
         (["customizations", "solid-math", "secured"], "layers 3-1", "secured set 'layers 3-1': 'layers 3-1': empty"),
         (["customizations", "solid-math", "domain"], "maths", "customizations.solid-math.domain: unknown name 'maths'"),
-        (["customizations", "solid-math", "domain"], "finance", "customizations.solid-math: domain finance: its training data"),
+        (
+            ["customizations", "solid-math", "domain"],
+            "finance",
+            "customizations.solid-math: domain finance: its training data",
+        ),
         ("grid.groups.depth.secured", ["layer 0 w"], "grid.groups.depth.secured.0: secured set 'layer 0 w'"),
         ("grid.groups.depth.attack", "semm", "grid.groups.depth.attack: unknown name 'semm'"),
         ("grid.recipes.ours", {}, "grid.recipes.ours: needs epochs"),

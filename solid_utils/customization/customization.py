@@ -41,6 +41,8 @@ class CustomizationRun:
         self.trained = self._trained()
         settings = {"model": self.spec, "run": self.customization, "budget": self.budget, "revision": self.revision}
         settings |= self._scored_with | {"method": self.recipe}
+        if self.study.offline(self.customization.domain):
+            settings |= {"domain": self.study.domains[self.customization.domain]}
         self.state = State(f"{model}/customizations/{run}", settings | {"secured": self.secured}, "customization")
 
     def _sets(self) -> dict[str, list[dict]]:

@@ -170,10 +170,12 @@ def paces() -> dict[str, dict[str, float]]:
 
 
 def sets_of(domain: str, study: params.Params) -> None:
-    """See to it that the domain's sets are there."""
-    folders = [folder for folder in (paths.SETS, paths.DOMAINS)]
-    if not any(all((folder / f"{domain}_{part}.jsonl").exists() for part in PARTS) for folder in folders):
-        offline.write(domain, params.pick(study.domains, domain, "domains"))
+    """See to it that the domain's sets are there: the study's own where it names the domain, else those beside it."""
+    if all((paths.SETS / f"{domain}_{part}.jsonl").exists() for part in PARTS):
+        return
+    wanted = params.pick(study.domains, domain, "domains")
+    if not offline.there(domain, wanted):
+        offline.write(domain, wanted)
 
 
 def main() -> None:

@@ -159,6 +159,18 @@ def test_a_cell_of_another_recipe_does_not_count(checkout):
         here.listing()
 
 
+def test_sets_of_other_settings_are_made_again(checkout):
+    study = params.load()
+    customers.sets_of("sums", study)
+    path = paths.DOMAINS / "sums_test.jsonl"
+    first = path.stat().st_mtime_ns
+    customers.sets_of("sums", study)
+    assert path.stat().st_mtime_ns == first
+    other = study.domains["sums"].model_copy(update={"seed": 9})
+    customers.sets_of("sums", study.model_copy(update={"domains": {"sums": other}}))
+    assert path.stat().st_mtime_ns > first
+
+
 def test_settings_that_cannot_work():
     for recipe, wrong in (({"test": 3}, "test: is the list's"), ({"seed": 3}, "seed: is the list's")):
         with pytest.raises(StudyError, match=wrong):

@@ -55,14 +55,26 @@ def split(name: str, wanted: domain_params.Domain, own: list[dict], tested: list
 
 
 def write(name: str, wanted: domain_params.Domain, raw: Path = paths.DATA, sets: Path = paths.SETS) -> list[Path]:
-    """build/domains/NAME_{train,validation,test}.jsonl, each whole; returns their paths."""
+    """build/domains/NAME_{train,validation,test}.jsonl, each whole, and what they were made by; returns their paths."""
+    marked(name).unlink(missing_ok=True)
     written = []
     for part, items in split(name, wanted, *found(wanted, raw, sets)).items():
         path = paths.DOMAINS / f"{name}_{part}.jsonl"
         files.write_lines(items, path)
         print(f"{path}: {len(items)} items", flush=True)
         written.append(path)
+    files.write_text(wanted.model_dump_json(), marked(name))  # last: then all are there
     return written
+
+
+def marked(name: str) -> Path:
+    """Where the settings lie that a domain's sets were made by."""
+    return paths.DOMAINS / f"{name}.json"
+
+
+def there(name: str, wanted: domain_params.Domain) -> bool:
+    """Are the domain's sets in build/domains, made by these settings?"""
+    return marked(name).exists() and marked(name).read_text(encoding="utf8") == wanted.model_dump_json()
 
 
 if __name__ == "__main__":

@@ -162,10 +162,15 @@ class CustomizationRun:
         models.save_delta(self.victim, self.victim, self.state.folder / "customized.safetensors")
         return [{"step": 0} | {f"validation_{name}": value for name, value in self.validate(self.victim).items()}]
 
-    def _trained_model(self) -> list[dict]:
+    def prepared(self) -> tuple[nn.Module, set[str]]:
+        """A copy of the victim as training finds it, and the names of what is trained; seeds torch's own generator."""
         torch.manual_seed(self.recipe.seed)  # LoRA's first matrices and its dropout
         model, names = self.recipe.adapted(models.clone(self.victim), self.secured)
         requires_grad(model, names)
+        return model, names
+
+    def _trained_model(self) -> list[dict]:
+        model, names = self.prepared()
         before = frozen(model, self.secured)
         with noise.in_training(model, self.secured.noise):
             rows = self.recipe.train(self, model, names)

@@ -128,7 +128,7 @@ EQUIVALENCE_COLUMNS: Columns = {
 def _read(rows: pd.DataFrame) -> str:
     told = []
     for _, row in rows[(rows["metric"] == "right") & rows["gap"].notna()].iterrows():
-        line = f"{row['run']} {row['equivalence']} ({percent(row['gap'])} points"
+        line = f"{row['run']} {row['equivalence']} ({100 * row['gap']:+.1f} points, {row['interval_covers']}"
         if row["equivalence"] == equivalence.OPEN and not equivalence.could_decide(row["reach"], row["margin"]):
             line += f"; {row['n']} items reach ± {percent(row['reach'])}, the margin is {percent(row['margin'])}"
         told.append(line + ")")

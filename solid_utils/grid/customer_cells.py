@@ -39,7 +39,8 @@ class CustomerCell:
         """
         listed = study.customers
         sets = params.pick(study.domains, self.domain, "customers.groups.domains")
-        tier = params.merge(study.tiers[listed.tier], {"evaluation": listed.evaluation})
+        own = {"evaluation": listed.evaluation} | ({"length": sets.length} if sets.length else {})
+        tier = params.merge(study.tiers[listed.tier], own)
         said = listed.recipes[self.recipe] | {"seed": self.seed, "validation": sets.validation, "test": sets.test}
         if said.get("method", "lora") == "simpo":  # TRL makes the batches
             said |= {"device_tokens": None}

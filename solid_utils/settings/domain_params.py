@@ -14,6 +14,10 @@ class DomainSets(Section):
     train: Positive
     validation: Positive
     test: Positive
+    prompt: Positive | None = (
+        None  # characters of a prompt at most; longer ones are left out, of any length if not given
+    )
+    length: Positive | None = None  # tokens a sample in customization cells; the tier's if not given
 
     @property
     def sizes(self) -> dict[str, int]:

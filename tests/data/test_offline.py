@@ -96,6 +96,15 @@ def test_sets_are_disjoint_and_drawn_by_the_seed():
         offline.split("mine", REASONING, items[:20], [])
 
 
+def test_prompts_that_are_too_long_are_left_out():
+    items = [code(f"own {n}" + "x" * (99 * (n % 2)), str(n)) for n in range(60)]
+    most = len(items[0]["prompt"]) + 9
+    wanted = domain_params.Pairs(source="pairs", prompt=most, **SIZES)
+    assert (
+        max(len(item["prompt"]) for part in offline.split("mine", wanted, items, []).values() for item in part) <= most
+    )
+
+
 def test_items_that_are_only_tested_are_half_of_the_test_set():
     wanted = domain_params.Pairs(source="pairs", **SIZES)
     own = [code(f"own {n}", str(n)) for n in range(30)]

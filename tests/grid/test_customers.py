@@ -96,6 +96,8 @@ def test_a_cell_is_a_customization_with_the_domains_sizes():
     assert (mine.seed, mine.test, mine.validation) == (1234, 1050, 70)
     assert (mine.rank, mine.steps) == (usual.rank, usual.steps) and own.tier == "full" and study.tier != "full"
     assert own.budgets(cell.model).evaluation.limit == 50
+    law = CustomerCell("smollm2-135m", "layers 0", "law", "lora", 42).study(study).budgets(cell.model)
+    assert (law.length, own.budgets(cell.model).length) == (512, study.budgets(cell.model).length)
 
 
 def test_every_shipped_cell_is_declared_rightly():

@@ -28,13 +28,18 @@ def found(wanted: domain_params.Domain, raw: Path, sets: Path) -> tuple[list[dic
     return pairs.items(readers.read_json(raw / "dpo_en_demo.json", AGAIN)), []
 
 
+def short(items: list[dict], most: int | None) -> list[dict]:
+    """The items whose prompts have at most so many characters, or all."""
+    return [item for item in items if most is None or len(item["prompt"]) <= most]
+
+
 def split(name: str, wanted: domain_params.Domain, own: list[dict], tested: list[dict]) -> dict[str, list[dict]]:
     """{train, validation, test}; `tested` items are test items, at most half of them where there are others.
 
     Raises StudyError where too few are there.
     """
     generator = random.Random(wanted.seed)
-    own, tested = own.copy(), tested.copy()
+    own, tested = (short(items, wanted.prompt) for items in (own, tested))
     if wanted.source != "reasoning":  # those stand in turns already, every piece with all kinds
         generator.shuffle(own)
         generator.shuffle(tested)

@@ -11,7 +11,7 @@ export GOMP_SPINCOUNT := 10000
 export MALLOC_MMAP_THRESHOLD_ := 67108864
 export MALLOC_TRIM_THRESHOLD_ := 134217728
 
-.PHONY: help setup doctor smoke study test fuzz tables compare grid scale bench lab clean
+.PHONY: help setup doctor smoke study test fuzz tables compare grid scale customers bench lab clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -58,6 +58,9 @@ grid: setup ## hours: the attack grid on this CPU, the cheapest cells first; mak
 
 scale: setup ## hours: the attacks on victims of several sizes; says what it takes, asks, needs YES=1 without a terminal
 	@python -m solid_utils.grid.scale $(ARGS)
+
+customers: setup ## hours: customization cells on this CPU, one by one; make customers ARGS="--minutes 30" or --list
+	@python -m solid_utils.grid.customers $(ARGS)
 
 bench: setup ## speed and memory, as ratios of one run; one of them: make bench B=NAME
 	@for file in $$(grep -l __main__ benchmarks/$(if $(B),$(B),*).py); do python "$$file" || exit; done

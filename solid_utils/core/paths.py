@@ -4,6 +4,7 @@ from pathlib import Path
 
 DATA = Path("data")  # raw data, tracked by data.dvc
 SETS = Path("build/sets")  # disjoint items: SETS / NAME.jsonl
+DOMAINS = Path("build/domains")  # items of domains that no stage of the study asks: DOMAINS / NAME.jsonl
 BENCHMARK_ITEMS = SETS / "benchmarks"
 MIRROR = Path("build/mirror.txt")  # which copies of the hub's data sets are read
 LABELS = Path("build/labels")  # LABELS / MODEL: the victim's answers

@@ -46,6 +46,9 @@ LEAKS += ["askings_90", "askings_99"]
 # Every cell of the attack grid that was planned, run or not; one row a group and cell.
 PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
 
+# Every customization cell that was planned, run or not; `run`: what cells that differ in their seed share.
+CUSTOMERS = ["group", "cell", "run", "secured", "domain", "recipe", "seed"]
+
 # Beside the cells of a grid: which text of configs/hypotheses.yaml stood when a cell began, at which commit ("+": with
 # changes).
 REGISTERED = ["cell", "sha256", "commit"]

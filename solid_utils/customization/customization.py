@@ -17,19 +17,19 @@ from solid_utils.model.answers import batches, sample_losses
 from solid_utils.model.state import State
 from solid_utils.settings import params
 from solid_utils.settings.customization_params import check_domain
-from solid_utils.training import lora, training
+from solid_utils.training import lora, packed, training
 
 
 class CustomizationRun:
     """A customization of one deployment of one model, as `customizations.RUN` in params.yaml describes it."""
 
-    def __init__(self, model: str, run: str):
-        self.study = params.load()
+    def __init__(self, model: str, run: str, study: params.Params | None = None):
+        self.study = study or params.load()
         torch.set_num_threads(self.study.threads)
         self.model, self.run = model, run
         self.spec, self.budget = self.study.model(model), self.study.budgets(model)
         self.customization = params.pick(self.study.customizations, run, "customizations")
-        check_domain(run, self.customization.domain, self.study.data.domains)
+        check_domain(run, self.customization.domain, self.study.domains_there)
         self.recipe = declared.method(self.study, model, run)
         declared.check_pairs(run, self.customization.domain, self.recipe)
         self.recipe.check_installed()
@@ -41,6 +41,8 @@ class CustomizationRun:
         self.trained = self._trained()
         settings = {"model": self.spec, "run": self.customization, "budget": self.budget, "revision": self.revision}
         settings |= self._scored_with | {"method": self.recipe}
+        if self.study.offline(self.customization.domain):
+            settings |= {"domain": self.study.domains[self.customization.domain]}
         self.state = State(f"{model}/customizations/{run}", settings | {"secured": self.secured}, "customization")
 
     def _sets(self) -> dict[str, list[dict]]:
@@ -145,7 +147,9 @@ class CustomizationRun:
         return scoring.published_scores(model, self.tokenizer, self.study, domain, limit, kept)
 
     def _domain_scores(self, model: nn.Module) -> Scored:
-        return scoring.domain_scores(model, self.sets["test"], self.tokenizer.pad_token_id, self.recipe.pairs)
+        domain = self.customization.domain
+        score = scoring.offline_scores if self.study.offline(domain) else scoring.domain_scores
+        return score(model, self.sets["test"], self.tokenizer.pad_token_id, self.recipe.pairs)
 
     def train(self) -> list[dict]:
         """Fine-tune the open part and keep the customized model as the tensors that differ; returns the history.
@@ -158,10 +162,15 @@ class CustomizationRun:
         models.save_delta(self.victim, self.victim, self.state.folder / "customized.safetensors")
         return [{"step": 0} | {f"validation_{name}": value for name, value in self.validate(self.victim).items()}]
 
-    def _trained_model(self) -> list[dict]:
+    def prepared(self) -> tuple[nn.Module, set[str]]:
+        """A copy of the victim as training finds it, and the names of what is trained; seeds torch's own generator."""
         torch.manual_seed(self.recipe.seed)  # LoRA's first matrices and its dropout
         model, names = self.recipe.adapted(models.clone(self.victim), self.secured)
         requires_grad(model, names)
+        return model, names
+
+    def _trained_model(self) -> list[dict]:
+        model, names = self.prepared()
         before = frozen(model, self.secured)
         with noise.in_training(model, self.secured.noise):
             rows = self.recipe.train(self, model, names)
@@ -175,7 +184,7 @@ class CustomizationRun:
 
     def on_answers(self, model: nn.Module, names: set[str]) -> list[dict]:
         """Train on the answers of the domain's samples, by the engine; from kept states where `cache` asks for them."""
-        samples, loss = self.sets["train"], training.answer_loss
+        samples, loss = self.sets["train"], packed.chosen(self.recipe.packed)
         pad_id, folder = self.tokenizer.pad_token_id, self.state.folder
         if self.recipe.cache:
             plain = model.get_base_model() if self.recipe.adapters else model

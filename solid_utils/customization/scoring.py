@@ -8,11 +8,13 @@ from torch import nn
 
 from solid_utils.core.numbers import standard_error
 from solid_utils.core.scored import Scored, libraries
-from solid_utils.customization import preference
+from solid_utils.customization import likelihood, preference
 from solid_utils.evaluation import mt_bench, published_tasks
 from solid_utils.model.answers import TOKENS, most_likely
 from solid_utils.model.state import State
 from solid_utils.settings import params
+
+LIKELIHOOD = "_likelihood"  # ending of a source's second benchmark
 
 
 def exact_matches(model: nn.Module, samples: list[dict], pad_id: int) -> np.ndarray:
@@ -24,7 +26,7 @@ def exact_matches(model: nn.Module, samples: list[dict], pad_id: int) -> np.ndar
     )
 
 
-def domain_row(source: str, values: np.ndarray, metric: str = "exact_match", chance: float = 0.0) -> dict:
+def domain_row(source: str, values: np.ndarray, metric: str = "exact_match", chance: float | None = 0.0) -> dict:
     """The result row of one kind of problem."""
     return {
         "benchmark": source,
@@ -49,15 +51,38 @@ def domain_scores(model: nn.Module, problems: list[dict], pad_id: int, pairs: bo
     else:
         values = exact_matches(model, problems, pad_id)
     metric, chance = ("preferred", 0.5) if pairs else ("exact_match", 0.0)
+    return by_source(problems, values, metric, chance)
+
+
+def offline_scores(model: nn.Module, problems: list[dict], pad_id: int, pairs: bool) -> Scored:
+    """Of a domain of configs/domains.yaml, by source: whether the answer is right, and how likely it is.
+
+    Right is the choice where problems have choices, else every token (of pairs: the better one is likelier). How likely
+    stands under SOURCE_likelihood: cross-entropy in nats a token, of pairs the margin.
+    """
+    if pairs:
+        margins = preference.margins(model, problems, pad_id)
+        right, metric, chance = (margins > 0).astype(float), "preferred", 0.5
+        likely, measure = margins, "margin"
+    else:
+        found = likelihood.answers(model, problems, pad_id)
+        with_choices = not np.isnan(found.chosen).any()
+        right = found.chosen if with_choices else found.exact
+        metric, chance = ("accuracy", 0.25) if with_choices else ("exact_match", 0.0)
+        likely, measure = found.nats, "cross_entropy"
+    return by_source(problems, right, metric, chance) + by_source(problems, likely, measure, None, LIKELIHOOD)
+
+
+def by_source(problems: list[dict], values: np.ndarray, metric: str, chance: float | None, ending: str = "") -> Scored:
+    """A row a source, and an item a problem, under the source's name with an ending."""
     sources = np.array([problem["source"] for problem in problems])
-    rows = [domain_row(source, values[sources == source], metric, chance) for source in sorted(set(sources))]
-    return Scored(
-        rows,
-        [
-            {"benchmark": problem["source"], "item": problem["id"], "value": float(value), "weight": 1.0}
-            for problem, value in zip(problems, values, strict=True)
-        ],
-    )
+    names = sorted(set(sources))
+    rows = [domain_row(f"{name}{ending}", values[sources == name], metric, chance) for name in names]
+    items = [
+        {"benchmark": f"{problem['source']}{ending}", "item": problem["id"], "value": float(value), "weight": 1.0}
+        for problem, value in zip(problems, values, strict=True)
+    ]
+    return Scored(rows, items)
 
 
 def published_scores(

@@ -20,9 +20,11 @@ from solid_utils.core.errors import StudyError
 from solid_utils.data import domains, hub_sets
 from solid_utils.data.asked import Bank, offline_bank, published_bank, refuse_nothing_left, told
 from solid_utils.data.items import apart_items, read_lines, write_benchmarks
+from solid_utils.data.offline import offline
 from solid_utils.data.prompts import alpaca_item, answered, distinct, interleave, mmlu_items
 from solid_utils.raw import fetch
 from solid_utils.settings import data_params, params
+from solid_utils.settings.domain_params import Domain
 from solid_utils.tasks.parts import parts_read
 
 
@@ -156,8 +158,10 @@ def write_sets(
     settings: data_params.Data,
     published: data_params.Published,
     parts: frozenset[str] = frozenset(),
+    offline_domains: dict[str, Domain] | None = None,
 ) -> None:
     """Write every set as JSON lines, and the benchmark items. `parts`: the published benchmarks that the study asks.
+    `offline_domains`: those whose customization data come from packages.
 
     Raises StudyError on a missing or altered raw file, and where the hub is asked and its data are not to be had.
     """
@@ -181,9 +185,15 @@ def write_sets(
             print(f"{name}: {len(items)} items", flush=True)
             files.write_lines(items, partial / f"{name}.jsonl")
         write_benchmarks(raw, partial / "benchmarks", mmlu_rows, more_mmlu, c4_rows)
+        for name, domain in (offline_domains or {}).items():  # last: none may ask what the sets above hold
+            for part, items in offline.split(name, domain, *offline.found(domain, raw, partial)).items():
+                print(f"{name}_{part}: {len(items)} items", flush=True)
+                files.write_lines(items, partial / f"{name}_{part}.jsonl")
 
 
 if __name__ == "__main__":
     with errors.one_line():
         study = params.load()
-        write_sets(Path(sys.argv[1]), paths.SETS, study.data, study.published, parts_read(study))
+        asked = dict.fromkeys(study.customizations[run].domain for run in study.study.customizations)
+        beside = {name: study.domains[name] for name in asked if study.offline(name)}
+        write_sets(Path(sys.argv[1]), paths.SETS, study.data, study.published, parts_read(study), beside)

@@ -12,7 +12,12 @@ APART = ("c4", "code")  # texts of another kind than the attack's prompts, see i
 
 
 def read_set(name: str, folder: Path = paths.SETS) -> list[dict]:
-    """The items of one set. Raises StudyError when the file is missing."""
+    """The items of one set, of the study or of a domain beside it. Raises StudyError when the file is missing."""
+    beside = paths.DOMAINS / f"{name}.jsonl"
+    if not (folder / f"{name}.jsonl").exists() and beside.exists():
+        return readers.read_lines(
+            beside, f"delete {beside} and make it again (python -m solid_utils.data.offline.offline)"
+        )
     return readers.read_lines(folder / f"{name}.jsonl", "run `dvc repro sets`")
 
 
@@ -40,8 +45,22 @@ def encode(items: list[dict], tokenizer, length: int) -> list[dict]:
                     "input_ids": (prompt + answer + [tokenizer.eos_token_id])[:length],
                     "answer_start": len(prompt),
                 }
+                | first_tokens(item, tokenizer, spaced)
             )
     return samples
+
+
+def first_tokens(item: dict, tokenizer, spaced: bool) -> dict:
+    """{"choices": the first token of each choice}, where the item has choices: their letters, by which one is chosen.
+
+    Raises StudyError where two begin alike.
+    """
+    if "choices" not in item:
+        return {}
+    first = [door.going_on(tokenizer, choice, spaced)[0] for choice in item["choices"]]
+    if len(set(first)) < len(first):
+        raise StudyError(f"{item['source']}: item {item['id']}: two choices begin with one token; give them letters")
+    return {"choices": first}
 
 
 def check_length(tokenizer, length: int) -> None:

@@ -11,6 +11,7 @@ from solid_utils.core import paths, readers, schema
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.core.files import write_text
 from solid_utils.report.meanings import MEANING
+from solid_utils.report.tables import equivalence
 
 PAGE = Path("docs/columns.md")
 ENDS = ("_low", "_high")  # of an interval
@@ -24,6 +25,8 @@ FILES = {  # name in the page: (columns, where such files lie)
     "texts": (schema.TEXTS, "`CELL.items.csv` of the scale study, beside a cell: every held-out text by itself"),
     "registered": (schema.REGISTERED, "`hypotheses.csv` of the scale study: what was asked when a cell began"),
     "floor": (schema.FLOOR, "`floor.csv`, beside a victim's scores and in a grid: what public text alone gives"),
+    "customers": (schema.CUSTOMERS, "`plan.csv` of customization cells: all that were planned, run or not"),
+    "equivalence": (equivalence.COLUMNS, "the table of customization cells beside the fully open one"),
     "theory": (schema.THEORY, "`steps.csv` in `theory`: Theorem 1, computed step by step"),
     "layers": (schema.THEORY_LAYERS, "`layers.csv` in `theory`: the same quantities on the model's own layers"),
 }

@@ -4,6 +4,7 @@ A key is a column; `FILE.column` where a file uses the word in another sense tha
 ends of NAME's 95 % interval, need no line of their own.
 """
 
+from solid_utils.report.meanings_customers import CUSTOMERS
 from solid_utils.report.meanings_paper import OF_THE_PAPER
 
 MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
@@ -271,4 +272,5 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "agreeing": ("count", "answer tokens of the text where both models' most likely token is the same"),
     "texts.kl": ("nats", "KL of the victim from the replica, the mean over the text's answer tokens"),
 }
+MEANING |= CUSTOMERS
 MEANING |= OF_THE_PAPER

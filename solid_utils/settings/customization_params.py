@@ -4,7 +4,6 @@ from pydantic import ConfigDict
 
 from solid_utils.core.errors import StudyError
 from solid_utils.settings.attack_params import Recipe
-from solid_utils.settings.data_params import HubDomain
 from solid_utils.settings.grammar import Declaration
 from solid_utils.settings.sections import Name, Positive, Section, Seed, Share
 
@@ -20,18 +19,19 @@ class CustomizationBudget(Recipe):
     test: Positive
     seed: Seed = 42
     cache: Share = 0.0  # of the free disk, for states that leave a secured bottom part; 0: computed anew in every step
+    packed: bool = False  # texts of a batch side by side, without padding (training/packed.py): other last bits
 
 
 class CustomizationRun(Section):
     """Which deployment a customer fine-tunes, on which domain."""
 
     secured: Declaration
-    domain: HubDomain
+    domain: Name  # of Table 8, or of configs/domains.yaml
     recipe: dict[Name, dict] = {}  # tier -> what this run overrides in the tier's customization
 
 
 def check_domain(run: str, domain: str, there: tuple[str, ...]) -> None:
-    """Raises StudyError for a domain without training data; `there`: those with some (data.domains)."""
+    """Raises StudyError for a domain without training data; `there`: those with some (params.domains_there)."""
     if domain not in there:
         raise StudyError(
             f"customizations.{run}: domain {domain}: its training data come from the hub and are not run here; "

@@ -2,15 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
 from solid_utils.core import machine
 from solid_utils.core.errors import StudyError
 from solid_utils.settings.attack_params import AttackBudget, AttackSection, Grid
+from solid_utils.settings.customer_params import Customers
 from solid_utils.settings.customization_params import CustomizationBudget, CustomizationRun, check_domain
-from solid_utils.settings.data_params import COMMIT, Data, Published
+from solid_utils.settings.data_params import COMMIT, Data, HubDomain, Published
+from solid_utils.settings.domain_params import Domain
 from solid_utils.settings.reading import read
 from solid_utils.settings.sections import Name, Positive, Section, Seeds, Share, Start, merge, pick, validated
 
@@ -169,6 +171,8 @@ class Params(Section):
     published: Published
     attacks: dict[Name, AttackSection]
     customizations: dict[Name, CustomizationRun]
+    customers: Customers | None = None  # customization cells, run one by one
+    domains: dict[Name, Domain] = {}  # customization data without the hub, beside math
     models: dict[Name, Model]
     tiers: dict[Name, dict]
     grid: Grid
@@ -194,6 +198,7 @@ class Params(Section):
         for name, run in self.customizations.items():
             for tier in run.recipe:
                 pick(self.tiers, tier, f"customizations.{name}.recipe")
+            pick(dict.fromkeys([*get_args(HubDomain), *self.domains]), run.domain, f"customizations.{name}.domain")
         pick(self.tiers, self.tier, "tier")
         for key in GRIDS:
             pick(self.tiers, getattr(self, key).tier, f"{key}.tier")
@@ -223,10 +228,19 @@ class Params(Section):
             for model in self.models:
                 study.budgets(model)
 
+    @property
+    def domains_there(self) -> tuple[str, ...]:
+        """Domains with customization data: made here, from the hub, or from packages."""
+        return tuple(dict.fromkeys([*self.data.domains, *self.domains]))
+
+    def offline(self, domain: str) -> bool:
+        """Do a domain's data come from packages, as configs/domains.yaml says?"""
+        return domain in self.domains and domain not in self.data.domains
+
     def check_domains(self) -> None:
         """Raises StudyError where the study customizes on a domain without training data."""
         for run in self.study.customizations:
-            check_domain(run, self.customizations[run].domain, self.data.domains)
+            check_domain(run, self.customizations[run].domain, self.domains_there)
 
     def check_counts(self, model: str) -> None:
         """Raises StudyError where the tier asks for more samples than the sets hold."""

@@ -60,7 +60,11 @@ class Collator:
 def answer_loss(model: PreTrainedModel, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Mean cross-entropy over the batch's answer tokens; logits are computed at these positions only."""
     targets = torch.roll(batch["input_ids"], -1, dims=1)[batch["keep"]]
-    logits = answer_logits(model, batch["input_ids"], batch["attention_mask"], batch["keep"])
+    return mean_loss(answer_logits(model, batch["input_ids"], batch["attention_mask"], batch["keep"]), targets)
+
+
+def mean_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Mean cross-entropy in nats of logits (tokens, vocab) on targets (tokens,)."""
     # In chunks, whose float32 copies the allocator keeps for reuse; larger ones are new memory in every step.
     chunks = zip(logits.split(LOGIT_ROWS), targets.split(LOGIT_ROWS), strict=True)
     losses = [torch.nn.functional.cross_entropy(some.float(), labels, reduction="sum") for some, labels in chunks]

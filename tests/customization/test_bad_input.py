@@ -25,7 +25,7 @@ def changed(tmp_path, run: dict, tier: str = "tiny", domains: list[str] | None =
 @pytest.mark.parametrize(
     ("run", "domains", "wrong"),
     [
-        ({"domain": "law"}, [], "customizations.mine: domain law: its training data come from the hub"),
+        ({"domain": "finance"}, [], "customizations.mine: domain finance: its training data come from the hub"),
         ({"domain": "alignment"}, ["alignment"], "lora trains on answers, domain alignment has pairs; choose simpo"),
         (
             {"recipe": {"tiny": {"method": "simpo"}}}, [],
@@ -34,7 +34,7 @@ def changed(tmp_path, run: dict, tier: str = "tiny", domains: list[str] | None =
         ({"recipe": {"tiny": {"rnak": 3}}}, [], "customizations.mine.recipe.tiny: rnak: Extra inputs"),
         ({"recipe": {"paper": {"method": "lorra"}}}, [], "recipe.paper.method: unknown name 'lorra'"),
         ({"recipe": {"tinny": {}}}, [], "customizations.mine.recipe: unknown name 'tinny'"),
-        ({"domain": "chess"}, [], "customizations.mine.domain: Input should be"),
+        ({"domain": "chess"}, [], "customizations.mine.domain: unknown name 'chess'"),
         ({}, ["chess"], "data.customization.hub.0: Input should be"),
     ],
 )  # fmt: skip

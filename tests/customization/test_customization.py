@@ -14,7 +14,7 @@ from solid_utils.customization.scoring import published_scores
 from solid_utils.evaluation import mt_bench, published_tasks
 from solid_utils.evaluation.lean import LeanLM
 from solid_utils.evaluation.published_tasks import CUSTOMIZATION
-from solid_utils.settings import params, reading
+from solid_utils.settings import data_params, params, reading
 from tests import mirrors
 from tests.conftest import byte_llama
 
@@ -75,17 +75,19 @@ def test_without_a_judge_mt_bench_is_skipped(study, tokenizer, capsys):
 
 
 def test_domains_are_table_6s():
-    known = params.CustomizationRun.model_fields["domain"].annotation.__args__
+    known = data_params.HubDomain.__args__
     assert {row.domain.lower() for row in CUSTOMIZATION} == set(known) - {"alignment"}  # MT-Bench alone rates that
 
 
 def test_a_domain_without_training_data_here_says_so(tmp_path, monkeypatch):
     raw = reading.read(Path("params.yaml"))
-    raw["customizations"]["solid-law"] = {"secured": "solid", "domain": "law"}
+    raw["customizations"]["solid-finance"] = {"secured": "solid", "domain": "finance"}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(StudyError, match="solid-law: domain law: its training data come from the hub and are not run"):
-        CustomizationRun("tiny", "solid-law")
+    with pytest.raises(
+        StudyError, match="solid-finance: domain finance: its training data come from the hub and are not run"
+    ):
+        CustomizationRun("tiny", "solid-finance")
 
 
 def test_what_scores_depend_on_is_in_the_state(study):

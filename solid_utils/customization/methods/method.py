@@ -38,6 +38,14 @@ class Method(CustomizationBudget):
             raise ValueError(f"{idle[0]}: is an attack's; leave it out")
         return self
 
+    @model_validator(mode="after")
+    def packed_by_the_engine(self) -> Method:
+        if self.packed and self.cache:
+            raise ValueError("packed: kept states come padded; leave out packed or cache")
+        if self.packed and self.pairs:
+            raise ValueError(f"packed: the batches of method: {self.method} are TRL's; leave it out")
+        return self
+
     @property
     def adapters(self) -> bool:
         """Does it train adapters beside the open part, and not the open part itself?"""
@@ -72,7 +80,7 @@ class Method(CustomizationBudget):
 
     def words(self, domain: str) -> str:
         """The column `recipe`."""
-        return ", ".join([domain, self.method, recipe_text(self), *self.options()])
+        return ", ".join([domain, self.method, recipe_text(self), *["packed"] * self.packed, *self.options()])
 
     def options(self) -> list[str]:
         """The method's own options in words, those that are not as usual."""

@@ -11,8 +11,10 @@ from solid_utils.metrics.intervals import covers
 from solid_utils.report.ratios import Resampled, ends, outcomes, states, with_ends
 from solid_utils.report.results import Results
 from solid_utils.report.table import Columns, Context, Section, Table
+from solid_utils.report.tables import equivalence
 from solid_utils.report.wording import interval_note, points
 
+IN_NATS = ["cross_entropy", "margin"]  # of domains from packages: their likelihoods, which are no shares
 KEYS = ["model", "run", "kinds", "benchmark", "metric", "n"]
 
 
@@ -50,7 +52,9 @@ def _differing(row, items: pd.DataFrame) -> float:
 def _scores(results: Results) -> pd.DataFrame:
     """Domain scores at the start and the end of each run, of each kind of problem and of all kinds pooled."""
     scores = outcomes(results.customizations)
-    scores = scores[scores["domain"] == "customization"].astype({"value": float, "stderr": float})
+    scores = scores[(scores["domain"] == "customization") & ~scores["metric"].isin(IN_NATS)].astype(
+        {"value": float, "stderr": float}
+    )
     of_run = scores.groupby(["model", "run", "metric"])["benchmark"]
     scores["kinds"] = of_run.transform(lambda kinds: "+".join(sorted(set(kinds))))
     pooled = [_pool(rows) for _, rows in scores.groupby(["model", "run", "metric", "state"], sort=False)]
@@ -125,5 +129,8 @@ SECTION = Section(
     "customization",
     "Customization",
     ("The customer fine-tunes what is open. What SOLID costs is the gap to the fully open deployment.",),
-    (Table("customization", customization_table, CUSTOMIZATION_COLUMNS, _read_customization, printed=True),),
+    (
+        Table("customization", customization_table, CUSTOMIZATION_COLUMNS, _read_customization, printed=True),
+        equivalence.TABLE,
+    ),
 )

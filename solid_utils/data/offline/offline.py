@@ -1,0 +1,89 @@
+"""A domain of configs/domains.yaml as three disjoint sets of items, by one seeded shuffle.
+
+python -m solid_utils.data.offline.offline DOMAIN [...]     into build/domains, for whoever runs cells by hand
+"""
+
+import random
+import sys
+from pathlib import Path
+
+from solid_utils.core import files, paths, readers
+from solid_utils.core.errors import StudyError, one_line
+from solid_utils.data.items import read_lines
+from solid_utils.data.offline import functions, pairs, reasoning, subjects
+from solid_utils.settings import domain_params, params
+
+AGAIN = "run `dvc repro fetch`"
+
+
+def found(wanted: domain_params.Domain, raw: Path, sets: Path) -> tuple[list[dict], list[dict]]:
+    """Items for any set, and items that are only tested. `raw`, `sets`: folders of raw data and of the study's sets."""
+    if isinstance(wanted, domain_params.Reasoning):
+        return reasoning.items(wanted), []
+    if isinstance(wanted, domain_params.Functions):
+        return functions.items(wanted)
+    if isinstance(wanted, domain_params.Subjects):
+        rows = [row for row in read_lines(raw / "mmlu.jsonl") if row["correct_answer"] != "answer"]
+        return subjects.items(wanted, rows, subjects.held_by(sets, rows, read_lines))
+    return pairs.items(readers.read_json(raw / "dpo_en_demo.json", AGAIN)), []
+
+
+def short(items: list[dict], most: int | None) -> list[dict]:
+    """The items whose prompts have at most so many characters, or all."""
+    return [item for item in items if most is None or len(item["prompt"]) <= most]
+
+
+def split(name: str, wanted: domain_params.Domain, own: list[dict], tested: list[dict]) -> dict[str, list[dict]]:
+    """{train, validation, test}; `tested` items are test items, at most half of them where there are others.
+
+    Raises StudyError where too few are there.
+    """
+    generator = random.Random(wanted.seed)
+    own, tested = (short(items, wanted.prompt) for items in (own, tested))
+    if wanted.source != "reasoning":  # those stand in turns already, every piece with all kinds
+        generator.shuffle(own)
+        generator.shuffle(tested)
+    tested = tested[: wanted.test // 2]
+    sizes = {"test": wanted.test - len(tested), "validation": wanted.validation, "train": wanted.train}
+    if (asked := sum(sizes.values())) > len(own):
+        raise StudyError(f"configs/domains.yaml: domains.{name}: {asked} items asked, {len(own)} there; ask for fewer")
+    sets, first = {}, 0
+    for part, size in sizes.items():
+        sets[part] = own[first : first + size]
+        first += size
+    mixed = sets["test"] + tested
+    generator.shuffle(mixed)
+    sets["test"] = mixed
+    return {
+        part: [{"id": f"{name}-{part}-{n:05d}"} | item for n, item in enumerate(sets[part])] for part in wanted.sizes
+    }
+
+
+def write(name: str, wanted: domain_params.Domain, raw: Path = paths.DATA, sets: Path = paths.SETS) -> list[Path]:
+    """build/domains/NAME_{train,validation,test}.jsonl, each whole, and what they were made by; returns their paths."""
+    marked(name).unlink(missing_ok=True)
+    written = []
+    for part, items in split(name, wanted, *found(wanted, raw, sets)).items():
+        path = paths.DOMAINS / f"{name}_{part}.jsonl"
+        files.write_lines(items, path)
+        print(f"{path}: {len(items)} items", flush=True)
+        written.append(path)
+    files.write_text(wanted.model_dump_json(), marked(name))  # last: then all are there
+    return written
+
+
+def marked(name: str) -> Path:
+    """Where the settings lie that a domain's sets were made by."""
+    return paths.DOMAINS / f"{name}.json"
+
+
+def there(name: str, wanted: domain_params.Domain) -> bool:
+    """Are the domain's sets in build/domains, made by these settings?"""
+    return marked(name).exists() and marked(name).read_text(encoding="utf8") == wanted.model_dump_json()
+
+
+if __name__ == "__main__":
+    with one_line():
+        study = params.load()
+        for chosen in sys.argv[1:]:
+            write(chosen, params.pick(study.domains, chosen, "domains"))

@@ -1,0 +1,193 @@
+"""Customization cells, one by one in the order of configs/customization.yaml, on a CPU over hours.
+
+python -m solid_utils.grid.customers                      run what is missing
+python -m solid_utils.grid.customers --list               the plan: which cells exist, minutes of the others
+python -m solid_utils.grid.customers --minutes 30         start no cell after half an hour
+python -m solid_utils.grid.customers --only deployments   cells of these groups
+
+Scores of a cell lie in reference/MACHINE/customization/MODEL/CELL.csv, its items beside them, whole as soon as it ends,
+and plan.csv lists all that were planned. A cell that is there is skipped, one of another recipe than the settings now
+give is an error; delete its file to run it again. A killed cell goes on from its checkpoint.
+"""
+
+import argparse
+import json
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from solid_utils.attacks import declared as all_settings
+from solid_utils.core import files, machine, paths, readers, schema
+from solid_utils.core.errors import StudyError, one_line
+from solid_utils.core.scored import Scored
+from solid_utils.customization import declared
+from solid_utils.customization.customization import CustomizationRun
+from solid_utils.data.offline import offline
+from solid_utils.evaluation import published_tasks
+from solid_utils.grid import customer_cells, registered
+from solid_utils.grid.customer_cells import CustomerCell
+from solid_utils.model import accelerator, models
+from solid_utils.model.state import State
+from solid_utils.settings import params
+
+TIMES = Path("build/grid") / f"{customer_cells.NAME}.json"  # seconds of cells that ran; never part of the results
+PARTS = ("train", "validation", "test")
+
+
+class CustomerRun(CustomizationRun):
+    """A customization that shares the untouched model's scores with other cells of its model and domain."""
+
+    def __init__(self, cell: CustomerCell, study: params.Params):
+        super().__init__(cell.model, cell.name, cell.study(study))
+        settings = {"model": self.spec, "revision": self.revision, "evaluation": self.budget.evaluation}
+        settings |= {"domain": self.study.domains[cell.domain], "length": self.budget.length}
+        self.untouched = State(
+            f"{cell.model}/{customer_cells.NAME}/{cell.domain}", settings, "customization", shared=True
+        )
+
+    def _before(self) -> Scored:
+        return Scored(**self.untouched.cached("before", lambda: asdict(self.scores(self.victim))))
+
+    def scores(self, model: nn.Module) -> Scored:
+        """The domain's test items, and the suite's benchmarks, which say what was forgotten."""
+        with models.precision(self.spec):
+            scored = self._domain_scores(model)
+            return scored + published_tasks.run_suite(model, self.tokenizer, self.study, self.budget.evaluation)
+
+    def outcome(self) -> Scored:
+        """Train, and score before and after."""
+        before = self.before().of(self.row(0))
+        self.train()
+        return before + self.after().of(self.row(self.steps))
+
+
+class Customers:
+    """All cells: which have run, and running the rest."""
+
+    def __init__(self, study: params.Params, only: list[str] | None = None):
+        """Raises StudyError where the settings have no such list, or no victim of it is there."""
+        if study.customers is None:
+            raise StudyError("configs/customization.yaml: missing; take it from the repository again")
+        torch.set_num_threads(study.threads)
+        self.study = study
+        self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / customer_cells.NAME
+        named = dict.fromkeys(model for group in study.customers.groups.values() for model in group.models)
+        self.depths = {model: depth for model in named if (depth := layers(model))}
+        self.absent = [model for model in named if model not in self.depths]
+        self.planned = customer_cells.cells(study, self.depths)
+        chosen = customer_cells.cells(study, self.depths, only)
+        self.cells = list(dict.fromkeys(cell for found in chosen.values() for cell in found))
+        if not self.cells:
+            raise StudyError(f"customers: no victim of {', '.join(named)} is there; run `dvc repro victim@MODEL` first")
+        self.seconds = paces()
+
+    def minutes(self, cell: CustomerCell) -> float | None:
+        """Foreseen: the mean of cells of this model and domain that ran here, else of its model; None before any."""
+        mine = [one for one in self.cells if one.name in self.seconds.get(one.model, {}) and one.model == cell.model]
+        alike = [one for one in mine if one.domain == cell.domain] or mine
+        return sum(self.seconds[one.model][one.name] for one in alike) / len(alike) / 60 if alike else None
+
+    def ran(self, cell: CustomerCell) -> bool:
+        """Are this cell's scores there, whole? Raises StudyError where they are of another recipe than it has now."""
+        if not (path := cell.path(self.folder)).exists():
+            return False
+        found = schema.read(path, schema.SCORES, schema.RERUN).iloc[-1]
+        own = cell.study(self.study)
+        recipe = declared.method(own, cell.model, cell.name)
+        wanted = {"deployment": cell.secured, "seed": cell.seed}
+        if cell.secured != "fully_secured":
+            wanted |= {"recipe": recipe.words(cell.domain), "steps": recipe.total_steps(recipe.samples)}
+        for name, value in wanted.items():
+            if found[name] != value:
+                raise StudyError(f"{path}: its {name} is '{found[name]}', the settings say '{value}'; {schema.RERUN}")
+        return True
+
+    def listing(self) -> str:
+        """The plan, a line a cell in the order of running."""
+        lines, left = [], 0
+        for cell in self.cells:
+            there = self.ran(cell)
+            left += not there
+            minutes = self.minutes(cell)
+            foreseen = "not reached" if minutes is None else f"not reached, {minutes:.1f} min"
+            lines.append(f"{cell.model} {cell.name}  {'there' if there else foreseen}")
+        lines += [f"{model}: its victim is not there, so none of its cells is planned" for model in self.absent]
+        return "\n".join([*lines, f"{len(self.cells) - left} of {len(self.cells)} cells are there"])
+
+    def run(self, minutes: float) -> None:
+        """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
+        for model in self.depths:  # the whole plan, whatever --only says: what was not reached is said
+            plan = customer_cells.plan_table(self.planned, model)
+            schema.write(plan, schema.CUSTOMERS, self.folder / model / paths.PLAN_FILE)
+        begun = time.monotonic()
+        for cell in self.cells:
+            if self.ran(cell):
+                continue
+            if (spent := (time.monotonic() - begun) / 60) > minutes:
+                print(f"customers: {spent:.1f} min spent; from {cell.name} on nothing was started", flush=True)
+                return
+            if (foreseen := self.minutes(cell)) is not None and foreseen > self.study.customers.minutes:
+                print(f"customers: {cell.name}: {foreseen:.1f} min foreseen, over the limit; not run", flush=True)
+                continue
+            self.run_cell(cell)
+
+    def run_cell(self, cell: CustomerCell) -> None:
+        """One cell, from its sets to its files."""
+        print(f"customers: {cell.model} {cell.name}", flush=True)
+        begun = time.monotonic()
+        sets_of(cell.domain, self.study)
+        registered.note(self.folder / cell.model, cell.name)
+        run = CustomerRun(cell, self.study)
+        outcome = run.outcome()
+        # Items first: a cell whose scores are there is whole.
+        schema.write(outcome.items, schema.ITEMS, cell.items_path(self.folder))
+        schema.write(outcome.rows, schema.SCORES, cell.path(self.folder))
+        run.state.discard()
+        accelerator.release_memory()
+        mine = self.seconds.setdefault(cell.model, {})
+        mine[cell.name] = time.monotonic() - begun
+        files.write_text(json.dumps(self.seconds), TIMES)
+        print(f"customers: {cell.path(self.folder)}: {mine[cell.name] / 60:.1f} min", flush=True)
+
+
+def layers(model: str) -> int | None:
+    """Decoder layers of a materialised victim; None where it is not there."""
+    path = models.victim_folder(model) / "config.json"
+    if not path.exists():
+        return None
+    return int(readers.read_object(path, f"run `dvc repro victim@{model}`")["num_hidden_layers"])
+
+
+def paces() -> dict[str, dict[str, float]]:
+    """Seconds by model and cell that ran here; none where that file was cut: they only foretell times."""
+    try:
+        return readers.read_object(TIMES, "")
+    except StudyError:
+        return {}
+
+
+def sets_of(domain: str, study: params.Params) -> None:
+    """See to it that the domain's sets are there: the study's own where it names the domain, else those beside it."""
+    if all((paths.SETS / f"{domain}_{part}.jsonl").exists() for part in PARTS):
+        return
+    wanted = params.pick(study.domains, domain, "domains")
+    if not offline.there(domain, wanted):
+        offline.write(domain, wanted)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--list", action="store_true", help="print the plan and leave")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many")
+    parser.add_argument("--only", nargs="+", metavar="GROUP", help="groups of the list of cells")
+    chosen = parser.parse_args()
+    customers = Customers(all_settings.load(), chosen.only)
+    print(customers.listing()) if chosen.list else customers.run(chosen.minutes)
+
+
+if __name__ == "__main__":
+    with one_line():
+        main()

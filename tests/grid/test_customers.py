@@ -1,0 +1,182 @@
+"""Customization cells: which are planned and in which order, one on a tiny model, skipped when there, resumed."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from solid_utils.core import files, paths, schema
+from solid_utils.core.errors import StudyError
+from solid_utils.core.scored import Scored
+from solid_utils.data import prompts
+from solid_utils.evaluation import published_tasks
+from solid_utils.grid import customer_cells, customers
+from solid_utils.grid.customer_cells import CustomerCell
+from solid_utils.model import models
+from solid_utils.report import customers as shipped
+from solid_utils.report.tables import equivalence
+from solid_utils.settings import params
+
+SIZES = {"train": 40, "validation": 4, "test": 12}
+CUSTOMERS = {
+    "tier": "tiny",
+    "minutes": 40,
+    "seeds": [42, 7],
+    "evaluation": {},
+    "recipes": {"lora": {"steps": 2, "packed": True}},
+    "groups": {
+        "deployments": {
+            "models": ["tiny"], "secured": ["fully_open", "prefix 1", "darknetz"], "domains": ["sums"],
+            "recipes": ["lora"],
+        },
+        "size": {
+            "models": ["tiny", "smollm2-135m"], "secured": ["layers 0", "prefix 1/2"], "domains": ["sums"],
+            "recipes": ["lora"], "seeds": [42],
+        },
+    },
+}  # fmt: skip
+SUMS = {"source": "reasoning", "kinds": {"sums": {"make": "chain_sum", "min_digits": 1, "max_digits": 2}}} | SIZES
+FIRST = CustomerCell("tiny", "fully_open", "sums", "lora", 42)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A checkout with the tiny victim, held-out texts, and a list of customization cells."""
+    folder = tmp_path_factory.mktemp("customers")
+    shutil.copytree("configs", folder / "configs")
+    shutil.copy("params.yaml", folder)
+    for name, key, value in (("customization", "customers", CUSTOMERS), ("domains", "domains", {"sums": SUMS})):
+        (folder / "configs" / f"{name}.yaml").write_text(yaml.safe_dump({key: value}))
+    # From these the tiny model's tokenizer is made, so that prompts of sums are short.
+    asked = "State the final answer to the following arithmetic problem: {n} + {n} ="
+    texts = [prompts.ALPACA + "\n\n### Instruction:\n" + asked.format(n=n) + "\n\n### Response:\n" for n in range(40)]
+    for name in ("attack", "evaluation", "apart_c4", "apart_code"):
+        items = [
+            {"id": f"{name}-{n}", "source": "alpaca", "prompt": t, "answer": t[:30], "text": t}
+            for n, t in enumerate(texts)
+        ]
+        files.write_lines(items, folder / paths.SETS / f"{name}.jsonl")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        models.materialise(models.victim_folder("tiny"), params.load().model("tiny"))
+    return folder
+
+
+@pytest.fixture
+def checkout(folder, monkeypatch) -> Path:
+    """The checkout with nothing run in it, and one benchmark of four items."""
+    monkeypatch.chdir(folder)
+    for name in ("build/state", "build/grid", "build/domains", "reference"):
+        shutil.rmtree(name, ignore_errors=True)
+    row = {"benchmark": "capitals", "domain": "Knl", "shots": 0, "metric": "acc", "value": 0.5, "stderr": 0.1, "n": 2}
+    row |= {"chance": 0.0, "floor": None, "task_version": 1, "forward_tokens": 1, "libraries": "none"}
+    items = [{"benchmark": "capitals", "item": f"i{n}", "value": float(n), "weight": 1.0} for n in range(2)]
+    monkeypatch.setattr(published_tasks, "run_suite", lambda *_: Scored([row], items))
+    return folder
+
+
+def test_groups_in_their_order_seeds_outermost_each_cell_once(checkout):
+    here = customers.Customers(params.load())
+    names = [cell.name for cell in here.cells]
+    assert names == [
+        "sums-fully_open-lora-42", "sums-layers_0-lora-42", "sums-darknetz-lora-42",
+        "sums-fully_open-lora-7", "sums-layers_0-lora-7", "sums-darknetz-lora-7", "sums-layers_0-3-lora-42",
+    ]  # fmt: skip
+    assert here.absent == ["smollm2-135m"]
+    assert "smollm2-135m: its victim is not there" in here.listing() and "0 of 7 cells are there" in here.listing()
+
+
+def test_a_cell_is_a_customization_with_the_domains_sizes():
+    study = params.load()
+    cell = CustomerCell("smollm2-135m", "layers 0", "reasoning", "lora", 1234)
+    own = cell.study(study)
+    mine = customers.declared.method(own, cell.model, cell.name)
+    usual = study.budgets(cell.model).customization
+    assert (mine.seed, mine.test, mine.validation) == (1234, 1050, 70)
+    assert (mine.rank, mine.steps) == (usual.rank, usual.steps) and own.tier == "full" and study.tier != "full"
+    assert own.budgets(cell.model).evaluation.limit == 50
+    law = CustomerCell("smollm2-135m", "layers 0", "law", "lora", 42).study(study).budgets(cell.model)
+    assert (law.length, own.budgets(cell.model).length) == (512, study.budgets(cell.model).length)
+
+
+def test_every_shipped_cell_is_declared_rightly():
+    study = params.load()
+    depths = {"smollm2-135m": 30, "qwen-coder-0_5b": 24}
+    listed = customer_cells.cells(study, depths)
+    assert list(listed) == list(study.customers.groups) and all(listed.values())
+    assert len(listed["deployments"]) == 4 * 2 * 3
+    for cell in {cell for found in listed.values() for cell in found if cell.seed == 42}:
+        own = cell.study(study)
+        method = customers.declared.method(own, cell.model, cell.name)
+        customers.declared.check_pairs(cell.name, cell.domain, method)
+        assert method.samples <= study.domains[cell.domain].train
+
+
+def test_a_cell_runs_end_to_end_and_is_skipped_when_it_is_there(checkout, capsys):
+    here = customers.Customers(params.load(), ["deployments"])
+    for cell in here.cells[:2]:
+        here.run_cell(cell)
+    rows = schema.read(FIRST.path(here.folder), schema.SCORES)
+    assert sorted(set(rows["steps"])) == [0, 2] and set(rows["benchmark"]) == {"sums", "sums_likelihood", "capitals"}
+    assert set(rows["n"]) == {2, 12} and set(rows["recipe"].str.contains("packed")) == {True}
+    before = FIRST.path(here.folder).read_bytes()
+    here.run(minutes=-1)
+    assert FIRST.path(here.folder).read_bytes() == before
+    assert "nothing was started" in capsys.readouterr().out
+    assert "2 of 6 cells are there" in here.listing() and "not reached, " in here.listing()
+    made = equivalence.made(shipped.load(Path("reference")))
+    assert set(made["deployment"]) == {"fully_open", "layers 0"} and set(made["n"]) == {12}
+    again = customers.Customers(params.load(), ["deployments"])
+    FIRST.path(here.folder).unlink()
+    again.run_cell(FIRST)
+    assert FIRST.path(here.folder).read_bytes() == before, "the same bytes when it is run again"
+
+
+def test_a_killed_cell_goes_on_and_ends_at_the_same_bytes(checkout, monkeypatch):
+    here = customers.Customers(params.load())
+    here.run_cell(FIRST)
+    whole = FIRST.path(here.folder).read_bytes()
+    FIRST.path(here.folder).unlink()
+
+    def die(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(customers.CustomerRun, "after", die)
+        with pytest.raises(KeyboardInterrupt):
+            here.run_cell(FIRST)
+    monkeypatch.setattr(customers.CustomerRun, "_trained_model", die)  # it is trained already
+    here.run_cell(FIRST)
+    assert FIRST.path(here.folder).read_bytes() == whole
+
+
+def test_a_cell_of_another_recipe_does_not_count(checkout):
+    here = customers.Customers(params.load())
+    here.run_cell(FIRST)
+    path = FIRST.path(here.folder)
+    rows = schema.read(path, schema.SCORES)
+    schema.write(rows.assign(recipe="sums, lora, adamw 0.5"), schema.SCORES, path)
+    with pytest.raises(StudyError, match="its recipe is 'sums, lora, adamw 0.5', the settings say .*delete the file"):
+        here.listing()
+
+
+def test_sets_of_other_settings_are_made_again(checkout):
+    study = params.load()
+    customers.sets_of("sums", study)
+    path = paths.DOMAINS / "sums_test.jsonl"
+    first = path.stat().st_mtime_ns
+    customers.sets_of("sums", study)
+    assert path.stat().st_mtime_ns == first
+    other = study.domains["sums"].model_copy(update={"seed": 9})
+    customers.sets_of("sums", study.model_copy(update={"domains": {"sums": other}}))
+    assert path.stat().st_mtime_ns > first
+
+
+def test_settings_that_cannot_work():
+    for recipe, wrong in (({"test": 3}, "test: is the list's"), ({"seed": 3}, "seed: is the list's")):
+        with pytest.raises(StudyError, match=wrong):
+            params.validated(params.Customers, CUSTOMERS | {"recipes": {"lora": recipe}}, "customers")
+    with pytest.raises(StudyError, match="unknown name 'full'"):
+        groups = {"one": CUSTOMERS["groups"]["size"] | {"recipes": ["full"]}}
+        params.validated(params.Customers, CUSTOMERS | {"groups": groups}, "customers")

@@ -1,0 +1,125 @@
+"""Customization cells in the table: gaps paired by item and seed, verdicts by the paper's margin, what is forgotten."""
+
+import numpy as np
+import pytest
+
+from solid_utils.core import schema
+from solid_utils.core.errors import StudyError
+from solid_utils.report import customers
+from solid_utils.report.tables import equivalence
+from tests.synthetic import run_columns
+
+ITEMS = 600
+SEEDS = (42, 7)
+
+
+def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS):
+    """A cell's files: `after` of the items right at the end, a fifth at the start; another benchmark beside."""
+    rows = []
+    items = []
+    hard = np.random.default_rng(5).permutation(n) / n  # the same items are hard for every run
+    for steps, share, other in ((0, 0.2, 0.6), (20, after, suite)):
+        facts = run_columns(
+            "tiny", deployment, "none" if deployment == "fully_open" else "layers 0", "none", 8, steps, "full"
+        )
+        facts |= {
+            "recipe": "reasoning, lora",
+            "labels": "dataset",
+            "seed": seed,
+            "samples": 8 * steps,
+            "queries": steps,
+        }
+        facts |= {"tokens": steps, "flops": steps}
+        scored = {
+            "sums": ("customization", "exact_match", (hard < share).astype(float)),
+            "sums_likelihood": ("customization", "cross_entropy", 2 - share - hard),
+            "capitals": ("Knl", "acc", (np.arange(100) < 100 * other).astype(float)),
+        }
+        for name, (domain, metric, values) in scored.items():
+            rows.append(
+                facts | {"benchmark": name, "domain": domain, "shots": 0, "metric": metric, "value": values.mean()}
+            )
+            rows[-1] |= {"stderr": 0.01, "n": len(values), "chance": 0.0, "floor": None, "task_version": 1}
+            rows[-1] |= {"forward_tokens": 1, "libraries": "none"}
+            known = {key: facts[key] for key in ("model", "deployment", "attack", "seed", "steps")}
+            items += [
+                known | {"benchmark": name, "item": f"i{i}", "value": float(value), "weight": 1.0}
+                for i, value in enumerate(values)
+            ]
+    name = f"reasoning-{deployment.replace(' ', '_')}-lora"
+    schema.write(items, schema.ITEMS, folder / f"{name}-{seed}.items.csv")
+    schema.write(rows, schema.SCORES, folder / f"{name}-{seed}.csv")
+    return ["deployments", f"{name}-{seed}", name, deployment, "reasoning", "lora", seed]
+
+
+def write(tmp_path, after, seeds=SEEDS, n=ITEMS):
+    folder = tmp_path / "machine" / "customization" / "tiny"
+    plan = [cell(folder, deployment, seed, share, n=n) for seed in seeds for deployment, share in after.items()]
+    plan.append(
+        ["depths", "reasoning-layers_0-2-lora-42", "reasoning-layers_0-2-lora", "layers 0-2", "reasoning", "lora", 42]
+    )
+    plan = [dict(zip(schema.CUSTOMERS, row, strict=True)) for row in plan]
+    schema.write(plan, schema.CUSTOMERS, folder / "plan.csv")
+    return customers.load(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    after = {"fully_open": 0.6, "layers 0": 0.595, "darknetz": 0.5, "sap_dp": 0.565}
+    return equivalence.made(write(tmp_path_factory.mktemp("cells"), after)).set_index(["deployment", "metric"])
+
+
+def test_gaps_and_verdicts(rows):
+    right = rows.xs("right", level="metric")
+    assert right["n"].eq(ITEMS).all() and right["seeds"].eq(2).all()
+    assert right["interval_covers"].eq("items and 2 seeds").all()
+    gaps = {"layers 0": -0.005, "darknetz": -0.1, "sap_dp": -0.035}
+    assert right["gap"].dropna().to_dict() == pytest.approx(gaps, abs=1e-3)
+    assert right["equivalence"].to_dict() == {
+        "layers 0": "equivalent", "darknetz": "worse", "sap_dp": "not decided", "fully_open": "",
+    }  # fmt: skip
+    assert right["margin"].dropna().unique() == pytest.approx([0.0319])
+    assert right["open_gain"].dropna().unique() == pytest.approx([0.4])
+
+
+def test_likelihoods_have_a_gap_and_no_verdict(rows):
+    likely = rows.loc[("layers 0", "likelihood")]
+    assert likely["gap"] == pytest.approx(0.005) and likely["equivalence"] == ""
+
+
+def test_the_interval_is_of_paired_items(rows):
+    """Unpaired, two shares of 600 items near one half differ by 0.11 in an interval; paired, 0.5 % of them differ."""
+    one = rows.loc[("layers 0", "right")]
+    assert one["gap_low"] < one["gap"] < one["gap_high"] and one["gap_high"] - one["gap_low"] < 0.015
+
+
+def test_what_other_benchmarks_lost(rows):
+    one = rows.loc[("layers 0", "right")]
+    assert one["forgotten"] == pytest.approx(0.1) and one["worst"] == "capitals"
+    assert one["worst_change"] == pytest.approx(-0.1)
+
+
+def test_nothing_is_equivalent_where_fully_open_gains_nothing(tmp_path):
+    made = equivalence.made(write(tmp_path, {"fully_open": 0.2, "layers 0": 0.2}))
+    assert set(made["equivalence"]) == {"", equivalence.GAINS_NOTHING}
+
+
+def test_few_items_print_the_width_that_they_reach(tmp_path):
+    made = equivalence.made(write(tmp_path, {"fully_open": 0.6, "layers 0": 0.5}, seeds=(42,), n=40))
+    assert "40 items reach ± " in equivalence.TABLE.sentence(
+        made
+    ) and "the margin is 3.2 %" in equivalence.TABLE.sentence(made)
+
+
+def test_without_cells_the_table_is_empty(tmp_path):
+    made = equivalence.made(customers.load(tmp_path))
+    assert made.empty and list(made.columns) == equivalence.COLUMNS
+    assert equivalence.TABLE.sentence(made) == "Nothing there to show."
+
+
+def test_a_cell_that_no_plan_has(tmp_path):
+    write(tmp_path, {"fully_open": 0.6})
+    folder = tmp_path / "machine" / "customization" / "tiny"
+    (folder / "reasoning-fully_open-lora-42.csv").rename(folder / "other-42.csv")
+    with pytest.raises(StudyError, match="other-42.csv: no cell of plan.csv"):
+        customers.load(tmp_path)

@@ -63,8 +63,14 @@ class Tally:
             most = getattr(self.limits, f"{what}_session")
             if most is not None and count > most:
                 raise StudyError(f"limit: {most} {what} a session; open another one")
-        self.rate.spend(worked)
         grown = after["tokens"] - self.tokens, after["sequences"] - self.sequences
-        self.ledger.spend(*grown, (self.limits.tokens_day, self.limits.sequences_day))
+        with self.ledger.lock:  # all sessions' books
+            self.rate.spend(worked)
+            self.ledger.spend(*grown, (self.limits.tokens_day, self.limits.sequences_day))
         self.by_door["tokens"][door] += tokens
         self.by_door["sequences"][door] += sequences
+
+    def pull(self, worked: int) -> None:
+        """Take what a gradient costs from the rate. Raises StudyError where that is too fast."""
+        with self.ledger.lock:
+            self.rate.spend(worked)

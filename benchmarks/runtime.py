@@ -13,8 +13,6 @@ share.) Then whole clients, 1, 4 and 16 processes, no bar: their open parts shar
 
 import multiprocessing
 import os
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -29,7 +27,7 @@ from transformers import AutoModelForCausalLM
 
 from solid_utils.deployment.secured import secured_set
 from solid_utils.model import models
-from solid_utils.runtime import manifest, split
+from solid_utils.runtime import manifest, process, split
 from solid_utils.runtime.client import SemiOpenForCausalLM
 from solid_utils.runtime.frames import Kind
 from solid_utils.runtime.link import Link
@@ -138,21 +136,21 @@ def cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def secure_alone(place: str, binding: bytes, frames: list, process: int) -> None:
+def secure_alone(place: str, binding: bytes, frames: list, world: int) -> None:
     """One stream against sixteen at once."""
     streams = [Stream(place, binding, frames) for _ in range(STREAMS)]
     rates = {(count, what): [] for count in (1, STREAMS) for what in ("cpu", "wall")}
     for round_ in range(ROUNDS + 1):
         for count in (1, STREAMS):
             threads = [threading.Thread(target=stream.run) for stream in streams[:count]]
-            used, begun = cpu_seconds(process), time.perf_counter()
+            used, begun = cpu_seconds(world), time.perf_counter()
             for thread in threads:
                 thread.start()
             for thread in threads:
                 thread.join()
             if round_:
                 tokens = count * NEW_TOKENS
-                rates[count, "cpu"].append(tokens / (cpu_seconds(process) - used))
+                rates[count, "cpu"].append(tokens / (cpu_seconds(world) - used))
                 rates[count, "wall"].append(tokens / (time.perf_counter() - begun))
     print(f"secure world alone, {len(frames)} recorded frames a stream, one thread:")
     for (count, what), found in rates.items():
@@ -179,12 +177,12 @@ def held(process: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def end_to_end(client, prompt: torch.Tensor, process: int) -> None:
+def end_to_end(client, prompt: torch.Tensor, world: int) -> None:
     """Whole clients at once."""
     torch.set_num_threads(1)  # before a fork, which copies no thread
     print(f"end to end, {os.cpu_count()} cores, {NEW_TOKENS} tokens a client, one thread each:")
     for count in CLIENTS:
-        ready, used = FORKED.Barrier(count + 1), cpu_seconds(process)
+        ready, used = FORKED.Barrier(count + 1), cpu_seconds(world)
         pipes = [FORKED.Pipe() for _ in range(count)]
         ours = [FORKED.Process(target=customer, args=(client, prompt, ready, theirs)) for _, theirs in pipes]
         for one in ours:
@@ -198,23 +196,8 @@ def end_to_end(client, prompt: torch.Tensor, process: int) -> None:
             one.join()
         print(
             f"  {count} clients: {count * NEW_TOKENS / seconds:.1f} tokens/s in all, clients hold {memory:.0f} MB "
-            f"(shared pages once), the secure world {cpu_seconds(process) - used:.1f} s of CPU"
+            f"(shared pages once), the secure world {cpu_seconds(world) - used:.1f} s of CPU"
         )
-
-
-def serving(halves: Path, place: str, threads: int) -> subprocess.Popen:
-    """The secure world, serving."""
-    command = [sys.executable, "-m", "solid_utils.runtime.serve", halves / "open", halves / "sealed", place]
-    world = subprocess.Popen(
-        [*command, "--key", "env:SOLID_BENCH_KEY", "--threads", str(threads)],
-        env=os.environ | {"SOLID_BENCH_KEY": KEY.hex()},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    if not world.stdout.readline().startswith("serving"):
-        raise SystemExit("the secure world does not serve")
-    return world
 
 
 def main() -> None:
@@ -226,8 +209,7 @@ def main() -> None:
         whole.save_pretrained(folder / "model")
         split.split(folder / "model", DECLARATION, folder / "halves", KEY)
         place, binding = str(folder / "secure.sock"), manifest.sha256(folder / "halves/open")
-        world = serving(folder / "halves", place, threads)
-        try:
+        with process.serving(folder / "halves", place, KEY, threads):
             plain = AutoModelForCausalLM.from_pretrained(folder / "model").eval()
             client = SemiOpenForCausalLM.from_pretrained(folder / "halves/open", socket=place, remember=2**28)
             print(f"{MODEL}, float32, {DECLARATION} secured, {threads} threads", flush=True)
@@ -238,17 +220,13 @@ def main() -> None:
             fine_tuning(plain, client)
             print(f"asked: {client.secure.counts()}")
             client.secure.close()
-            world.kill()
-            world.wait()
-            world = serving(folder / "halves", place, 1)
+        with process.serving(folder / "halves", place, KEY) as world:
             client = SemiOpenForCausalLM.from_pretrained(folder / "halves/open", socket=place)
             prompt = ids(1, PROMPT, plain.config.vocab_size)
             frames = recorded(client, prompt)
             client.secure.close()  # a session less: sixteen are allowed
-            secure_alone(place, binding, frames, world.pid)
-            end_to_end(client, prompt, world.pid)
-        finally:
-            world.kill()
+            secure_alone(place, binding, frames, world)
+            end_to_end(client, prompt, world)
 
 
 if __name__ == "__main__":

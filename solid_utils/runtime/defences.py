@@ -69,11 +69,12 @@ def measured(
     asked: dict[tuple[int, int], list[dict]],
     held_out: list[dict],
     boundaries: list[Boundary] = SHOWN,
+    previous: int = 2,
 ) -> list[dict]:
     """For each defence and attack a row: agreement and KL with the plain victim, of the deployment and of the replica.
 
-    asked: (texts, askings of each) -> the attacker's texts. The attack is the linear map (linear_map.py), 2 previous
-    tokens. Raises StudyError where no boundary states are visible.
+    asked: (texts, askings of each) -> the attacker's texts. The attack is the linear map (linear_map.py) of so many
+    previous tokens. Raises StudyError where no boundary states are visible.
     """
     plain = fidelity.Remembered(lambda: victim)
     fidelity.fidelity(victim, plain, tokenizer, held_out)  # what the plain victim says is remembered from here on
@@ -85,7 +86,7 @@ def measured(
             if askings > 1 and not boundary.noise:
                 continue  # asking again would say the same
             oracle = Guarded(victim, secured, tokenizer.pad_token_id, boundary, askings)
-            stolen = scored(replica(victim, secured, oracle, samples[:texts]), plain, tokenizer, held_out)
+            stolen = scored(replica(victim, secured, oracle, samples[:texts], previous), plain, tokenizer, held_out)
             rows.append(
                 {"rounding": boundary.rounding, "noise": boundary.noise, "texts": texts, "askings": askings}
                 | {"queries": oracle.sequences, "tokens": oracle.tokens}
@@ -95,10 +96,12 @@ def measured(
     return rows
 
 
-def replica(victim: PreTrainedModel, secured: SecuredSet, oracle: Oracle, samples: list[dict]) -> PreTrainedModel:
+def replica(
+    victim: PreTrainedModel, secured: SecuredSet, oracle: Oracle, samples: list[dict], previous: int
+) -> PreTrainedModel:
     """The open part, with the linear map in place of the secret."""
     attacker = models.open_part(victim, secured.names)
-    linear_map.install(attacker, oracle.view, linear_map.fit(attacker, oracle, samples, previous=2))
+    linear_map.install(attacker, oracle.view, linear_map.fit(attacker, oracle, samples, previous))
     return attacker
 
 

@@ -10,6 +10,7 @@ import argparse
 import ctypes
 import os
 import resource
+import signal
 import socket
 import stat
 import sys
@@ -33,6 +34,7 @@ from solid_utils.runtime.together import ROWS
 
 LONGEST_PATH = 107  # bytes of a socket's path on Linux
 DUMPABLE = 4  # of prctl(2): without it no other process of this user reads this one's memory
+PARENTS_DEATH = 1  # of prctl(2): the signal that comes when the process that started this one ends
 HELLO_BYTES, SECONDS = 4096, 10  # of a client's first frame, and until it is there
 
 
@@ -183,9 +185,12 @@ def command() -> None:
     parser.add_argument("--key", required=True, help=f"the sealing key: {keys.FORMS}")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the computation")
     parser.add_argument("--together", type=int, default=ROWS, help="decode steps in one batch, at most; 1: each alone")
+    parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one ends")
     wanted = parser.parse_args()
     with errors.one_line():
         shut_in()
+        if wanted.with_parent:
+            ctypes.CDLL(None).prctl(PARENTS_DEATH, signal.SIGKILL, 0, 0, 0)
         torch.set_num_threads(wanted.threads)
         said = lambda line: print(line, file=sys.stderr)  # noqa: E731
         server = Server(wanted.open, wanted.sealed, keys.read(wanted.key), said, wanted.together)

@@ -1,4 +1,4 @@
-"""Many runs over several cards by DVC's own queue, as docs/gpu.md says. Half a minute, so only where it is asked for."""
+"""Many runs over several cards by the queue of DVC, as docs/gpu.md says: half a minute, only where it is asked for."""
 
 import os
 import subprocess
@@ -15,6 +15,7 @@ STAGES = """stages:
     cmd: >-
       sh -c 'touch MEET/${item.run}; for i in $(seq 300); do [ -e MEET/one -a -e MEET/two ] && break; sleep 0.2; done;
       echo $CARD > ${item.run}'
+    deps: [texts]
     outs: ["${item.run}"]
 """
 
@@ -38,6 +39,7 @@ def test_two_workers_of_the_queue_take_a_run_each_and_repro_finds_both_done(tmp_
         call(clone, "git", "config", name, value)
     call(clone, "dvc", "init", "-q")
     (clone / "dvc.yaml").write_text(STAGES.replace("MEET", str(meet)))
+    (clone / "texts").write_text("what a run depends on")
     call(clone, "git", "add", "-A")
     call(clone, "git", "commit", "-qm", "toy")
     for run in ("one", "two"):

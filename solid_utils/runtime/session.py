@@ -186,13 +186,12 @@ class Session:
             tokens = asked.ids.numel()
             gradient = spread(gradient, wanted, asked.state)
             work = lambda: self.inside.pull(asked, gradient)  # noqa: E731
-        self.tally.pull(2 * tokens)
+        self.tally.pull(tokens)
         try:
             with self.world.machine.lock:
                 pulled = work()
         except (RuntimeError, TypeError, IndexError, ValueError):
             raise FrameError("frame: a gradient of another shape; use the client of the same version") from None
-        self.tally.gradients += tokens
         return {"gradient": pulled}
 
     # What may be in a frame -------------------------------------------------------------------------------------------

@@ -70,7 +70,15 @@ class Tally:
         self.by_door["tokens"][door] += tokens
         self.by_door["sequences"][door] += sequences
 
-    def pull(self, worked: int) -> None:
-        """Take what a gradient costs from the rate. Raises StudyError where that is too fast."""
+    def pull(self, tokens: int) -> None:
+        """Count a gradient through so many tokens: a forward and a backward pass, and tokens of the day.
+
+        Raises StudyError, and counts nothing, where a limit would be passed.
+        """
+        most = self.limits.gradients_session
+        if most is not None and self.gradients + tokens > most:
+            raise StudyError(f"limit: gradients of {most} tokens a session; open another one")
         with self.ledger.lock:
-            self.rate.spend(worked)
+            self.rate.spend(2 * tokens)
+            self.ledger.spend(tokens, 0, (self.limits.tokens_day, self.limits.sequences_day))
+        self.gradients += tokens

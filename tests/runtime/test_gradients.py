@@ -8,7 +8,7 @@ from solid_utils.deployment.secured import secured_set
 from solid_utils.deployment.view import view
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.runtime import gradients
-from solid_utils.runtime.manifest import Policy
+from solid_utils.runtime.manifest import Limits, Policy
 from tests.conftest import build
 from tests.runtime.split_model import divided
 from tests.runtime.test_attacks import texts
@@ -42,6 +42,19 @@ def test_none_is_told_where_the_vendor_does_not_allow_it(tmp_path):
     _, _, seen = victim_of("layers 1-2")
     with client(tmp_path / "halves") as model, pytest.raises(StudyError, match="the vendor does not allow them"):
         gradients.ask(model, seen, texts(3), 3, seed=1)
+
+
+@pytest.mark.parametrize("limits", [Limits(gradients_session=70), Limits(tokens_day=190)])
+def test_gradients_have_limits(tmp_path, limits):
+    """Without these, who asks for gradients alone would be held by nothing but the rate."""
+    divided(tmp_path, "llama", "layers 1-2", Policy(gradients=True, limits=limits))
+    _, _, seen = victim_of("layers 1-2")
+    ids = torch.full((6, 10), 7)
+    with client(tmp_path / "halves") as model:
+        gradients.products(model, seen, ids, torch.ones_like, keep=False)  # 60 tokens asked, 60 pulled
+        with pytest.raises(StudyError, match="limit: "):
+            gradients.products(model, seen, ids, torch.ones_like, keep=False)
+        assert model.secure.counts()["gradients"] == 60
 
 
 def test_as_many_pulls_as_a_state_is_wide_give_the_whole_jacobian_of_a_token(tmp_path):

@@ -69,7 +69,7 @@ def two_steps(server: Server, at_once: bool) -> list[list[torch.Tensor]]:
         with server.world.machine.lock:
             for number, thread in enumerate(threads):
                 thread.start()
-                while len(server.world.machine.waiting) <= number:
+                while len(server.world.machine.waiting) <= number and thread.is_alive():
                     time.sleep(0.001)
         for thread in threads:
             thread.join(20)

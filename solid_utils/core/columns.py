@@ -9,12 +9,13 @@ COUNTS = (
     "parameters depth lowest highest batch numbers steps samples queries tokens flops shots n forward_tokens weight"
 )
 COUNTS += " positions width estimated_width askings_90 askings_99 place agreeing"
-SHARES = "share chance floor agreement outside"  # 0 to 1
-POSITIVE = "stderr dd calibrated gap"  # 0 or more
+COUNTS += " texts askings context secret_bytes cache_bytes"
+SHARES = "share chance floor agreement deployment_agreement replica_agreement outside"  # 0 to 1
+POSITIVE = "stderr dd calibrated gap flops_inside sent received"  # 0 or more
 NUMBERS = "value task_version norm alpha kl"
 # Texts stay texts: twelve digits of a commit are no number, and "1e5" is no 100000.
 TEXTS = "model revision tier dtype deployment secured start attack recipe view labels benchmark domain metric libraries"
-TEXTS += " sha256 commit item split id group cell predictor kind step quantity variant"
+TEXTS += " sha256 commit item split id group cell predictor kind step quantity variant rounding work"
 ANSWERS = "victim replica"  # texts as well, and a model may answer with blanks alone
 # Where a quantity has none.
 MAY_BE_BLANK = set(["lowest", "highest", "chance", "floor", "calibrated", "stderr", "askings_90", "askings_99"])
@@ -88,6 +89,8 @@ KEYS = {
     "askings_90": ("deployment",),
     "cell": ("group", "cell"),
     "predictor": ("model", "benchmark", "predictor"),
+    "rounding": ("secured", "rounding", "noise", "texts", "askings"),
+    "work": ("secured", "work", "pulls"),
     "kind": ("model", "kind", "secured", "start", "seed"),
     "norm": ("step", "quantity", "norm", "alpha", "depth", "place"),
     "variant": ("model", "variant", "place", "depth", "quantity"),

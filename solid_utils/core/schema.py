@@ -43,6 +43,15 @@ ANSWERS = ["id", "victim", "replica"]
 LEAKS = ["model", "deployment", "queries", "positions", "width", "estimated_width", "gap", "outside", "agreement"]
 LEAKS += ["askings_90", "askings_99"]
 
+# Defences at the boundary (notebook 06): what one costs the customer, and what a linear map fitted through it recovers.
+# `askings` of each of `texts`, barely changed each time; agreement and KL with the plain victim on `n` held-out texts.
+DEFENCES = ["model", "revision", "tier", "dtype", *SECURED, "rounding", "noise", "texts", "askings", "queries"]
+DEFENCES += ["tokens", "deployment_agreement", "deployment_kl", "replica_agreement", "replica_kl", "n"]
+
+# What a deployment costs (notebook 06), counted from shapes, by kind of work; but for memory each is a token's.
+DEPLOYED = ["model", "revision", "tier", "dtype", *SECURED, "work", "pulls", "rows", "context"]
+DEPLOYED += ["secret_bytes", "cache_bytes", "flops_inside", "sent", "received"]
+
 # Every cell of the attack grid that was planned, run or not; one row a group and cell.
 PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
 

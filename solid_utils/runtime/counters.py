@@ -7,6 +7,7 @@ piece and never gains. What this cannot see is an older copy of the file, put ba
 import hashlib
 import hmac
 import json
+import threading
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,6 +71,7 @@ class Ledger:
     def __init__(self, folder: Path, key: bytes, binding: bytes):
         self.folder, self.key, self.binding = folder, key, binding
         self.booked = self.used = read(folder, key, binding)
+        self.lock = threading.Lock()  # held by whoever spends
 
     def spend(self, tokens: int, sequences: int, most: tuple[int | None, int | None]) -> None:
         """Count what is about to be answered. `most`: tokens and sequences of a day.

@@ -32,6 +32,7 @@ class Asked:
     mask: Tensor | None  # (batch, past + tokens)
     positions: Tensor | None
     cache: DynamicCache | None
+    past: int = 0  # tokens that the cache holds
 
 
 def pass_on(form: Form, index: int) -> Callable:

@@ -40,6 +40,7 @@ class Link:
         self.connection: sockets.socket | None = None
         self.context, self.wanted, self.silent = Context(), None, False
         self.memory, self.room = {}, remember
+        self.crossed = [0, 0]  # bytes of frames, to the secure world and back
         self.open()
 
     def __deepcopy__(self, _: dict) -> "Link":
@@ -75,7 +76,8 @@ class Link:
                 raise self.gone("no session is open")
             self.number += 1
             try:
-                self.connection.sendall(frames.pack(kind, self.session, self.number, tensors))
+                frame = frames.pack(kind, self.session, self.number, tensors)
+                self.connection.sendall(frame)
                 received = frames.receive(self.connection, LONGEST)
             except FrameError:
                 self.close()
@@ -85,6 +87,8 @@ class Link:
             if received is None:
                 raise self.gone("it ended")
             header, data = received
+            self.crossed[0] += len(frame)
+            self.crossed[1] += frames.HEADER.size + len(data)
             self.session = header.session if kind == Kind.HELLO else self.session
             given = frames.tensors_of(data)
             if header.kind == Kind.ERROR:

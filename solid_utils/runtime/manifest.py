@@ -40,6 +40,7 @@ class Limits(Section):
     sessions: Count = 16  # at the same time
     tokens_session: Count | None = None
     sequences_session: Count | None = None
+    gradients_session: Count | None = None  # tokens through which gradients are pulled
     tokens_day: Count | None = None  # a day of UTC, over all sessions
     sequences_day: Count | None = None
     tokens_second: Count | None = None  # over all sessions, bursts of ten seconds

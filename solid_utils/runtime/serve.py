@@ -10,6 +10,7 @@ import argparse
 import ctypes
 import os
 import resource
+import signal
 import socket
 import stat
 import sys
@@ -29,9 +30,11 @@ from solid_utils.runtime.frames import FrameError, Kind
 from solid_utils.runtime.inside import Inside
 from solid_utils.runtime.session import Session, World
 from solid_utils.runtime.tally import Rate, Tally
+from solid_utils.runtime.together import ROWS
 
 LONGEST_PATH = 107  # bytes of a socket's path on Linux
 DUMPABLE = 4  # of prctl(2): without it no other process of this user reads this one's memory
+PARENTS_DEATH = 1  # of prctl(2): the signal that comes when the process that started this one ends
 HELLO_BYTES, SECONDS = 4096, 10  # of a client's first frame, and until it is there
 
 
@@ -83,14 +86,15 @@ def clear_stale(place: str, address: str) -> None:
 class Server:
     """Opens the sealed half, or refuses; then answers clients, a thread each."""
 
-    def __init__(self, folder: Path, sealed: Path, key: bytes, said: Callable[[str], None] = print):
+    def __init__(self, folder: Path, sealed: Path, key: bytes, said: Callable[[str], None] = print, rows: int = ROWS):
+        """`rows`: of decode steps that go through the layers together, at most; 1: each session's alone."""
         self.said = said
         made, binding = manifest.read(folder), manifest.sha256(folder)
         manifest.check_files(folder, made, only=("config.json",))
         lock.take(sealed)  # two processes would both spend the day's budget
         secret = seal.unseal(sealed, made, binding, key)
         guard = Guard(made.policy.boundary, key, binding)
-        self.world = World(Inside(folder, made, secret), made.policy, guard, binding)
+        self.world = World(Inside(folder, made, secret), made.policy, guard, binding, rows)
         self.ledger = Ledger(sealed, key, binding)
         self.rate = Rate(made.policy.limits.tokens_second)
         self.sessions, self.begun, self.door = 0, 0, threading.Lock()
@@ -180,11 +184,16 @@ def command() -> None:
     parser.add_argument("socket", help="a path, or @NAME for an abstract socket")
     parser.add_argument("--key", required=True, help=f"the sealing key: {keys.FORMS}")
     parser.add_argument("--threads", type=int, default=1, help="CPU threads of the computation")
+    parser.add_argument("--together", type=int, default=ROWS, help="decode steps in one batch, at most; 1: each alone")
+    parser.add_argument("--with-parent", action="store_true", help="end when the process that started this one ends")
     wanted = parser.parse_args()
     with errors.one_line():
         shut_in()
+        if wanted.with_parent:
+            ctypes.CDLL(None).prctl(PARENTS_DEATH, signal.SIGKILL, 0, 0, 0)
         torch.set_num_threads(wanted.threads)
-        server = Server(wanted.open, wanted.sealed, keys.read(wanted.key), lambda line: print(line, file=sys.stderr))
+        said = lambda line: print(line, file=sys.stderr)  # noqa: E731
+        server = Server(wanted.open, wanted.sealed, keys.read(wanted.key), said, wanted.together)
         listener = listening(wanted.socket)
         print(f"serving {len(server.world.inside.doors.segments)} segments at {wanted.socket}", flush=True)
         server.serve(listener)

@@ -1,7 +1,6 @@
 """One client's session in the secure world: each frame is checked, counted, and answered or refused in one line."""
 
 import secrets
-import threading
 
 import torch
 from torch import Tensor
@@ -15,6 +14,7 @@ from solid_utils.runtime.inside import Asked, Inside
 from solid_utils.runtime.manifest import Policy
 from solid_utils.runtime.states import Kept, States
 from solid_utils.runtime.tally import Tally
+from solid_utils.runtime.together import ROWS, Machine
 
 HELD = 4  # calls whose states stay inside until the head is asked for logits
 Tensors = dict[str, Tensor]
@@ -23,9 +23,11 @@ Tensors = dict[str, Tensor]
 class World:
     """What all sessions share: the secured part, the vendor's policy, and one place at the machine."""
 
-    def __init__(self, inside: Inside, policy: Policy, guard: Guard, binding: bytes):
+    def __init__(self, inside: Inside, policy: Policy, guard: Guard, binding: bytes, rows: int = ROWS):
+        """`rows`: of decode steps of several sessions that go together, at most."""
         self.inside, self.policy, self.guard, self.binding = inside, policy, guard, binding
-        self.lock = threading.Lock()  # one forward at a time
+        # Noise hangs on every bit of a state: company would draw it anew, and so tell more of the same question.
+        self.machine = Machine(inside, 1 if policy.boundary.noise else rows)
         most = positions(inside.model)
         self.longest = min(policy.limits.row_tokens, most or policy.limits.row_tokens)
 
@@ -52,7 +54,7 @@ class Session:
         }.get(header.kind)  # fmt: skip
         if work is None:
             raise FrameError("frame: nothing that is answered; use the client of the same version")
-        with self.world.lock, torch.no_grad():
+        with torch.no_grad():
             return work(given)
 
     def counts(self, given: Tensors) -> Tensors:
@@ -64,15 +66,17 @@ class Session:
         """numbers (door, past tokens, keep keys and values?), state or ids; mask, positions, rows, asked as needed."""
         door, past, caches = numbers(given, 3)
         asked, wanted = self.read(given, door, past, bool(caches))
-        kept = None
+        kept, held = None, self.states[door]
         if caches:
-            kept = self.states[door].find(rows_of(given, asked.ids), past) if past else None
+            kept = held.find(rows_of(given, asked.ids), past) if past else None
             kept = kept or Kept(self.inside.new_cache(), torch.zeros(len(asked.ids), 0, dtype=torch.int64))
             asked.cache = kept.cache
         new = len(asked.ids) if not past else 0
-        self.tally.spend(door, int(wanted.sum()) if wanted is not None else asked.ids.numel(), new, asked.ids.numel())
-        state = self.inside.run(asked)
-        answer = {"rows": self.states[door].keep(kept, asked.ids.shape[1])} if kept else {}
+        with held.unless_refused(kept):
+            count = int(wanted.sum()) if wanted is not None else asked.ids.numel()
+            self.tally.spend(door, count, new, asked.ids.numel())
+        state = self.world.machine.run(asked)
+        answer = {"rows": held.keep(kept, asked.ids.shape[1])} if kept else {}
         if asked.segment.to_logits:
             return answer | {"call": torch.tensor([self.hold(state)])}
         state = self.world.guard(state)
@@ -98,7 +102,7 @@ class Session:
         where = integers(given, "positions", count, self.world.longest)
         if where is not None and len(where) not in (1, batch):
             raise FrameError("frame: positions of another shape; use the client of the same version")
-        return Asked(segment, state, ids, None if mask is None else mask.long(), where, None), wanted
+        return Asked(segment, state, ids, None if mask is None else mask.long(), where, None, past), wanted
 
     def hold(self, state: Tensor) -> int:
         """Keep states inside; returns the number of the call."""
@@ -115,7 +119,9 @@ class Session:
         places = integers(given, "places", None, len(held) - 1)
         if places is None:
             raise FrameError("frame: no places in it; use the client of the same version")
-        return {"logits": self.world.guard(self.inside.head(held[places]))}
+        with self.world.machine.lock:
+            logits = self.inside.head(held[places])
+        return {"logits": self.world.guard(logits)}
 
     # A lone module ----------------------------------------------------------------------------------------------------
 
@@ -125,7 +131,8 @@ class Session:
         tokens = inputs[0].shape[:-1].numel() if inputs[0].is_floating_point() else inputs[0].numel()
         self.tally.spend(len(self.inside.doors.segments) + number, tokens, 0, tokens)
         try:
-            output = self.inside.module(number)(*inputs)
+            with self.world.machine.lock:
+                output = self.inside.module(number)(*inputs)
         except (
             RuntimeError,
             TypeError,
@@ -179,12 +186,12 @@ class Session:
             tokens = asked.ids.numel()
             gradient = spread(gradient, wanted, asked.state)
             work = lambda: self.inside.pull(asked, gradient)  # noqa: E731
-        self.tally.rate.spend(2 * tokens)
+        self.tally.pull(tokens)
         try:
-            pulled = work()
+            with self.world.machine.lock:
+                pulled = work()
         except (RuntimeError, TypeError, IndexError, ValueError):
             raise FrameError("frame: a gradient of another shape; use the client of the same version") from None
-        self.tally.gradients += tokens
         return {"gradient": pulled}
 
     # What may be in a frame -------------------------------------------------------------------------------------------

@@ -6,12 +6,15 @@ last mark of each row says which keys and values are meant.
 """
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from solid_utils.core.errors import StudyError
 from solid_utils.model.forward import selected
 from solid_utils.runtime.frames import FrameError
 
@@ -46,6 +49,16 @@ class States:
             if one.marks.shape[1] >= past and (found := places(one.marks[:, past - 1], rows)) is not None:
                 return cut(one, found, past)
         raise FrameError("session: these keys and values are not held any more; begin the text again")
+
+    @contextmanager
+    def unless_refused(self, one: Kept | None) -> Iterator[None]:
+        """What a limit refuses may be asked again later: what was found for it goes back."""
+        try:
+            yield
+        except StudyError:
+            if one is not None and one.marks.shape[1]:
+                self.kept = [*self.kept[-(MOST - 1) :], one]
+            raise
 
     def keep(self, one: Kept, tokens: int) -> Tensor:
         """Keep a cache that has grown by so many tokens; returns the mark of each row, (batch,)."""

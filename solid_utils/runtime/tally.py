@@ -63,8 +63,22 @@ class Tally:
             most = getattr(self.limits, f"{what}_session")
             if most is not None and count > most:
                 raise StudyError(f"limit: {most} {what} a session; open another one")
-        self.rate.spend(worked)
         grown = after["tokens"] - self.tokens, after["sequences"] - self.sequences
-        self.ledger.spend(*grown, (self.limits.tokens_day, self.limits.sequences_day))
+        with self.ledger.lock:  # all sessions' books
+            self.rate.spend(worked)
+            self.ledger.spend(*grown, (self.limits.tokens_day, self.limits.sequences_day))
         self.by_door["tokens"][door] += tokens
         self.by_door["sequences"][door] += sequences
+
+    def pull(self, tokens: int) -> None:
+        """Count a gradient through so many tokens: a forward and a backward pass, and tokens of the day.
+
+        Raises StudyError, and counts nothing, where a limit would be passed.
+        """
+        most = self.limits.gradients_session
+        if most is not None and self.gradients + tokens > most:
+            raise StudyError(f"limit: gradients of {most} tokens a session; open another one")
+        with self.ledger.lock:
+            self.rate.spend(2 * tokens)
+            self.ledger.spend(tokens, 0, (self.limits.tokens_day, self.limits.sequences_day))
+        self.gradients += tokens

@@ -45,6 +45,7 @@ NOTEBOOK = {
     "attack": "03_attacks",
     "customize": "04_customization",
     "tables": "05_tables",
+    "deploy": "06_deployment",
 }
 
 
@@ -69,7 +70,7 @@ def expected_stages(study: dict) -> set[str]:
     """Every stage instance of a study."""
     names = {"check", "notebooks", "fetch", "mirror", "sets", "tables"}
     for model in study["models"]:
-        names |= {f"{stage}@{model}" for stage in ("victim", "theory", "baseline", "labels", "dd", "scan")}
+        names |= {f"{stage}@{model}" for stage in ("victim", "theory", "baseline", "labels", "dd", "scan", "deploy")}
         names |= {f"attack@{model}-{run}" for run in study["attacks"]}
         names |= {f"customize@{model}-{run}" for run in study["customizations"]}
     return names

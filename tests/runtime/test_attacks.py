@@ -3,14 +3,17 @@
 import pytest
 import torch
 
-from solid_utils.attacks import linear_map, recorded
+from solid_utils.attacks import beside_map, linear_map, recorded, stitch
+from solid_utils.attacks import run as attack_run
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import secured_set
 from solid_utils.model.models import open_part
+from solid_utils.runtime import split
 from solid_utils.runtime.door_oracle import DoorOracle
 from solid_utils.runtime.manifest import Boundary, Policy
+from tests.attacks.test_run import SEED, attack, place  # noqa: F401 (fixtures)
 from tests.conftest import VOCABULARY, build
-from tests.runtime.split_model import divided
+from tests.runtime.split_model import KEY, divided
 from tests.runtime.worlds import client
 
 
@@ -55,6 +58,36 @@ def test_what_sem_trains_on_is_the_same(tmp_path, declaration):
         for number in samples:
             assert torch.equal(mine.of(torch.tensor([number])), theirs.of(torch.tensor([number])))
         assert door.asked() == {"tokens": oracle.tokens, "sequences": oracle.sequences, "gradients": 0}
+
+
+def trained(run, monkeypatch, oracle):
+    """The bytes of one run's replica, its history, and what its oracle was asked; `oracle` stands for Oracle."""
+    asked = []
+    for module in (beside_map, stitch):
+        monkeypatch.setattr(module, "Oracle", lambda *given: asked.append(oracle(*given)) or asked[-1])
+    monkeypatch.setattr(attack_run.oracle, "Oracle", lambda *given: asked.append(oracle(*given)) or asked[-1])
+    history = run.train(SEED)
+    replica = run.kept(SEED).read_bytes()
+    run.state.discard()
+    return replica, history, [(one.tokens, one.sequences) for one in asked], asked
+
+
+@pytest.mark.parametrize("name", ["sem", "linear"])
+def test_a_whole_attack_through_the_socket_keeps_the_same_replica(name, attack, tmp_path, monkeypatch):  # noqa: F811
+    """As notebook 03 runs them: SEM, and SEM beside the linear map, whose file holds both."""
+    usual = attack(name)
+    usual.victim.save_pretrained(tmp_path / "model")
+    split.split(tmp_path / "model", usual.attack.secured, tmp_path / "halves", KEY)
+    plain = trained(usual, monkeypatch, Oracle)
+    with client(tmp_path / "halves") as model:
+        through = trained(
+            attack(name), monkeypatch, lambda _victim, _set, pad, *_: DoorOracle(model, tmp_path / "halves/open", pad)
+        )
+        counted = model.secure.counts()
+    assert through[:3] == plain[:3]
+    sums = [sum(column) for column in zip(*plain[2], strict=True)]
+    assert [counted["tokens"], counted["sequences"], counted["gradients"]] == [*sums, 0]
+    assert sums[1] >= 32 * len(plain[2])  # the secure world counted every text of every oracle
 
 
 @pytest.mark.parametrize(

@@ -2,15 +2,19 @@
 
 import copy
 
+import lm_eval
 import peft
 import pytest
 import torch
 from lm_eval.api.instance import Instance
+from lm_eval.models.huggingface import HFLM
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
 from solid_utils.core.errors import StudyError
+from solid_utils.data.items import write_benchmarks
 from solid_utils.deployment.secured import secured_set
+from solid_utils.evaluation import evaluation
 from solid_utils.evaluation.lean import LeanLM
 from solid_utils.model.forward import LastLogits
 from solid_utils.runtime import split
@@ -18,6 +22,7 @@ from solid_utils.runtime.client import SemiOpenForCausalLM
 from solid_utils.runtime.manifest import Limits, Policy
 from solid_utils.training import lora
 from tests.conftest import CONFIGS, VOCABULARY, build, byte_llama
+from tests.packaged import C4, MMLU, MORE_MMLU, write_raw
 from tests.runtime.split_model import KEY, divided, saved
 from tests.runtime.worlds import client, served
 
@@ -128,6 +133,23 @@ def test_the_studys_own_measurements_take_it_as_any_other(tmp_path, declaration,
         for found, wanted in zip(one.loglikelihood(asked), other.loglikelihood(asked), strict=True):
             assert found == pytest.approx(wanted, rel=1e-4)
         assert one.generate_until(written) == other.generate_until(written)
+
+
+def test_lm_evals_own_model_takes_it_as_any_other(tmp_path, tokenizer):
+    """HFLM: answers that are scored, and answers that are written."""
+    write_benchmarks(write_raw(tmp_path), tmp_path / "items", MMLU, MORE_MMLU, C4)
+    tasks = {name: evaluation._task(name, tmp_path / "items") for name in ("hellaswag", "capitals", "sums_1digit")}
+    byte_llama(1, positions=4096).save_pretrained(tmp_path / "model")
+    split.split(tmp_path / "model", "layers 0", tmp_path / "halves", KEY)
+    with client(tmp_path / "halves") as model:
+        found = [
+            lm_eval.evaluate(HFLM(pretrained=one, tokenizer=tokenizer, device="cpu"), {"tasks": tasks}, limit=4)
+            for one in (model, byte_llama(1, positions=4096))
+        ]
+        assert model.secure.counts()["tokens"] > 100
+    mine, theirs = (one["results"] for one in found)
+    assert set(mine) == set(tasks) and mine == theirs
+    assert all(mine[name]["sample_len"] == 4 for name in tasks)
 
 
 class Cut(TrainerCallback):

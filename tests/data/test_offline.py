@@ -111,7 +111,7 @@ def test_items_that_are_only_tested_are_half_of_the_test_set():
     tested = [code(f"tested {n}", str(n)) for n in range(9)]
     sets = offline.split("mine", wanted, own, tested)
     held = {item["prompt"] for item in tested}
-    assert sum(item["prompt"] in held for item in sets["test"]) == 3
+    assert len(sets["test"]) == 6 and sum(item["prompt"] in held for item in sets["test"]) == 3
     assert not any(item["prompt"] in held for name in ("train", "validation") for item in sets[name])
 
 

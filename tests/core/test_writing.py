@@ -42,6 +42,7 @@ ALLOWED = {
     ("raw/fetch.py", "open"): "into the partial folder of folders.whole, checked by sha256 there",
     ("raw/fetch.py", "copyfileobj"): "as open",
     ("raw/fetch.py", "rmtree"): "the folder of the downloads",
+    ("data/offline/offline.py", "unlink"): "the mark of whole sets, while new ones are written",
     ("model/models.py", "save_pretrained"): "into a stage",
     ("model/models.py", "unlink"): "source.json, the mark of a whole model, while the files of a new one are moved",
     ("model/tensors.py", "open"): "the seal of a partial file",

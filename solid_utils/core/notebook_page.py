@@ -49,9 +49,10 @@ def _closed(text: str) -> str:
     lines = []
     for line in text.split("\n"):
         line = line.rpartition("\r")[2].rstrip()
-        if match := BAR.fullmatch(line.strip()):
+        match = BAR.fullmatch(line.strip())
+        if match:
             line = f"{match['name']}: {match['done']} of {match['all']}" if match["name"] else ""
-        if line:
+        if line and not (match and line in lines):  # the same work done again is said once
             lines.append(line)
     return "\n".join(lines) + "\n" * bool(lines)
 

@@ -32,6 +32,7 @@ class Report:
         self.results = results.load(Path(source))
         self.tables = catalogue.make(self.results)
         self.missing = self.results.missing
+        self.drawn: dict[str, list] = {}  # a notebook shows figures that the page shows again
 
     def table(self, name: str) -> Shown:
         """A table as it stands on the page, with the sentence that reads it."""
@@ -57,12 +58,14 @@ class Report:
         return page.together(parts)
 
     def pictures(self, name: str) -> list:
-        """A figure's pictures, one of each model that has numbers for it, or one of all."""
+        """A figure's pictures, one of each model that has numbers for it, or one of all; drawn once."""
         from solid_utils.report import figures  # 2 s to import, and printing tables draws nothing
 
-        models = [figures.ALL] if figures.FIGURES[name].across else self.results.models
-        made = [figures.picture(name, self.tables, model) for model in models]
-        return [one for one in made if one is not None]
+        if name not in self.drawn:
+            models = [figures.ALL] if figures.FIGURES[name].across else self.results.models
+            made = [figures.picture(name, self.tables, model) for model in models]
+            self.drawn[name] = [one for one in made if one is not None]
+        return self.drawn[name]
 
     def metrics(self) -> dict[str, float]:
         """The few headline numbers, flat, for `dvc metrics show`."""

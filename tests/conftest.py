@@ -67,7 +67,15 @@ CONFIGS = {
 
 
 # Files of more than half a minute, the longest first: one that begins last is waited for by the other core.
-LONG = ["test_pipeline.py", "test_report.py", "test_difficulty.py", "test_published_tasks.py", "test_compare.py"]
+LONG = [
+    "test_pipeline.py",
+    "test_report.py",
+    "test_difficulty.py",
+    "test_published_tasks.py",
+    "test_compare.py",
+    "test_recommend.py",
+    "test_grid.py",
+]
 
 
 def pytest_collection_modifyitems(items):

@@ -54,7 +54,8 @@ class LeastSquares(Attack):
         one = self.secret(run.seen)
         lengths = shares(self.times * one.unknowns, run.recipe.queries, run.recipe.length)
         opened = models.open_part(run.victim, run.secured.names)
-        seed, vocabulary = run.budget.attack.seeds[0], len(run.tokenizer)
+        seed = run.budget.attack.seeds[0]
+        vocabulary = len(run.tokenizer)
         draws = [drawn(lengths, vocabulary, seed, number) for number in range(DRAWS)]
         with models.precision(run.spec):
             return best(opened, one, draws, run.recipe.length)
@@ -136,7 +137,8 @@ def shares(needed: int, queries: int, longest: int) -> list[int]:
 
 def drawn(lengths: list[int], vocabulary: int, seed: int, number: int) -> list[dict]:
     """Samples of these lengths, of drawn token ids; none stands twice as long as the vocabulary lasts."""
-    stream, wanted = generator(seed, f"least squares, draw {number}"), sum(lengths)
+    stream = generator(seed, f"least squares, draw {number}")
+    wanted = sum(lengths)
     ids: list[int] = []
     while len(ids) < wanted:
         ids += torch.randperm(vocabulary, generator=stream).tolist()
@@ -197,7 +199,8 @@ def with_one(inputs: Tensor, one: Matrix) -> Tensor:
 def solved(oracle: Oracle, samples: list[dict], batch: int = BATCH) -> tuple[Tensor, Tensor | None]:
     """Weight (outputs, inputs) and bias (outputs,) of the secret matrix, float64; the oracle is asked `batch` texts at
     a time. Raises StudyError with fewer tokens than unknowns, or where the set is not one matrix."""
-    entered, left = [], []
+    entered = []
+    left = []
     for start in range(0, len(samples), batch):
         ids, mask = pad([sample["input_ids"] for sample in samples[start : start + batch]], 0)
         inputs, outputs = oracle.operands(ids.to(oracle.device), mask.to(oracle.device))

@@ -48,7 +48,8 @@ class Equations:
         # float64, because X'X squares the condition of X.
         self.gram = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)  # X'X
         self.cross = torch.zeros(inputs, outputs, dtype=torch.float64, device=device)  # X'Y
-        self.power, self.rows = 0.0, 0
+        self.power = 0.0
+        self.rows = 0
 
     def add(self, inputs: Tensor, outputs: Tensor) -> None:
         """Take rows (n, inputs) and (n, outputs), both float64."""
@@ -60,7 +61,8 @@ class Equations:
     def __iadd__(self, other: "Equations") -> "Equations":
         self.gram += other.gram
         self.cross += other.cross
-        self.power, self.rows = self.power + other.power, self.rows + other.rows
+        self.power = self.power + other.power
+        self.rows = self.rows + other.rows
         return self
 
     def solve(self, ridge: float, size: int, scaled: bool = False) -> Tensor:
@@ -194,14 +196,16 @@ def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: i
 
 def equations(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int) -> Equations:
     """Normal equations from the states that enter to what the victim's secured layers add; rows are scaled by 1/|t|."""
-    layers, first = DecoderLayers(model), oracle.view.first
+    layers = DecoderLayers(model)
+    first = oracle.view.first
     width = model.config.get_text_config().hidden_size
     inputs = 2 + (previous + 1) * width
     accelerator.check_memory(4 * 8 * inputs**2, f"the normal equations of a stitch with {previous} previous tokens")
     made = Equations(inputs, width, layers.device)
     for start in tqdm(range(0, len(samples), BATCH), desc="stitch", unit="batch", mininterval=5):
         ids, mask = pad([sample["input_ids"] for sample in samples[start : start + BATCH]], 0)
-        ids, mask = ids.to(layers.device), mask.to(layers.device)
+        ids = ids.to(layers.device)
+        mask = mask.to(layers.device)
         target = oracle.boundary(ids, mask)
         with torch.no_grad(), layers.replaced({first: layers.skip}):
             entering = layers.boundary(ids, first)  # a skipped layer hands on what enters it

@@ -32,8 +32,10 @@ class AttackRun:
     def __init__(self, model: str, run: str, study: params.Params | None = None):
         self.study = study or declared.load()
         torch.set_num_threads(self.study.threads)
-        self.model, self.run = model, run
-        self.spec, self.budget = self.study.model(model), self.study.budgets(model)
+        self.model = model
+        self.run = run
+        self.spec = self.study.model(model)
+        self.budget = self.study.budgets(model)
         self.attack = declared.attack(self.study, run)
         self.recipe = declared.recipe(self.study, model, run)
         self.parallel = self.spec.parallel.get(self.attack.attack, params.Parallel())
@@ -47,13 +49,15 @@ class AttackRun:
         first = 0 if self.attack.opens else self.seen.first
         guard.check(self.victim, self.samples, self.tokenizer.pad_token_id, first)
         self.evaluation = sampling.held_out(self.tokenizer, self.budget.length, self.budget.evaluation)
-        self.before, self.replaced = self._before(), self.attack.replaced(self.victim, self.secured)
+        self.before = self._before()
+        self.replaced = self.attack.replaced(self.victim, self.secured)
         adapted = self.recipe.method == "lora"
         self.adapters = lora.size(self.victim, self.secured, self.recipe.rank) if adapted else 0
         if adapted:
             print(lora.reach(self.victim, self.secured))
         config = self.victim.config.get_text_config()
-        self.width, self.vocabulary = config.hidden_size, config.vocab_size
+        self.width = config.hidden_size
+        self.vocabulary = config.vocab_size
         self.remembered = fidelity.Remembered(lambda: self.victim)
         settings = {"attack": self.attack, "recipe": self.recipe, "budget": self.budget, "secured": self.secured}
         self.state = State(f"{model}/attacks/{run}", self.scored_with | settings | {"before": self.before}, self.room)
@@ -84,7 +88,8 @@ class AttackRun:
         """Whose answers this attack trains on. Raises StudyError where the data set's would not do."""
         if not self.attack.on_answers:
             return "none"
-        labels, fix = self.budget.attack.labels, "set labels: victim in params.yaml (tiers)"
+        labels = self.budget.attack.labels
+        fix = "set labels: victim in params.yaml (tiers)"
         if labels == "dataset" and self.secured.noise:
             raise StudyError(f"attacks.{self.run}: labels: dataset makes sap_dp equal to sap; {fix}")
         if labels == "dataset" and self.attack.on_logits:
@@ -116,7 +121,8 @@ class AttackRun:
         if (own := self.attack.own_texts(self)) is not None:
             return own, validation
         if self.labels == "none":
-            drawn, recipe = self.attack.drawn_by(self.budget.attack.seeds), self.recipe
+            drawn = self.attack.drawn_by(self.budget.attack.seeds)
+            recipe = self.recipe
             return sampling.texts("attack", self.tokenizer, recipe.length, recipe.queries, drawn), validation
         pair = self._samples("attack", self.recipe.queries), validation
         if self.labels == "dataset":
@@ -159,13 +165,15 @@ class AttackRun:
 
     def _trained_on(self) -> dict[int, dict]:
         """Training samples by number, without those that no seed's batches reach."""
-        account, seeds = self.account, self.budget.attack.seeds
+        account = self.account
+        seeds = self.budget.attack.seeds
         used = {number for seed in seeds for number in account.order(seed, account.own_steps)}
         return {number: self.samples[number] for number in sorted(used)}
 
     def entered(self, attacker: torch.nn.Module) -> Recorded | None:
         """What enters the secured part, for every sample that a seed trains on; None where token ids do."""
-        folder, pad_id = self.state.folder / "entered", self.tokenizer.pad_token_id
+        folder = self.state.folder / "entered"
+        pad_id = self.tokenizer.pad_token_id
         return part.entered(attacker, self.seen, self._trained_on(), folder, pad_id)
 
     def part(self, attacker: torch.nn.Module) -> part.SecuredPart:
@@ -229,7 +237,8 @@ class AttackRun:
                 return plan.loss(model, batch)
 
         arguments = plan.trainable, plan.samples, loss, self.validate, self.recipe, seed, self.tokenizer.pad_token_id
-        folder, worked = self.state.folder / f"trainer-{seed}", plan.worked / self.secured.total
+        folder = self.state.folder / f"trainer-{seed}"
+        worked = plan.worked / self.secured.total
         rows = training.train(attacker, *arguments, folder, self.parallel.shard, worked)
         if self.recipe.method == "lora":
             attacker = attacker.merge_and_unload()

@@ -26,8 +26,10 @@ class CustomizationRun:
     def __init__(self, model: str, run: str, study: params.Params | None = None):
         self.study = study or params.load()
         torch.set_num_threads(self.study.threads)
-        self.model, self.run = model, run
-        self.spec, self.budget = self.study.model(model), self.study.budgets(model)
+        self.model = model
+        self.run = run
+        self.spec = self.study.model(model)
+        self.budget = self.study.budgets(model)
         self.customization = params.pick(self.study.customizations, run, "customizations")
         check_domain(run, self.customization.domain, self.study.domains_there)
         self.recipe = declared.method(self.study, model, run)
@@ -47,7 +49,8 @@ class CustomizationRun:
 
     def _sets(self) -> dict[str, list[dict]]:
         """Training, validation and test problems, or pairs where the method trains on those."""
-        recipe, domain = self.recipe, self.customization.domain
+        recipe = self.recipe
+        domain = self.customization.domain
         read = preference.pairs if recipe.pairs else sampling.samples
         sizes = {"train": recipe.samples, "validation": recipe.validation, "test": recipe.test}
         return {
@@ -89,7 +92,8 @@ class CustomizationRun:
 
         Of pairs: cross-entropy of the better answers, by how many nats a token they are likelier, the share that is.
         """
-        pad_id, samples = self.tokenizer.pad_token_id, self.sets["validation"]
+        pad_id = self.tokenizer.pad_token_id
+        samples = self.sets["validation"]
         with models.precision(self.spec), torch.inference_mode():
             if self.recipe.pairs:
                 margins = preference.margins(model, samples, pad_id)
@@ -184,8 +188,10 @@ class CustomizationRun:
 
     def on_answers(self, model: nn.Module, names: set[str]) -> list[dict]:
         """Train on the answers of the domain's samples, by the engine; from kept states where `cache` asks for them."""
-        samples, loss = self.sets["train"], packed.chosen(self.recipe.packed)
-        pad_id, folder = self.tokenizer.pad_token_id, self.state.folder
+        samples = self.sets["train"]
+        loss = packed.chosen(self.recipe.packed)
+        pad_id = self.tokenizer.pad_token_id
+        folder = self.state.folder
         if self.recipe.cache:
             plain = model.get_base_model() if self.recipe.adapters else model
             inside = {name.removeprefix(lora.PREFIX) for name in names} if self.recipe.adapters else names

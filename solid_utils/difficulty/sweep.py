@@ -56,7 +56,8 @@ class Sweep:
     """Candidates of one victim under one start."""
 
     def __init__(self, source: InMemory, start: str):
-        self.source, self.start = source, start
+        self.source = source
+        self.start = start
         self.depth = len(source.layers)
         self.distinct: dict[tuple, Fresh] = {}
         # In Gemma 4 E2B the donors' keys and values are 1,536 numbers a token, as many as a state has.
@@ -66,7 +67,8 @@ class Sweep:
 
     def candidate(self, secured: SecuredSet, seed: int) -> Candidate:
         """The candidate of a secured set and a seed."""
-        prefix, places = f"{self.source.path}.", {}
+        prefix = f"{self.source.path}."
+        places = {}
         for name in secured.names:
             place = int(name.removeprefix(prefix).split(".")[0]) if name.startswith(prefix) else -1
             places.setdefault(place, []).append(name)
@@ -88,7 +90,8 @@ class Sweep:
 
         `sizes` are the batches' padded tokens. Raises StudyError when the memory holds not even one.
         """
-        groups, room = [], 0
+        groups = []
+        room = 0
         for number, tokens in enumerate(sizes):
             needed = self.state_bytes(candidates, tokens)
             if needed > memory:
@@ -108,7 +111,8 @@ class Sweep:
         return {name: self.tensor(fresh, name) for name in fresh.names} if fresh else {}
 
     def tensor(self, fresh: Fresh, name: str) -> Tensor:
-        source, secret = self.source, fresh.secret or fresh.names
+        source = self.source
+        secret = fresh.secret or fresh.names
         drawn = starts.draw(source.model, [name], self.start, fresh.seed, secret, source.read)
         return drawn[name].to(source.parameters[name].dtype)
 
@@ -136,7 +140,8 @@ class Sweep:
 
     def enter(self, candidates: list[Candidate], group: list[Batch]) -> tuple[dict, dict]:
         """States that enter layer 0, and the layers' other arguments, by entry and batch."""
-        states, calls = {}, {}
+        states = {}
+        calls = {}
         for (entry,) in nodes(candidates, 0):
             outside = next(candidate.outside for candidate in candidates if candidate.entry == entry) if entry else None
             frame = self.source.frame(self.tensors(outside))
@@ -148,11 +153,13 @@ class Sweep:
 
     def step(self, index: int, children: list[tuple], states: dict, calls: dict, bar: tqdm) -> dict:
         """States that leave layer `index`, from those that enter it. A state is dropped after its last use."""
-        uses, leaving = Counter(child[:-1] for child in children), {}
+        uses = Counter(child[:-1] for child in children)
+        leaving = {}
         for fresh, some in grouped(children, lambda child: child[-1]).items():
             layer = self.source.variant(index, self.tensors(fresh)) if fresh else self.source.layer(index)
             for child in some:
-                parent, arguments = child[:-1], calls[child[0]]
+                parent = child[:-1]
+                arguments = calls[child[0]]
                 uses[parent] -= 1
                 entering = states[parent] if uses[parent] else states.pop(parent)
                 leaving[child] = []

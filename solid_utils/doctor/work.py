@@ -54,9 +54,13 @@ class Work:
 
     def __init__(self, study: params.Params, model: str, skeleton: Skeleton, room: float, gpu: bool):
         """`room`: bytes of the device's memory; is it a `gpu`?"""
-        self.study, self.model, self.skeleton, self.room = study, model, skeleton, room
+        self.study = study
+        self.model = model
+        self.skeleton = skeleton
+        self.room = room
         self.gpu = room if gpu else 0
-        self.budget, self.spec = study.budgets(model), study.model(model)
+        self.budget = study.budgets(model)
+        self.spec = study.model(model)
         self.weights = sum(parameter.nbytes for parameter in skeleton.parameters.values())
         self.config = skeleton.model.config.get_text_config()
 
@@ -97,8 +101,10 @@ class Work:
 
     def labels(self) -> Stage:
         """The victim's answers, clean and noisy."""
-        asked, count = self.budget.labels, self.budget.attack.ft.queries + self.budget.attack.validation
-        batches, length = -(-count // asked.batch), self.budget.length + asked.new_tokens
+        asked = self.budget.labels
+        count = self.budget.attack.ft.queries + self.budget.attack.validation
+        batches = -(-count // asked.batch)
+        length = self.budget.length + asked.new_tokens
         heads = getattr(self.config, "num_key_value_heads", None) or self.config.num_attention_heads
         kept = 2 * heads * (self.config.hidden_size // self.config.num_attention_heads) * self.config.num_hidden_layers
         cache = asked.batch * length * kept * self.skeleton.model.dtype.itemsize
@@ -138,17 +144,22 @@ class Work:
 
     def attack(self, run: str) -> Stage:
         """Notebook 03: recording, training, validation, and the scores of start and end, for every seed."""
-        attack, recipe = declared.attack(self.study, run), declared.recipe(self.study, self.model, run)
-        secured, tier = self.secured(attack.secured), self.budget.attack
-        model, length = self.skeleton.model, recipe.length or self.budget.length
+        attack = declared.attack(self.study, run)
+        recipe = declared.recipe(self.study, self.model, run)
+        secured = self.secured(attack.secured)
+        tier = self.budget.attack
+        model = self.skeleton.model
+        length = recipe.length or self.budget.length
         with self.skeleton.layers.idle():
             seen = view.view(model, secured)
             replaced = attack.replaced(model, secured)
             adapters = lora.size(model, secured, recipe.rank) if recipe.method == "lora" else 0
-        samples, validation = self.samples(recipe.queries, length), self.samples(tier.validation, self.budget.length)
+        samples = self.samples(recipe.queries, length)
+        validation = self.samples(tier.validation, self.budget.length)
         width = self.config.hidden_size
         account = Account(attack, recipe, replaced, seen, samples, validation, width, adapters, {}, tier.labels)
-        steps, records = account.own_steps, 0 if attack.on_answers else recipe.queries * length
+        steps = account.own_steps
+        records = 0 if attack.on_answers else recipe.queries * length
         work, decoded = self.scored()
         checks = 2 + (0 if attack.fitted else steps // recipe.validate_every)
         work = 2 * work + checks * tier.validation * self.budget.length * self.per_token
@@ -185,7 +196,8 @@ class Work:
             return Stage(f"customize {run}")  # nothing is open: the baseline's scores
         adapters = lora.size(self.skeleton.model, secured, recipe.rank) if recipe.adapters else 0
         trained = adapters or secured.total - secured.parameters
-        steps, length = recipe.total_steps(recipe.samples), self.budget.length
+        steps = recipe.total_steps(recipe.samples)
+        length = self.budget.length
         work, decoded = self.scored()
         # Validation reads its problems twice, for their losses and their likeliest tokens; the test problems meet both.
         read = 2 * (2 + steps // recipe.validate_every) * recipe.validation + 2 * recipe.test

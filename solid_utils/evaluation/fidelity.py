@@ -45,7 +45,10 @@ class Remembered:
         room: float = 8e8,
         cached: Callable[[str, Callable[[], dict]], dict] = lambda _, compute: compute(),
     ) -> None:
-        self.victim, self.room, self.kept, self.complete = victim, room, {}, True
+        self.victim = victim
+        self.room = room
+        self.kept = {}
+        self.complete = True
         self.cached = cached
         self.answered: dict[str, tuple[list[dict], list[np.ndarray]]] = {}
 
@@ -58,7 +61,8 @@ class Remembered:
         with measuring(victim):
             logits = _logits(victim, *inputs)
         if logits.nbytes <= self.room:
-            self.kept[key], self.room = logits, self.room - logits.nbytes
+            self.kept[key] = logits
+            self.room = self.room - logits.nbytes
         else:
             self.complete = False
         return logits
@@ -91,7 +95,8 @@ def held_out(replica, victim, tokenizer, sets: dict[str, list[dict]], wanted: pa
     The first `wanted.greedy.prompts` samples of each set are asked for greedy answers, or all there are.
     `victim` may be Remembered, as in `fidelity`.
     """
-    greedy, scored = wanted.greedy, Scored()
+    greedy = wanted.greedy
+    scored = Scored()
     for name, samples in sets.items():
         prompted = list(map(_prompted, samples[: greedy.prompts]))
         scored += fidelity(replica, victim, tokenizer, samples, name)
@@ -216,7 +221,8 @@ def _mean(values: Tensor) -> tuple[float, float]:
 
 def _pooled(counts: Tensor, tokens: Tensor) -> tuple[float, float]:
     """Share counts.sum() / tokens.sum() and its standard error with samples as clusters (linearised ratio)."""
-    share, samples = (counts.sum() / tokens.sum()).item(), len(tokens)
+    share = (counts.sum() / tokens.sum()).item()
+    samples = len(tokens)
     if samples == 1:
         return share, NAN
     residuals = counts - share * tokens  # (samples,)

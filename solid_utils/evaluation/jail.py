@@ -81,10 +81,21 @@ run()
 
 # linux/sched.h, linux/mount.h, linux/prctl.h
 NEW_NAMESPACES = 0x00020000 | 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x40000000
-READ_ONLY, NO_SUID, NO_DEVICES, NO_EXEC, BIND, RECURSIVE, PRIVATE = 1, 2, 4, 8, 4096, 16384, 1 << 18
+READ_ONLY = 1
+NO_SUID = 2
+NO_DEVICES = 4
+NO_EXEC = 8
+BIND = 4096
+RECURSIVE = 16384
+PRIVATE = 1 << 18
 DETACH = 2
-SYS_MOUNT_SETATTR, AT_RECURSIVE = 442, 0x8000  # the same number on every machine; the C library's wrapper is young
-PR_SET_PDEATHSIG, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, SECCOMP_MODE_FILTER = 1, 22, 38, 2
+# The same number on every machine; the C library's wrapper is young
+SYS_MOUNT_SETATTR = 442
+AT_RECURSIVE = 0x8000
+PR_SET_PDEATHSIG = 1
+PR_SET_SECCOMP = 22
+PR_SET_NO_NEW_PRIVS = 38
+SECCOMP_MODE_FILTER = 2
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -117,7 +128,9 @@ def enter_namespaces() -> None:
 
     A process that has just left its user namespace may map but one uid, so a child that stays behind writes the maps.
     """
-    maps, process, (ready, go) = uid_maps(), os.getpid(), os.pipe()
+    maps = uid_maps()
+    process = os.getpid()
+    ready, go = os.pipe()
     writer = os.fork()
     if writer == 0:
         os.close(go)
@@ -231,7 +244,13 @@ def confine(seconds: float) -> None:
 
 def forbid(machine: int, numbers: tuple[int, ...]) -> None:
     """Refuse these system calls with EPERM from here on; calls by another machine's numbers kill, see seccomp(2)."""
-    load, equal, at_least, end, kill, refuse, allow = 0x20, 0x15, 0x35, 0x06, 0x80000000, 0x00050001, 0x7FFF0000
+    load = 0x20
+    equal = 0x15
+    at_least = 0x35
+    end = 0x06
+    kill = 0x80000000
+    refuse = 0x00050001
+    allow = 0x7FFF0000
     code = [(load, 0, 0, 4), (equal, 1, 0, machine), (end, 0, 0, kill)]
     code += [(load, 0, 0, 0), (at_least, 0, 1, 0x40000000), (end, 0, 0, kill)]  # x32 has numbers of its own
     for number in numbers:

@@ -164,9 +164,9 @@ def test_the_interval_covers_the_truth_about_as_often_as_it_says():
         seeds, items = random.normal(0, 0.1, 8), random.normal(0, 0.2, 40)
         noise = random.normal(0, 0.2, (8, 40))
         parts = [rows("r", truth + a + items + noise[n], seed=f"{n}") for n, a in enumerate(seeds)]
-        found = interval(lambda scores: scores.loc["hellaswag"], resamples(*parts)["r", "end"])
+        found = interval(lambda scores: scores.loc["hellaswag"], resamples(*parts, times=2000)["r", "end"])
         hits += found.low <= truth <= found.high
-        found = interval(lambda scores: scores.loc["hellaswag"], resamples(parts[0])["r", "end"])
+        found = interval(lambda scores: scores.loc["hellaswag"], resamples(parts[0], times=2000)["r", "end"])
         without += found.low <= truth <= found.high
     assert 0.88 <= hits / 100 <= 0.99
     assert without / 100 < 0.75

@@ -22,9 +22,9 @@ ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 WHOLE = reading.read(ROOT / "params.yaml")
 STUDY = WHOLE["study"]
-# Of the shipped attacks one of each kind and the one with noise: another secured set of a kind takes half a minute and
-# no other way through the code.
-TINY = ["solid-ft_all", "sap_dp-ft_all", "solid-ft_closed", "layer0-sem"]
+# Of the shipped runs one of each kind: another secured set of a kind takes half a minute and no other way through the
+# stages (`make smoke` has the fully open customization, too).
+TINY = {"attacks": ["solid-ft_all", "solid-ft_closed", "layer0-sem"], "customizations": ["solid-math"]}
 # Run cold a second time, and killed in the attack. With SOLID_TWICE=1 the other notebooks are, too, half a minute each.
 AGAIN = ["sets", "victim@tiny", "baseline@tiny", "labels@tiny"]
 MORE_AGAIN = ["dd@tiny", "theory@tiny", "scan@tiny", "deploy@tiny"]
@@ -176,7 +176,7 @@ def check_readable(folder: Path) -> None:
 
 @pytest.mark.pipeline
 def test_the_tiny_study_whole_twice_and_killed(tmp_path):
-    study = STUDY | {"models": ["tiny"], "attacks": TINY}
+    study = STUDY | {"models": ["tiny"]} | TINY
     whole = clone(tmp_path / "whole", study)
     assert ran(repro(whole)) == expected_stages(study)
     first = results(whole)
@@ -192,7 +192,7 @@ def test_the_tiny_study_whole_twice_and_killed(tmp_path):
 
     # Cold again, with fewer runs, killed inside an attack and started again: the same bytes. What was downloaded is
     # carried over, each stage runs for itself (-s), and tables are drawn from rows alone, twice alike in tests/report.
-    fewer = study | {"attacks": ["solid-ft_all"], "customizations": ["solid-math"]}
+    fewer = study | {"attacks": ["solid-ft_all"]}
     every = bool(os.environ.get("SOLID_TWICE"))
     wanted = AGAIN + MORE_AGAIN * every + KILLED + AFTER * every
     cut = clone(tmp_path / "cut", fewer)

@@ -18,6 +18,7 @@ from solid_utils.core.errors import StudyError
 
 # Handing back after every training step cost a fifth of the time; never doing it let the heap grow past 6 GB.
 GROWTH = 0.75e9  # bytes a loop may keep before it hands them back
+WORTH_SAYING = 1e8  # bytes; a notebook that fits ten small maps said ten times that each needs nothing
 _released = [float("inf")]  # fewest resident bytes since the last release
 
 
@@ -124,7 +125,8 @@ def check_cpu() -> None:
 def check_memory(needed: int, what: str, fix: str = "lower batch in configs/tiers.yaml") -> None:
     """Raise StudyError if `needed` bytes are not available (host memory, or the GPU's where there is one)."""
     there = torch.cuda.mem_get_info()[0] if device().type == "cuda" else psutil.virtual_memory().available
-    print(f"memory: {what} needs about {needed / 1e9:.1f} GB, {there / 1e9:.1f} GB available")
+    if needed > WORTH_SAYING:
+        print(f"memory: {what} needs about {needed / 1e9:.1f} GB, {there / 1e9:.1f} GB available")
     if needed > there:
         raise StudyError(
             f"memory: {what} needs about {needed / 1e9:.1f} GB, {there / 1e9:.1f} GB available; "

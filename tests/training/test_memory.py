@@ -1,8 +1,12 @@
 """The estimate printed before a run: float32 master weights, gradients, AdamW's moments, activations."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from solid_utils.core.errors import StudyError
+from solid_utils.model import accelerator
 from solid_utils.training import memory
 
 
@@ -35,3 +39,12 @@ def test_shards_take_their_part(llama):
     assert four["float32 weights"] == four["gradients"] and one["float32 weights"] == 0
     assert four["moments"] == one["moments"] // 4 and four["gradients"] == one["gradients"] // 4
     assert four["activations of one piece"] == one["activations of one piece"]
+
+
+def test_little_memory_is_not_worth_a_line_unless_it_is_missing(capsys, monkeypatch):
+    accelerator.check_memory(10_000, "a small map")
+    accelerator.check_memory(200_000_000, "a model")
+    assert capsys.readouterr().out.count("memory: ") == 1
+    monkeypatch.setattr(accelerator.psutil, "virtual_memory", lambda: SimpleNamespace(available=1))
+    with pytest.raises(StudyError, match="a small map needs about"):
+        accelerator.check_memory(10_000, "a small map")

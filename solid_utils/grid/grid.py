@@ -57,8 +57,12 @@ class Grid:
         part: tuple[int, int] = (1, 1),
     ):
         """`only`: names of groups; `part` (k, n): of the secured sets the k-th of n parts, counted from one."""
-        self.model, self.study, self.spec = model, study, study.model(model)
-        self.name, self.section, self.part = name, getattr(study, name), part
+        self.model = model
+        self.study = study
+        self.spec = study.model(model)
+        self.name = name
+        self.section = getattr(study, name)
+        self.part = part
         torch.set_num_threads(study.threads)
         self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / name / model
         self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
@@ -92,10 +96,14 @@ class Grid:
 
     def flops(self, cell: Cell) -> float:
         """Of a whole cell, roughly, to foretell its time: recording, training, scoring its start and its end."""
-        study, (secured, seen) = cell.study(self.study, self.section), self.place(cell.secured)
-        recipe, budget = declared.recipe(study, self.model, cell.name), study.budgets(self.model)
-        tokens, evaluation = cell.queries * (recipe.length or budget.length), budget.evaluation
-        width, attack = self.victim.config.get_text_config().hidden_size, declared.attack(study, cell.name)
+        study = cell.study(self.study, self.section)
+        secured, seen = self.place(cell.secured)
+        recipe = declared.recipe(study, self.model, cell.name)
+        budget = study.budgets(self.model)
+        tokens = cell.queries * (recipe.length or budget.length)
+        evaluation = budget.evaluation
+        width = self.victim.config.get_text_config().hidden_size
+        attack = declared.attack(study, cell.name)
         work = attack.foreseen(tokens, recipe.epochs or 0, secured, seen, width)
         held_out = (
             evaluation.samples * budget.length + len(sampling.APART) * evaluation.apart.texts * evaluation.apart.length
@@ -139,7 +147,8 @@ class Grid:
         if not (path := self.path(cell)).exists():
             return False
         rows = schema.read(path, schema.SCORES, schema.RERUN)
-        found, taken = rows.iloc[-1], rows[(rows["metric"] == "agreement") & (rows["steps"] > 0)]
+        found = rows.iloc[-1]
+        taken = rows[(rows["metric"] == "agreement") & (rows["steps"] > 0)]
         wanted = cell_run.asked_for(self.study, self.section, self.model, cell, self.place(cell.secured)[1])
         wanted |= {"model": self.model, "deployment": cell.secured, "attack": cell.attack, "seed": cell.seed}
         wrong = [
@@ -158,7 +167,8 @@ class Grid:
         """The plan, a line a cell in the order of running."""
         open_cells = [cell for cell in self.cells if not self.ran(cell)]
         foreseen = {cell: self.minutes(cell) for cell in open_cells}
-        limit, lines = self.section.minutes, []
+        limit = self.section.minutes
+        lines = []
         for cell in self.cells:
             standing = f"{foreseen[cell]:.1f} min" if cell in foreseen else "there"
             lines.append(f"{cell.name}  {standing}{', over the limit' * (foreseen.get(cell, 0) > limit)}")
@@ -171,7 +181,8 @@ class Grid:
         if not self.section.leaks or (path := self.folder / paths.LEAKS_FILE).exists():
             return
         print(f"grid: {path}: what logits alone give away", flush=True)
-        length, most = self.study.budgets(self.model).length, min(cell_run.BLOCK, len(sampling.read_set("attack")))
+        length = self.study.budgets(self.model).length
+        most = min(cell_run.BLOCK, len(sampling.read_set("attack")))
         samples = sampling.texts("attack", self.tokenizer, length, most)
         with models.precision(self.spec):
             found = leaks.measured(self.model, self.victim, samples, self.tokenizer.pad_token_id)
@@ -274,7 +285,8 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="GROUP", help="groups of the list of cells")
     parser.add_argument("--grid", choices=params.GRIDS, default="grid", help="which list: configs/GRID.yaml")
     parser.add_argument("--part", type=part, default=(1, 1), metavar="K/N", help="the K-th of N parts of the sets")
-    chosen, study = parser.parse_args(), declared.load()
+    chosen = parser.parse_args()
+    study = declared.load()
     for model in chosen.models or study.study.models:
         grid = Grid(model, study, chosen.only, chosen.grid, chosen.part)
         print(grid.listing()) if chosen.list else grid.run(chosen.minutes)

@@ -56,7 +56,8 @@ def length_batches(lengths: list[int], token_budget: int, fixed: int = BATCH_COS
     """
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
     sizes = np.array([lengths[index] for index in order])
-    work, begins = np.zeros(len(order) + 1), np.zeros(len(order) + 1, dtype=int)
+    work = np.zeros(len(order) + 1)
+    begins = np.zeros(len(order) + 1, dtype=int)
     for end in range(1, len(order) + 1):  # the cheapest batches of the `end` longest; the last one begins at `begin`
         counts = np.arange(end, 0, -1)
         fits = (counts * (sizes[:end] + held) <= token_budget) | (counts == 1)
@@ -64,7 +65,8 @@ def length_batches(lengths: list[int], token_budget: int, fixed: int = BATCH_COS
         begins[end] = begin = int(costs.argmin())
         work[end] = costs[begin]
     # Back from the end: each best last batch says where the one before it ends.
-    batches, end = [], len(order)
+    batches = []
+    end = len(order)
     while end:
         batches.append(order[begins[end] : end])
         end = begins[end]
@@ -85,7 +87,8 @@ def answer_positions(samples: Sequence[dict], attention_mask: Tensor) -> Tensor:
     These are the positions one before each answer token; none in a text without an answer.
     """
     starts = torch.tensor([sample["answer_start"] for sample in samples])[:, None]
-    positions, ends = torch.arange(attention_mask.shape[1]), attention_mask.sum(1, keepdim=True)
+    positions = torch.arange(attention_mask.shape[1])
+    ends = attention_mask.sum(1, keepdim=True)
     return (positions >= starts - 1) & (positions < ends - 1)
 
 
@@ -120,7 +123,8 @@ class LastLogits:
         families = [(0, list(range(len(self.rows))))]
         if shares_prefixes(self.model, max(map(len, self.rows))):
             families = shared_prefixes(self.rows, self.kept)
-        alone, kin = [family for family in families if not family[0]], [family for family in families if family[0]]
+        alone = [family for family in families if not family[0]]
+        kin = [family for family in families if family[0]]
         yield from self._families(alone, None, torch.ones(len(alone), 0, dtype=torch.int64))
         for group in length_batches([prefix for prefix, _ in kin], self.token_budget):
             together = [kin[number] for number in group]
@@ -129,7 +133,8 @@ class LastLogits:
     def _prefix_cache(self, families: list[tuple[int, list[int]]]) -> tuple[DynamicCache, Tensor]:
         """Keys and values of the families' right-padded prefixes, and their mask (families, longest prefix)."""
         input_ids, mask = pad([self.rows[members[0]][:prefix] for prefix, members in families], self.pad_id)
-        cache, nothing = DynamicCache(config=self.model.config), torch.zeros_like(mask, dtype=torch.bool)
+        cache = DynamicCache(config=self.model.config)
+        nothing = torch.zeros_like(mask, dtype=torch.bool)
         self._logits(input_ids, mask, nothing, past_key_values=cache, use_cache=True)
         return cache, mask
 
@@ -144,7 +149,8 @@ class LastLogits:
             rest = [self.rows[index][start:] for index, start in zip(indices, starts, strict=True)]
             input_ids, mask = pad(rest, self.pad_id)  # (batch, longest rest)
             counts = [self.kept[index] for index in indices]
-            positions, ends = torch.arange(input_ids.shape[1]), mask.sum(1, keepdim=True)
+            positions = torch.arange(input_ids.shape[1])
+            ends = mask.sum(1, keepdim=True)
             keep = (positions < ends) & (positions >= ends - torch.tensor(counts)[:, None])
             inputs = {}
             if cache:
@@ -178,7 +184,8 @@ def shares_prefixes(model, longest: int) -> bool:
 
 def _shared_and_alone(model) -> tuple[Tensor, Tensor]:
     """Last logits (rows, vocab) of four short texts, from two shared prefixes of different length, and alone."""
-    begins, ends = ([1, 2, 3, 4], [4, 3]), ([1], [3, 2])
+    begins = ([1, 2, 3, 4], [4, 3])
+    ends = ([1], [3, 2])
     rows = sorted(tuple(begin + end) for begin in begins for end in ends)
     asked = LastLogits(model, rows, [1] * len(rows), 0, TOKEN_BUDGET)
     families = [(len(begin), [n for n, row in enumerate(rows) if row[0] == begin[0]]) for begin in begins]
@@ -201,15 +208,20 @@ def shared_prefixes(rows: list[tuple[int, ...]], kept: list[int]) -> list[tuple[
     A row's last `kept` positions must be computed anew, so they are never part of a prefix. Rows without kin come
     last, together, as one family with prefix length 0.
     """
-    families, members = [], []
+    families = []
+    members = []
     prefix = longest = 0
     for index, row in enumerate(rows):
         free = len(row) - kept[index]
         shared = min(prefix, free, _common(rows[index - 1], row)) if members else free
         if members and 2 * shared < max(longest, len(row)):
             families.append((prefix, members))
-            members, shared, longest = [], free, 0
-        members, prefix, longest = [*members, index], shared, max(longest, len(row))
+            members = []
+            shared = free
+            longest = 0
+        members = [*members, index]
+        prefix = shared
+        longest = max(longest, len(row))
     families.append((prefix, members))
     kin = [family for family in families if len(family[1]) > 1 and family[0] > 0]
     alone = sorted({*range(len(rows))} - {index for _, members in kin for index in members})

@@ -12,7 +12,8 @@ from solid_utils.recommend.texts import Asked
 
 # The study's own words for recovered above the floor (configs/hypotheses.yaml, H1): a set whose interval ends below the
 # first resists, one whose interval begins above the second does not.
-HOLD_BELOW, BROKEN_ABOVE = 0.10, 0.25
+HOLD_BELOW = 0.10
+BROKEN_ABOVE = 0.25
 
 
 def draws(count: int) -> np.ndarray:
@@ -34,7 +35,8 @@ class Texts:
     """The held-out texts of one run: all numbers meet the same resamples, so differences and ratios are paired."""
 
     def __init__(self, tokens: list[int]):
-        self.tokens, self.counts = np.array(tokens, dtype=float), draws(len(tokens))
+        self.tokens = np.array(tokens, dtype=float)
+        self.counts = draws(len(tokens))
 
     def share(self, hits: list[float]) -> np.ndarray:
         """Hits by tokens, pooled, of each resample."""
@@ -60,7 +62,8 @@ def floor_hits(public: list[list[int]], samples: list[dict], likeliest: list[lis
 
     A text without tokens is another process's.
     """
-    grams, hits = floor.Grams(public), {}
+    grams = floor.Grams(public)
+    hits = {}
     for size, predictor in enumerate(floor.PREDICTORS):
         hits[predictor] = []
         for sample, theirs in zip(samples, likeliest, strict=True):
@@ -72,7 +75,8 @@ def floor_hits(public: list[list[int]], samples: list[dict], likeliest: list[lis
 def attack(found: Measured, sets: list[SecuredSet], asked: Asked, hold_below: float, seed: int) -> Attack:
     """The outcome of an attack on prefixes of the model, in the order of `sets`."""
     first = next(iter(found.start.values()))
-    texts, limit = Texts(first.tokens), max(hold_below, BROKEN_ABOVE)
+    texts = Texts(first.tokens)
+    limit = max(hold_below, BROKEN_ABOVE)
     best = max(found.floor, key=lambda name: sum(found.floor[name]))
     ground = texts.share(found.floor[best])
     return Attack(
@@ -95,7 +99,8 @@ def prefix(
 ) -> Prefix:
     """One prefix; `ground` is the floor's agreement, (1 + TIMES,)."""
     layers = len(chosen.layers)
-    start, after = found.start[layers], found.attack.get(layers)
+    start = found.start[layers]
+    after = found.attack.get(layers)
     penalty, previous = found.chosen.get(layers, (None, None))
     measured = attacked(after, texts, ground) if after else {"agreement": None, "kl": None, "above_floor": None}
     judged = verdict(measured["above_floor"], hold_below, limit) if after else "not measured"

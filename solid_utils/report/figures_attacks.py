@@ -28,7 +28,8 @@ COLUMNS = 4  # panels in a row
 OTHERS = [(marker, PALETTE[place]) for marker, place in (("D", 4), ("v", 3), ("P", 5), ("X", 9), ("*", 8), ("h", 6))]
 Style = dict[str, tuple]  # attack -> marker, colour
 AXIS = {"queries": "oracle queries", "tokens": "oracle tokens", "flops": "training FLOPs"}
-LEGITIMATE, FIT = "one legitimate epoch (paper, Table 8)", "censored fit, best attacker"
+LEGITIMATE = "one legitimate epoch (paper, Table 8)"
+FIT = "censored fit, best attacker"
 NOT_ATTACKS = (FIT, LEGITIMATE)
 BAND = {"color": PALETTE[2], "alpha": 0.2, "linewidth": 0, "zorder": 0, "label": LEGITIMATE}
 
@@ -126,7 +127,8 @@ def _curve(axes: Axes, curve: pd.DataFrame, attack: str, styles: Style) -> None:
     """Mean and range of the seeds at each budget, from the start on; thin where only one budget was run."""
     marker, colour = styles[attack]
     by_steps = curve.groupby("steps")
-    x, share = by_steps["queries"].mean(), by_steps["recovered"]
+    x = by_steps["queries"].mean()
+    share = by_steps["recovered"]
     x, mean, low, high = ([0, *values] for values in (x, share.mean(), share.min(), share.max()))
     width = 1.5 if len(x) > 2 else 0.6  # one budget is a point, no curve
     axes.plot(x, mean, marker=marker, color=colour, label=attack, markersize=4.5, linewidth=width, zorder=3)
@@ -153,7 +155,8 @@ def _marks(axes: Axes, mine: pd.DataFrame, measure: str, attack: str, styles: St
     Attacks and seeds side by side.
     """
     marker, colour = styles[attack]
-    shift, seeds = list(styles).index(attack) - (len(styles) - 1) / 2, mine.groupby("seed").ngroup()
+    shift = list(styles).index(attack) - (len(styles) - 1) / 2
+    seeds = mine.groupby("seed").ngroup()
     x = mine["depth"] * np.exp(shift * 0.35 / len(styles) + 0.03 * (seeds - seeds.mean()))
     axes.scatter([], [], marker=marker, color=colour, label=attack)
     for censored, face in ((False, colour), (True, "white")):

@@ -35,6 +35,13 @@ def test_a_finished_bar_is_one_line_and_others_stay_as_they_are():
     ]
 
 
+def test_the_same_bar_again_is_said_once():
+    said = "".join(f"fit: 100%|███| 2/2 [00:0{n}<00:00]\nUserWarning: mind this\n" for n in range(3))
+    cell = nbformat.v4.new_code_cell("1", outputs=[stream(said)])
+    outputs = notebook_page.tidied(nbformat.v4.new_notebook(cells=[cell])).cells[0].outputs
+    assert outputs[0].text == "fit: 2 of 2\n" + 3 * "UserWarning: mind this\n"
+
+
 class Loads(HTMLParser):
     """What a page would load, and its links."""
 

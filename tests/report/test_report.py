@@ -489,6 +489,12 @@ def test_the_page_stands_alone_and_says_everything(built):
         assert words in text
 
 
+def test_a_figure_that_was_shown_is_not_drawn_again(study, monkeypatch):
+    shown = study.pictures("agreement")
+    monkeypatch.setattr("solid_utils.report.figures.picture", lambda *_: pytest.fail("drawn again"))
+    assert shown and study.pictures("agreement") == shown
+
+
 def test_metrics_are_flat_and_headline(study):
     found = study.metrics()
     assert found["toy/layer0-sem/recovered_share"] == pytest.approx(0.795918)

@@ -110,6 +110,14 @@ def memory_share() -> int:
     return psutil.virtual_memory().total // processes().num_processes
 
 
+def half_free() -> bool:
+    """Is at least half of this process's accelerator's memory free? Never where there is none."""
+    if device().type != "cuda":
+        return False
+    free, total = torch.cuda.mem_get_info()
+    return 2 * free >= total
+
+
 def check_cpu() -> None:
     """Warn, never stop: without bfloat16 units the default study takes longer and ends at slightly other numbers."""
     if device().type == "cpu" and not machine.multiplies_bfloat16():

@@ -28,11 +28,26 @@ class Recorded:
     def __init__(self, paths: Iterable[Path]):
         opened = [tensors.Stored(path) for path in paths]
         self.place = {int(key): file for file in opened for key in file.keys()}  # noqa: SIM118 (no dict)
+        self.held: dict[int, Tensor] = {}  # rows that stay on the accelerator, as every epoch asks for them again
 
     def of(self, numbers: Tensor) -> Tensor:
         """(rows of these samples, width), sample after sample, on the device of `numbers`."""
-        rows = [self.place[number].get_tensor(str(number)) for number in numbers.tolist()]
-        return torch.cat(rows).to(numbers.device)
+        if numbers.device.type == "cpu":  # the system's page cache is what would be held
+            return torch.cat([self.row(number) for number in numbers.tolist()])
+        return torch.cat([self.on(numbers.device, number) for number in numbers.tolist()])
+
+    def row(self, number: int) -> Tensor:
+        """The rows of one sample, a view of its file."""
+        return self.place[number].get_tensor(str(number))
+
+    def on(self, device: torch.device, number: int) -> Tensor:
+        """The rows of one sample on an accelerator, where they stay while at least half of its memory is free."""
+        if number in self.held:
+            return self.held[number]
+        rows = self.row(number).to(device)
+        if accelerator.half_free():
+            self.held[number] = rows
+        return rows
 
     def each(self) -> Iterator[Tensor]:
         """The rows of one sample after the other, in the order of their numbers; memory holds one."""

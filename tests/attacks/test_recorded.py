@@ -106,6 +106,16 @@ def test_a_file_that_is_there_is_not_made_again(llama, samples, tmp_path):
     assert torch.equal(made, again)
 
 
+@pytest.mark.parametrize("roomy", [True, False])
+def test_rows_stay_on_an_accelerator_while_there_is_room(roomy, llama, samples, tmp_path, monkeypatch):
+    made = recording(llama, secured_set(llama, "layers 0"), samples, tmp_path)
+    monkeypatch.setattr(recorded.accelerator, "half_free", lambda: roomy)
+    elsewhere = torch.device("meta")
+    first = made.on(elsewhere, 3)
+    assert first.shape == made.row(3).shape and first.device == elsewhere
+    assert (made.on(elsewhere, 3) is first) == roomy
+
+
 def test_too_small_a_disk_stops_before_the_run(llama, samples, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(machine.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 10}))
     with pytest.raises(StudyError, match="answers of 5 sequences needs 0.0 GB, 0.0 GB free"):

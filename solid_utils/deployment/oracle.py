@@ -186,16 +186,23 @@ def read_labels(model: str, noisy: bool) -> dict[str, list[int]]:
     return {item["id"]: item["answer_ids"] for item in items}
 
 
-def label(model_name: str) -> None:
+LABELS = (("clean", "none"), ("noisy", "sap_dp"))  # file, and the deployment that answers
+
+
+def labelled(model_name: str) -> bool:
+    """Are a victim's answers there?"""
+    return all((paths.LABELS / model_name / f"{name}.jsonl").exists() for name, _ in LABELS)
+
+
+def label(model_name: str, study: params.Params) -> None:
     """Ask the victim, clean and with SAP-DP's noise, for answers to all prompts that attacks train and validate on."""
-    study = params.load()
     torch.set_num_threads(study.threads)
     spec, budget = study.model(model_name), study.budgets(model_name)
     victim, tokenizer, _ = models.load_victim(model_name, spec)
     chosen = sampling.samples("attack", tokenizer, budget.length, budget.attack.ft.queries)
     chosen += sampling.samples("validation", tokenizer, budget.length, budget.attack.validation)
     prompts = [sample["input_ids"][: sample["answer_start"]] for sample in chosen]
-    for name, deployment in (("clean", "none"), ("noisy", "sap_dp")):
+    for name, deployment in LABELS:
         # Of the deployment only its noise shows in an answer, so a set without names will do.
         oracle = Oracle(victim, SecuredSet(deployment, (), (), False, 0, 1), tokenizer.pad_token_id)
         with models.precision(spec):
@@ -209,4 +216,4 @@ def label(model_name: str) -> None:
 
 if __name__ == "__main__":
     with errors.one_line():
-        label(sys.argv[1])
+        label(sys.argv[1], params.load())

@@ -70,7 +70,7 @@ def check(victim: PreTrainedModel | InMemory, samples: list[dict], pad_id: int) 
             with original.with_fresh(declaration) as model:
                 if declaration == "none":
                     guard.check_causal(model, rows[0])
-                plain = [guard.plain(model, row) for row in rows]
+                plain = [guard.plain(model, row).cpu() for row in rows]  # the engine's are arrays
                 off = max(guard.deviation(model, logits, plain[number]) for number, logits in ours[declaration])
             if off > guard.TOLERANCE:
                 what = "as it is" if declaration == "none" else f"with {declaration} random"

@@ -12,7 +12,7 @@ from solid_utils.core.scored import Scored
 from solid_utils.deployment.view import View
 from solid_utils.evaluation import fidelity
 from solid_utils.grid.cells import Cell
-from solid_utils.model import models
+from solid_utils.model import models, state
 from solid_utils.model.state import State
 from solid_utils.settings import params
 from solid_utils.training import recorded
@@ -27,6 +27,11 @@ def asked_for(study: params.Params, grid: params.Grid, model: str, cell: Cell, s
     attack = declared.attack(own, cell.name)
     text = attack.words(recipe, usual) + (f", {recipe.epochs:g} epochs" if recipe.epochs else "")
     return {"start": declared.start(own, model, cell.name), "recipe": text, "view": attack.sees(seen)}
+
+
+def asked(model: str, name: str, cell: Cell) -> Path:
+    """The state folder of what was asked of one secured set, which one process at a time works with."""
+    return state.root() / model / name / f"asked-{cell.secured.replace(' ', '_')}"
 
 
 class CellRun(AttackRun):
@@ -45,7 +50,7 @@ class CellRun(AttackRun):
         self.validation, self.remembered = [], remembered
         settings = self.scored_with | {"secured": self.secured, "labels": self.budget.labels}
         place = cell.secured.replace(" ", "_")
-        self.recordings = State(f"{model}/{name}/asked-{place}", settings, self.room)
+        self.recordings = State(str(asked(model, name, cell).relative_to(state.root())), settings, self.room)
         begun = f"{place}-{self.start_name}{self.attack.architecture}"
         begun += "-benchmarks" * cell.benchmarks
         self.starts = State(f"{model}/{name}/{begun}", settings, self.room)

@@ -122,6 +122,7 @@ class Customers:
         for model in self.depths:  # the whole plan, whatever --only says: what was not reached is said
             plan = customer_cells.plan_table(self.planned, model)
             schema.write(plan, schema.CUSTOMERS, self.folder / model / paths.PLAN_FILE)
+        failed = []
         begun = time.monotonic()
         for cell in self.cells:
             if self.ran(cell):
@@ -132,8 +133,9 @@ class Customers:
             if (foreseen := self.minutes(cell)) is not None and foreseen > self.study.customers.minutes:
                 print(f"customers: {cell.name}: {foreseen:.1f} min foreseen, over the limit; not run", flush=True)
                 continue
-            if self.claimed(cell):
-                self.run_cell(cell)
+            if self.claimed(cell) and not shared.ended(cell.name, lambda cell=cell: self.run_cell(cell)):
+                failed.append(cell.name)
+        shared.check_ended(failed)
 
     def claimed(self, cell: CustomerCell) -> bool:
         """Is this cell for this process to run? Else another works on it, or has just ended it."""

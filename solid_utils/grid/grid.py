@@ -11,7 +11,8 @@ Scores of a cell lie in reference/MACHINE/GRID/MODEL/CELL.csv, whole as soon as 
 all that were planned, and leaks.csv, what the victim's logits alone give away. They are no output of a DVC stage:
 that would take hours, and it would delete them before each run. A cell that is there is skipped, one of another
 recipe than params.yaml now gives it is an error; delete its file to run it again. A killed cell goes on from its
-checkpoint.
+checkpoint; one that is refused is told, and the others go on. Several processes may share a list: each leaves the
+secured sets on which another works to that one.
 """
 
 import argparse
@@ -31,7 +32,7 @@ from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
 from solid_utils.evaluation import baseline, fidelity, floor
-from solid_utils.grid import cell_run, cells, leaks, registered, set_difficulty
+from solid_utils.grid import cell_run, cells, labels, leaks, registered, set_difficulty, shared
 from solid_utils.grid.cells import Cell
 from solid_utils.model import accelerator, models, sampling, state
 from solid_utils.model.state import State
@@ -234,6 +235,8 @@ class Grid:
         self.leaks()
         self.floor()
         self.own_scores()
+        labels.see_to(self.model, self.study, self.section, self.cells)
+        failed = []
         begun = time.monotonic()
         for number, cell in enumerate(self.cells, start=1):
             if self.ran(cell):
@@ -245,9 +248,13 @@ class Grid:
             if self.minutes(cell) > self.section.minutes:
                 print(f"{told}, over the limit; not run", flush=True)
                 continue
+            if not shared.claim(cell_run.asked(self.model, self.name, cell)):
+                continue
             print(told, flush=True)
-            self.run_cell(cell)
+            if not shared.ended(cell.name, lambda cell=cell: self.run_cell(cell)):
+                failed.append(cell.name)
         self.difficulty()
+        shared.check_ended(failed)
         state.discard_all(f"{self.model}/{self.name}")  # recordings and starts serve many cells, so they go last
 
     def run_cell(self, cell: Cell) -> None:

@@ -1,6 +1,6 @@
 """Several processes that share one list of cells on one machine: who runs what, and who writes when."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,6 +28,22 @@ def claim(folder: Path) -> bool:
         print(f"shared: {error}; left to it", flush=True)
         return False
     return True
+
+
+def ended(name: str, run: Callable[[], None]) -> bool:
+    """Run a cell; False, and a line, where it is refused: that ends no other cell."""
+    try:
+        run()
+    except StudyError as error:
+        print(f"{name}: {error}; going on with the next cell", flush=True)
+        return False
+    return True
+
+
+def check_ended(failed: list[str]) -> None:
+    """Raise StudyError where cells were refused, once all others have had their turn."""
+    if failed:
+        raise StudyError(f"{len(failed)} cells were refused, {failed[0]} first; their lines above say why")
 
 
 def paces(path: Path) -> dict[str, dict[str, float]]:

@@ -98,7 +98,7 @@ def place(tmp_path_factory):
         study = params.load()
         models.materialise(models.victim_folder(MODEL), study.model(MODEL))
         models.materialise(models.base_folder(MODEL), study.model("other"))
-        oracle.label(MODEL)
+        oracle.label(MODEL, study)
     return folder
 
 

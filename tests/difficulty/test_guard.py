@@ -1,6 +1,7 @@
 """The guard lets right engines through and refuses the others, in one line, over many architectures."""
 
 import copy
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -100,6 +101,23 @@ def test_a_stream_is_read_once_more_at_most(llama, samples, tmp_path, monkeypatc
     layers = guard.worked(source.layers, streamed=True)
     assert layers == [0, 3] and 2 * len(layers) <= len(source.layers)  # the other half is Transformers' own reading
     assert {name.split(".")[2] for name in names} == {"0", "3"} and len(names) == len(set(names))
+
+
+def test_logits_are_compared_on_the_cpu_wherever_the_model_is(llama, samples, monkeypatch):
+    """The engine hands arrays over; on a GPU the plain forward's logits once stayed there, and every search stopped."""
+
+    class Elsewhere:
+        def __init__(self, logits):
+            self.logits = logits
+
+        def cpu(self):
+            return self.logits
+
+    model_guard = SimpleNamespace(**vars(guard.guard))
+    model_guard.plain = lambda model, row: Elsewhere(guard_plain(model, row))
+    guard_plain = guard.guard.plain
+    monkeypatch.setattr(guard, "guard", model_guard)
+    guard.check(llama, samples, 0)
 
 
 def test_logits_that_are_not_finite_are_said_so(llama, samples):

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import fcntl
 import json
 import random
 import shutil
@@ -14,7 +15,7 @@ import yaml
 
 from solid_utils.attacks import declared
 from solid_utils.attacks.run import AttackRun
-from solid_utils.core import files, paths, schema
+from solid_utils.core import files, lock, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
 from solid_utils.difficulty import difficulty
@@ -216,6 +217,50 @@ def test_a_cell_beyond_the_limit_is_not_run(checkout, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert f"ran {FIRST.name}" in told and "over the limit; not run" in told
     assert len(pd.read_csv(here.folder / "plan.csv")) == 2 * (4 + 2 + 1)
+
+
+def test_a_refused_cell_ends_no_other_and_is_told_at_the_end(checkout, monkeypatch, capsys):
+    ran = []
+
+    def run_cell(self, cell):
+        if cell.secured == "layers 2":
+            raise StudyError("memory: too little")
+        ran.append(cell.name)
+
+    monkeypatch.setattr(grid.Grid, "run_cell", run_cell)
+    here = grid.Grid("tiny", params.load())
+    with pytest.raises(StudyError, match="2 cells were refused, sem-layers_2-ours-8-42 first"):
+        here.run(minutes=float("inf"))
+    assert len(ran) == len(here.cells) - 2
+    assert "sem-layers_2-ours-8-7: memory: too little; going on" in capsys.readouterr().out
+
+
+def test_a_set_on_which_another_process_works_is_left_to_it(checkout, monkeypatch, capsys):
+    taken = cell_run.asked("tiny", "grid", FIRST)
+    taken.mkdir(parents=True)
+    ran = []
+    monkeypatch.setattr(grid.Grid, "run_cell", lambda self, cell: ran.append(cell.secured))
+    with (taken / lock.FILE).open("w") as theirs:
+        fcntl.flock(theirs, fcntl.LOCK_EX)  # as another process: this one has another descriptor
+        grid.Grid("tiny", params.load()).run(minutes=float("inf"))
+    assert set(ran) == {"layers 0-1", "layers 2"}
+    assert "left to it" in capsys.readouterr().out
+
+
+def test_a_victim_without_a_stage_is_asked_for_its_answers_once(checkout, monkeypatch):
+    asked = []
+    monkeypatch.setattr(grid.labels.oracle, "label", lambda model, study: asked.append((model, study.tier)))
+    study = params.load()
+    cells = [FIRST, dataclasses.replace(FIRST, attack="ft_closed")]
+    shutil.rmtree("build/labels", ignore_errors=True)
+    grid.labels.see_to("tiny", study, study.grid, cells[:1])
+    assert not asked, "SEM trains on no answer"
+    grid.labels.see_to("tiny", study, study.grid, cells)
+    assert asked == [("tiny", "tiny")]
+    for name in ("clean", "noisy"):
+        files.write_lines([], Path(f"build/labels/tiny/{name}.jsonl"))
+    grid.labels.see_to("tiny", study, study.grid, cells)
+    assert len(asked) == 1
 
 
 def test_killed_before_its_scores_a_cell_trains_no_second_time(checkout, monkeypatch):

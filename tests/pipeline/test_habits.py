@@ -82,7 +82,7 @@ def place(tmp_path_factory):
         for habit in tokenizers.HABITS:
             tokenizers.write(folder / "shipped" / habit, habit)
             models.materialise(models.victim_folder(habit), params.load().model(habit))
-            oracle.label(habit)
+            oracle.label(habit, params.load())
     return folder
 
 

@@ -29,8 +29,25 @@ class ScaleLookups:
         return ordered.to_dict("records")
 
     def scale_point(self, model: str, secured: str) -> dict:
-        """The best point of one secured set."""
-        (found,) = [one for one in self.scale_best() if (one["model"], one["secured"]) == (model, secured)]
+        """The best point of one secured set, on the machine where it was attacked best."""
+        found = [one for one in self.scale_best() if (one["model"], one["secured"]) == (model, secured)]
+        return max(found, key=lambda one: one["own_above"])
+
+    def scale_cell(self, model: str, secured: str, attack: str, recipe: str, queries: int) -> dict:
+        """One point of the table `scale`, on the machine where it is best."""
+        table = self.table("scale")
+        wanted = {"model": model, "secured": secured, "attack": attack, "recipe": recipe, "queries": queries}
+        for column, value in wanted.items():
+            table = table[table[column] == value]
+        return table.sort_values("own_above", kind="stable").iloc[-1].to_dict()
+
+    def hypothesis(self, name: str, model: str, start: str = "") -> dict:
+        """What one victim says of a hypothesis, in words; `start`: how its outcome's words begin."""
+        (found,) = [
+            one
+            for one in self.hypothesis_rows()
+            if (one["hypothesis"], one["model"]) == (name, model) and one["what"].startswith(start)
+        ]
         return found
 
     def scale_costs(self) -> list[dict]:

@@ -1,5 +1,6 @@
 """Re-execution of SOLID: which layers of a language model must be secured so that it cannot be distilled?"""
 
+import gc
 import os
 import sys
 import warnings
@@ -19,6 +20,10 @@ os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 # it for the other stages.
 os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(2**26))
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(2**27))
+
+# Imports make 800,000 objects that all stay. By Python's usual 10 they are searched for garbage seven times over, an
+# eighth of what a stage takes to start; young garbage is found as soon as ever.
+gc.set_threshold(*gc.get_threshold()[:2], 200)
 
 # tqdm's widget is not used: its plain bar is what papermill streams.
 warnings.filterwarnings("ignore", message="IProgress not found")

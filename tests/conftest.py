@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
+import solid_utils  # noqa: F401, before the large imports: it says how often to look for garbage in them
+
 # The tests compare numbers and devices of the CPU; on a GPU machine 56 of 1,250 failed for that alone. What runs on a
 # GPU: docs/gpu.md. Before torch is imported, so that child processes see none either.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""

@@ -35,6 +35,19 @@ CUSTOMIZATIONS = {
 }
 
 
+_WRITTEN: dict[str, bytes] = {}  # by what is in it
+
+
+def write(rows: list[dict], columns: list[str], path: Path) -> None:
+    """schema.write, which takes half a second for a study, once for each content: dozens of studies differ in a run."""
+    key = repr((rows, columns))
+    if key not in _WRITTEN:
+        schema.write(rows, columns, path)
+        _WRITTEN[key] = path.read_bytes()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(_WRITTEN[key])
+
+
 def facts(secured: str) -> dict:
     """Columns schema.SECURED of "all", "none", or a row of layers, each a tenth of the model."""
     if secured in ("all", "none"):
@@ -117,8 +130,8 @@ def write_scores(states: dict[int, list[dict]], run: dict, folder: Path) -> None
         rows += [run | costs | one for one in outcomes]
         known = {key: (run | costs)[key] for key in schema.ITEMS if key in run}
         parts += [known | item for one in outcomes if one["metric"] not in NOT_BY_ITEM for item in items(one)]
-    schema.write(rows, schema.SCORES, folder / "scores.csv")
-    schema.write(parts, schema.ITEMS, folder / "items.csv")
+    write(rows, schema.SCORES, folder / "scores.csv")
+    write(parts, schema.ITEMS, folder / "items.csv")
 
 
 def write_curve(run: dict, before: float, after: float, folder: Path) -> None:
@@ -128,7 +141,7 @@ def write_curve(run: dict, before: float, after: float, folder: Path) -> None:
         run | cost | {"split": "validation", "metric": "agreement", "value": value}
         for cost, value in zip(costs, values, strict=True)
     ]
-    schema.write(rows, schema.CURVE, folder / "curve.csv")
+    write(rows, schema.CURVE, folder / "curve.csv")
 
 
 def write_attack(folder: Path, model: str, name: str, tier: str, attack: tuple) -> None:
@@ -175,10 +188,10 @@ def write_difficulty(folder: Path, model: str, tier: str, prefix: list[float], c
         l_star = (passing or [len(prefix)])[0]
         found = {"l_star": l_star, "epsilon": 0.05, "secured": bottom(l_star), "dd": prefix[l_star - 1] + more}
         searches[start] = found | {"ceiling": ceiling + more, "evaluations": l_star + 1, "saved": LAYERS - l_star}
-    schema.write(rows, schema.DD, folder / model / "dd" / "curve.csv")
+    write(rows, schema.DD, folder / model / "dd" / "curve.csv")
     (folder / model / "dd" / "search.json").write_text(json.dumps(searches))
     rows = [row for n, dd in enumerate(SINGLES) for row in difficulty_rows(model, tier, "single", f"layers {n}", dd)]
-    schema.write(rows, schema.DD, folder / model / "scan" / "curve.csv")
+    write(rows, schema.DD, folder / model / "scan" / "curve.csv")
 
 
 def write_study(
@@ -201,7 +214,7 @@ def write_study(
         for texts, n in TEXTS.items()
         for predictor in ("constant", "trigram")
     ]
-    schema.write(floors, schema.FLOOR, runs / model / "victim" / "floor.csv")
+    write(floors, schema.FLOOR, runs / model / "victim" / "floor.csv")
     write_difficulty(runs, model, tier, list(prefix), ceiling)
     for name, attack in (ATTACKS if attacks is None else attacks).items():
         write_attack(runs, model, name, tier, attack)

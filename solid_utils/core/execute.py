@@ -5,6 +5,7 @@
 The executed copy and its HTML land in build/executed; time and peak memory in build/timings.csv, outside results.
 """
 
+import gc
 import logging
 import os
 import resource
@@ -24,6 +25,8 @@ EXECUTED = Path("build/executed")
 TIMINGS = Path("build/timings.csv")
 # tqdm says so when it is first imported, maybe before anything of ours is; a plain bar is what papermill streams.
 QUIET = "ignore:IProgress not found"
+# A notebook imports torch before the package, whose __init__.py says how often to look for garbage in what is imported.
+KERNEL = [f"--IPKernelApp.exec_lines=__import__('gc').set_threshold{gc.get_threshold()}"]
 
 
 class OutputOnly(logging.Filter):
@@ -58,7 +61,7 @@ def run(name: str, values: dict[str, str]) -> None:
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), QUIET]))  # of the kernel
     try:
         how = {"kernel_name": "python3", "log_output": True, "progress_bar": False, "coalesce_streams": True}
-        papermill.execute_notebook(source, failed, values, **how)
+        papermill.execute_notebook(source, failed, values, extra_arguments=KERNEL, **how)
     except papermill.PapermillExecutionError as error:
         raise in_one_line(name, error, failed) from None
     except DeadKernelError:

@@ -22,6 +22,7 @@ CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)  # in Markdown; what stan
 DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INLINE = re.compile(r"(?<![\\$\w])\$(?!\s)([^$\n]+?)(?<![\s\\])\$(?!\w)")
 HEADING = re.compile(r'<h[23][^>]* id="([^"]+)"[^>]*>(.*?)<a class="anchor-link"', re.DOTALL)
+CONTENTS = "studycontents"  # in the template, where the list of headings belongs
 REPORT = Path("../../results/report.html")  # seen from build/executed
 INDEX = "index.html"
 
@@ -100,12 +101,12 @@ def page(notebook: NotebookNode, name: str) -> str:
         if cell.cell_type == "markdown":
             cell.source = formulas.taken_from(cell.source)
     exporter = HTMLExporter(embed_images=True, extra_template_basedirs=[str(LOOK.parent)], template_name=LOOK.name)
-    study = {"links": links(name), "contents": []}
-    resources = {"metadata": {"name": name}, "study": study}
+    resources = {"metadata": {"name": name}, "study": {"links": links(name)}}
     text, _ = exporter.from_notebook_node(marked, resources=resources)
-    study["contents"] = [(re.sub("<[^>]+>", "", title).strip(), place) for place, title in HEADING.findall(text)]
-    text, _ = exporter.from_notebook_node(marked, resources=resources)
-    return formulas.put_back(text)
+    found = [(re.sub("<[^>]+>", "", title).strip(), place) for place, title in HEADING.findall(text)]
+    # An anchor's name is known once its heading is drawn, so the list above all of them is put in afterwards.
+    listed = "".join(f'<li><a href="#{place}">{title}</a></li>' for title, place in found)
+    return formulas.put_back(text.replace(CONTENTS, listed, 1))
 
 
 def links(name: str) -> list[tuple[str, str]]:

@@ -1,3 +1,4 @@
+import gc
 from pathlib import Path
 
 import nbformat
@@ -22,9 +23,9 @@ def notebook(name, code):
 
 
 def test_parameters_reach_the_notebook_and_a_copy_is_kept():
-    notebook("good", "open('out.txt', 'w').write(model)")
+    notebook("good", "import gc\nopen('out.txt', 'w').write(f'{model} {gc.get_threshold()}')")
     execute.run("good", {"model": "b"})
-    assert Path("out.txt").read_text() == "b"
+    assert Path("out.txt").read_text() == f"b {gc.get_threshold()}" and gc.get_threshold()[2] == 200
     assert (execute.EXECUTED / "good-b.ipynb").exists() and (execute.EXECUTED / "good-b.html").exists()
     assert execute.TIMINGS.read_text().startswith("good-b,")
 

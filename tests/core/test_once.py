@@ -1,9 +1,12 @@
 """Cells of no run are worked in one run of a notebook, and left out of the others with a line that says where."""
 
+import ast
+from pathlib import Path
+
 import nbformat
 import pytest
 
-from solid_utils.core import once
+from solid_utils.core import once, rooms
 from solid_utils.core.errors import StudyError
 
 
@@ -41,3 +44,43 @@ def test_a_notebook_without_runs_is_whole():
 def test_a_parameter_that_is_no_text_is_one_line():
     with pytest.raises(StudyError, match="parameter run is no text in quotes; write it so"):
         once.for_run(notebook("run = 1"), {"run": "other"})
+
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+def code(path, once_cells: bool) -> list[ast.Module]:
+    """The parsed code cells of a shipped notebook, those with the tag or the others."""
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    return [ast.parse(cell.source) for cell in cells if (once.TAG in cell.metadata.get("tags", [])) == once_cells]
+
+
+def bound(cell: ast.Module) -> set[str]:
+    """Names that a cell defines, imports or assigns, anywhere in it."""
+    nodes = list(ast.walk(cell))
+    found = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
+    found |= {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+    imports = [one for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for one in node.names]
+    return found | {one.asname or one.name.partition(".")[0] for one in imports}
+
+
+def read(cell: ast.Module) -> set[str]:
+    return {node.id for node in ast.walk(cell) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_no_other_cell_needs_what_a_once_cell_leaves_behind(path):
+    others = code(path, once_cells=False)
+    left_out = set().union(*map(bound, code(path, once_cells=True))).difference(*map(bound, others))
+    assert not left_out & set().union(*map(read, others))
+
+
+def test_by_hand_means_without_the_engine():
+    """In notebook 03 one cell an attack names what comes from the room `attacks`, and it asserts."""
+    path = next(path for path in NOTEBOOKS if path.stem.startswith("03_"))
+    cells = code(path, once_cells=True)
+    engine = {"AttackRun", "launch", "engines_first_loss"}  # and what a cell imports itself
+    compared = [cell for cell in cells if read(cell) & engine or "attacks" in rooms.imported(ast.unparse(cell))]
+    assert len(compared) == 3 and len(cells) > 12
+    for cell in compared:
+        assert any(isinstance(node, ast.Assert) for node in ast.walk(cell))

@@ -54,18 +54,24 @@ def column(axes: Axes, secured: SecuredSet, seen: View, width: int, vocabulary: 
         fill = OPEN if how != "secret" else SECRET
         style = EDGE | (PARTLY if how == "partly secret" else {})
         axes.add_patch(Rectangle((0, stage), 1, 1, facecolor=fill, **style))
-    kind = {stage: (how, stage == -1, stage == seen.depth) for stage, how in state.items()}
-    for (how, *_), group in groupby(state, key=kind.get):
-        stages = list(group)
-        middle = (stages[0] + stages[-1] + 1) / 2
-        axes.text(-0.06, middle, f"{named(stages, seen.depth)}: {how}", ha="right", **LABEL)
-    room = (seen.depth + 2) / 12
+    line = (seen.depth + 2) / 20  # height of a line of text
+    below = -1 - line
+    for middle, what in labels(state, seen.depth):
+        below = max(middle, below + line)  # boxes may be thinner than a line
+        axes.text(-0.06, below, what, ha="right", **LABEL)
     for stage, enters, what in crossings(seen, width, vocabulary):
         # Both ends beside the column: an arrow over thin boxes hides them.
-        far = stage - room if enters else stage + room
+        far = stage - 2 * line if enters else stage + 2 * line
         ends = {"xy": (1.08, stage), "xytext": (1.08, far)} if enters else {"xy": (1.08, far), "xytext": (1.08, stage)}
         axes.plot([0, 1.14], [stage, stage], color="C3", linewidth=1.6)
         axes.annotate("", arrowprops={"arrowstyle": "-|>", "color": "C3"}, **ends)
         axes.text(1.18, (stage + far) / 2, f"{'in' if enters else 'out'}: {what}", ha="left", **LABEL)
-    axes.set(xlim=(-1.1, 2.6), ylim=(-1 - 1.5 * room, seen.depth + 1 + 1.5 * room), title=secured.declaration)
+    axes.set(xlim=(-1.1, 2.6), ylim=(-1 - 2 * line, seen.depth + 1 + 2 * line), title=secured.declaration)
     axes.axis("off")
+
+
+def labels(state: dict[int, str], depth: int) -> list[tuple[float, str]]:
+    """(middle, words) of every row of alike boxes, from the bottom up."""
+    kind = {stage: (how, stage == -1, stage == depth) for stage, how in state.items()}
+    rows = [(how, list(group)) for (how, *_), group in groupby(state, key=kind.get)]
+    return [((stages[0] + stages[-1] + 1) / 2, f"{named(stages, depth)}: {how}") for how, stages in rows]

@@ -39,7 +39,7 @@ def tree(axes: Axes, named: dict[str, Candidate]) -> None:
         axes.text(len(next(iter(named.values())).layers) + 0.3, row, name, va="center", fontsize=9)
     axes.plot([], [], label="a random layer", **RANDOM)
     axes.plot([], [], label="a layer of the victim", **VICTIM)
-    axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, frameon=False)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False)
     axes.set(xlabel="layers passed", yticks=[])
     axes.invert_yaxis()
     for side in ("left", "right", "top"):

@@ -17,7 +17,7 @@ import nbformat
 import papermill
 from nbclient.exceptions import DeadKernelError
 
-from solid_utils.core import errors, files, notebook_page
+from solid_utils.core import errors, files, notebook_page, once
 from solid_utils.core.errors import StudyError
 
 STRIPPED = Path("build/notebooks")  # without outputs: one saved with them is the same notebook to DVC
@@ -57,11 +57,12 @@ def run(name: str, values: dict[str, str]) -> None:
     copy = EXECUTED / f"{'-'.join([name, *values.values()])}.ipynb"
     files.refuse(copy)
     failed = copy.with_suffix(".failed.ipynb")  # papermill writes after every cell; an older copy stays until the end
+    files.write_text(nbformat.writes(once.for_run(nbformat.read(source, as_version=4), values)), failed)
     begun = time.monotonic()
     os.environ["PYTHONWARNINGS"] = ",".join(filter(None, [os.environ.get("PYTHONWARNINGS"), QUIET]))  # of the kernel
     try:
         how = {"kernel_name": "python3", "log_output": True, "progress_bar": False, "coalesce_streams": True}
-        papermill.execute_notebook(source, failed, values, extra_arguments=KERNEL, **how)
+        papermill.execute_notebook(failed, failed, values, extra_arguments=KERNEL, **how)
     except papermill.PapermillExecutionError as error:
         raise in_one_line(name, error, failed) from None
     except DeadKernelError:

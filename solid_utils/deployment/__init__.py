@@ -3,5 +3,5 @@
 In: a model and a declaration such as 'layers 0-3' or 'solid'.
 Out: names of secret parameters, a view, an oracle, initial weights.
 Public: secured.secured_set, deployment_set.deployment_set, view.view, frozen.frozen, oracle.Oracle, starts.draw,
-cost.cost.
+cost.cost, drawing.column.
 """

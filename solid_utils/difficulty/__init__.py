@@ -2,5 +2,6 @@
 
 In: a victim in memory or streamed from disk, samples, secured sets.
 Out: losses a sample, DD with errors, l*.
-Public: difficulty.Difficulty, difficulty.solid_search, sweep.Sweep, weights.InMemory, weights.Streamed.
+Public: difficulty.Difficulty, difficulty.solid_search, sweep.Sweep, weights.InMemory, weights.Streamed,
+drawing.tree.
 """

@@ -13,21 +13,25 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def notebook(name, code):
-    cell = nbformat.v4.new_code_cell("model = 'a'")
+def notebook(name, code, parameters="model = 'a'", of_no_run=""):
+    cell = nbformat.v4.new_code_cell(parameters)
     cell.metadata["tags"] = ["parameters"]
     execute.STRIPPED.mkdir(parents=True, exist_ok=True)
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    cells = [cell, nbformat.v4.new_code_cell(code)]
+    cells = [cell, nbformat.v4.new_code_cell(of_no_run), nbformat.v4.new_code_cell(code)]
+    cells[1].metadata["tags"] = ["once"]
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), execute.STRIPPED / f"{name}.ipynb")
 
 
 def test_parameters_reach_the_notebook_and_a_copy_is_kept():
-    notebook("good", "import gc\nopen('out.txt', 'w').write(f'{model} {gc.get_threshold()}')")
-    execute.run("good", {"model": "b"})
-    assert Path("out.txt").read_text() == f"b {gc.get_threshold()}" and gc.get_threshold()[2] == 200
-    assert (execute.EXECUTED / "good-b.ipynb").exists() and (execute.EXECUTED / "good-b.html").exists()
-    assert execute.TIMINGS.read_text().startswith("good-b,")
+    write = "open('out.txt', 'a').write(model)"
+    told = "\nimport gc\nopen('gc.txt', 'w').write(str(gc.get_threshold()))"
+    notebook("good", write + told, "model = 'a'\nrun = 'own'", of_no_run=write)
+    execute.run("good", {"model": "b", "run": "other"})
+    assert Path("out.txt").read_text() == "b", "not by the cell of no run, too"
+    assert Path("gc.txt").read_text() == str(gc.get_threshold()) and gc.get_threshold()[2] == 200
+    assert (execute.EXECUTED / "good-b-other.ipynb").exists() and (execute.EXECUTED / "good-b-other.html").exists()
+    assert execute.TIMINGS.read_text().startswith("good-b-other,")
 
 
 def test_an_unknown_parameter_is_an_error_not_a_warning():

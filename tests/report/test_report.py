@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
@@ -611,6 +612,20 @@ def test_the_notebook_shows_every_section_once_and_calls_only_what_exists():
 
     assert set(re.findall(r'study\.figure\("(\w+)"\)', code)) <= set(figures.FIGURES)
     assert all(name in verdicts.RULES for name in [claim.key for claim in said.CLAIMS])
+
+
+def test_the_numbers_by_hand_in_the_notebook_are_the_tables(study, folder):
+    """No benchmark counts on the tiny model, so its study asserts none of the ratios."""
+    cells = nbformat.read("notebooks/05_tables.ipynb", as_version=4).cells
+    heads = [number for number, cell in enumerate(cells) if cell.source.startswith("## ")]
+    first = next(number for number in heads if cells[number].source.startswith("## Four numbers by hand"))
+    last = heads[heads.index(first) + 1]
+    here = {"study": study, "source": folder, "np": np, "pd": pd, "Path": Path}
+    for cell in cells[first:last]:
+        if cell.cell_type == "code":
+            exec(cell.source, here)
+    table = study.tables["attacks"].dropna(subset="recovered_share")
+    assert len(here["recovered"]) == len(table) > 1 and here["counted"]
 
 
 def test_a_section_shows_its_tables_and_figures_in_order(study):

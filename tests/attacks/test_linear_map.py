@@ -12,6 +12,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle, generate
 from solid_utils.deployment.secured import secured_set
 from solid_utils.deployment.view import view
+from solid_utils.model import ridge_map
 from solid_utils.model.forward import LastLogits, pad, shares_prefixes
 from solid_utils.model.models import clone, open_part
 from tests.conftest import VOCABULARY, build
@@ -53,15 +54,15 @@ def logits(model, sample):
 def test_features():
     states = torch.tensor([[1.0, 2.0, 3.0, 9.0], [9.0, 9.0, 4.0, 5.0]])[..., None]  # 9 is padding
     mask = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 1]])
-    rows = linear_map.features(states, mask, 2)[mask.bool()].tolist()
+    rows = ridge_map.features(states, mask, 2)[mask.bool()].tolist()
     assert rows == [[1, 1, 1, 0, 0], [1, 0, 2, 1, 0], [1, 0, 3, 2, 1], [1, 1, 4, 0, 0], [1, 0, 5, 4, 0]]
-    assert torch.equal(linear_map.features(states, mask, 1), linear_map.features(states, mask, 2)[..., :4])
+    assert torch.equal(ridge_map.features(states, mask, 1), ridge_map.features(states, mask, 2)[..., :4])
 
 
 def test_the_normal_equations_solve_ridge_regression():
     generator = np.random.default_rng(7)
     inputs, outputs, ridge = generator.normal(size=(50, 6)), generator.normal(size=(50, 3)), 0.2
-    made = linear_map.Equations(6, 3, torch.device("cpu"))
+    made = ridge_map.Equations(6, 3, torch.device("cpu"))
     for rows in np.split(np.arange(50), [20, 30]):
         made.add(torch.tensor(inputs[rows]), torch.tensor(outputs[rows]))
     for size in (4, 6):
@@ -100,7 +101,7 @@ def test_a_nonlinear_layer_is_approached(llama):
     held_out = linear_map.equations(llama, oracle, texts(240)[200:], previous=1)
     assert held_out.error(weights.double()) < 0.9 * held_out.error(torch.zeros_like(weights).double())
     everything = linear_map.equations(llama, oracle, texts(200), previous=1)
-    solutions = [everything.solve(ridge, len(weights)).float() for ridge in linear_map.RIDGES]
+    solutions = [everything.solve(ridge, len(weights)).float() for ridge in ridge_map.RIDGES]
     assert any(torch.allclose(weights, solution, atol=1e-5) for solution in solutions)
 
 
@@ -142,7 +143,7 @@ def test_a_scaled_penalty_is_ridge_on_inputs_of_equal_size():
     units = torch.tensor([1.0, 1000.0, 0.01, 1.0], dtype=torch.float64)
     predicted = []
     for scale in (torch.ones(4, dtype=torch.float64), units):
-        made = linear_map.Equations(4, 2, torch.device("cpu"))
+        made = ridge_map.Equations(4, 2, torch.device("cpu"))
         made.add(inputs * scale, outputs)
         predicted.append((inputs * scale) @ made.solve(0.1, 4, scaled=True))
     torch.testing.assert_close(*predicted, rtol=1e-6, atol=1e-9)

@@ -1,6 +1,6 @@
 """KL(victim || model with the linear map in place of the secured part), on texts that it was not fitted on.
 
-The map's own outcome as an attack, from fewer texts; here it is asked what it says of other attacks. (Not in the paper.)
+The map's own outcome as an attack, from fewer texts; here it is asked what it says of other attacks. Not in the paper.
 """
 
 from collections.abc import Iterator

@@ -14,7 +14,7 @@ from solid_utils.difficulty.residual import centred_residual
 from solid_utils.model import ridge_map
 
 ANCHORS = 2000
-WIDTHS = (0.1, 1.0)  # of the kernel: squared width as a share of the median squared distance between anchors
+WIDTHS = (0.3, 3.0)  # of the kernel: squared width as a share of the median squared distance between anchors
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
 SEED = 42  # draws the anchors
 JITTER = 1e-10  # of the mean diagonal, as rounding leaves the kernel's matrix barely positive
@@ -68,34 +68,32 @@ def drawn(count: int) -> Tensor:
     return torch.randperm(count, generator=generator(SEED, "anchors"))[:ANCHORS]
 
 
-def fit(seen: BothSides, previous: int) -> tuple[Kernel, Tensor, int]:
-    """The best kernel ridge: the kernel, its solution, and how many earlier tokens it looks at.
+def fit(seen: BothSides, previous: int) -> tuple[Kernel, Tensor]:
+    """The best kernel ridge on a token's state and so many before it: the kernel and its solution.
 
-    None of them or `previous`, width and penalty are chosen on every ninth fitted text; then all fitted texts count.
+    Width and penalty are chosen on every ninth fitted text; then all fitted texts count.
     """
     places = seen.fitted.nonzero()[:, 0]
     apart = torch.zeros_like(seen.fitted)
     apart[places[:: ridge_map.HELD_OUT]] = True
+    inputs, outputs = rows(seen, seen.fitted & ~apart, previous)
+    others, truth = rows(seen, apart, previous)
     tried = []
-    for lags in sorted({0, previous}):
-        inputs, outputs = rows(seen, seen.fitted & ~apart, lags)
-        others, truth = rows(seen, apart, lags)
-        anchors = drawn(len(inputs))
-        for share in WIDTHS:
-            kernel = Kernel(inputs, outputs, anchors, share)
-            for penalty in PENALTIES:
-                off = kernel.guess(others, kernel.solve(penalty)) - truth
-                tried.append((off.square().sum().item(), lags, share, penalty))
-    _, lags, share, penalty = min(tried)
-    inputs, outputs = rows(seen, seen.fitted, lags)
+    for share in WIDTHS:
+        kernel = Kernel(inputs, outputs, drawn(len(inputs)), share)
+        for penalty in PENALTIES:
+            off = kernel.guess(others, kernel.solve(penalty)) - truth
+            tried.append((off.square().sum().item(), share, penalty))
+    _, share, penalty = min(tried)
+    inputs, outputs = rows(seen, seen.fitted, previous)
     kernel = Kernel(inputs, outputs, drawn(len(inputs)), share)
-    return kernel, kernel.solve(penalty), lags
+    return kernel, kernel.solve(penalty)
 
 
 def guessed(seen: BothSides, previous: int) -> Tensor:
     """The kernel's states of the held-out texts, (texts, tokens, width); first tokens as they entered."""
-    kernel, solved, lags = fit(seen, previous)
-    inputs, _ = rows(seen, seen.held_out, lags)
+    kernel, solved = fit(seen, previous)
+    inputs, _ = rows(seen, seen.held_out, previous)
     guess = seen.entering[seen.held_out].clone()
     later = seen.later[seen.held_out]
     guess[later] += kernel.guess(inputs, solved).to(guess)
@@ -103,6 +101,9 @@ def guessed(seen: BothSides, previous: int) -> Tensor:
 
 
 def nonlinearity(seen: BothSides, guess: Tensor, previous: int) -> float:
-    """1 - R^2 of the map's `guess` (held-out texts, tokens, width) over that of the kernel; nan where that is none."""
+    """1 - R^2 of the map's `guess` (held-out texts, tokens, width) over that of a kernel on the same inputs.
+
+    `previous`: how many earlier tokens the map looks at. nan where the kernel explains nothing.
+    """
     kernel = 1 - centred_residual(seen, guessed(seen, previous))
     return 1 - (1 - centred_residual(seen, guess)) / kernel if kernel > 0 else float("nan")

@@ -1,6 +1,6 @@
 """What each score of a secured set costs if nothing but it is computed: FLOPs, counted from shapes.
 
-A parameter costs 2 FLOPs a token that works through it; attention between tokens is not counted (128 tokens a text).
+A parameter costs 2 FLOPs a token that works through it; attention between tokens is not counted (texts are short).
 """
 
 from dataclasses import dataclass
@@ -44,12 +44,9 @@ def flops(shapes: Shapes, products: int) -> dict[str, int]:
 
 
 def kernel(shapes: Shapes) -> int:
-    """FLOPs of the kernel ridge: every width with no and with all earlier tokens, and the best once more."""
+    """FLOPs of the kernel ridge: every width, and the best once more on all fitted texts."""
     anchors = min(ANCHORS, shapes.fitted)
-    total = 0
-    for lags in {0, shapes.previous}:
-        inputs = (lags + 1) * shapes.width
-        equations = 2 * shapes.fitted * anchors * (inputs + anchors + shapes.width) + 2 * anchors**2 * inputs
-        solved = len(PENALTIES) * (anchors**3 // 3 + 2 * anchors**2 * shapes.width)
-        total += len(WIDTHS) * (equations + solved)
-    return total + equations + solved // len(PENALTIES)
+    inputs = (shapes.previous + 1) * shapes.width
+    equations = 2 * shapes.fitted * anchors * (inputs + anchors + shapes.width) + 2 * anchors**2 * inputs
+    solved = anchors**3 // 3 + 2 * anchors**2 * shapes.width
+    return (len(WIDTHS) + 1) * equations + (len(WIDTHS) * len(PENALTIES) + 1) * solved

@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from solid_utils.core.errors import StudyError
@@ -25,6 +24,7 @@ from solid_utils.difficulty.lookup import lookup
 from solid_utils.difficulty.map_kl import map_kl
 from solid_utils.difficulty.nonlinearity import nonlinearity
 from solid_utils.difficulty.score_cost import Shapes, flops
+from solid_utils.model import ridge_map
 from solid_utils.model.forward import pad
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.model.structure import layer_parameters, parameters_after_layers
@@ -32,9 +32,9 @@ from solid_utils.model.structure import layer_parameters, parameters_after_layer
 NAMES = ("residual", "centred_residual", "map_kl", "curvature", "nonlinearity", "effective_rank", "lookup")
 # Fixed before the first run; configs/hypotheses_scores.yaml says so too.
 TEXTS = 100
-LENGTH = 128  # tokens of a text, as SEM's
-EVERY = 5  # every fifth text is held out: 20 of 100
-PREVIOUS = 2  # earlier tokens that a map may look at
+LENGTH = 64  # tokens of a text
+EVERY = 10  # every tenth text is held out: 10 of 100
+PREVIOUS = 1  # earlier tokens that a map may look at; with 6,000 tokens the inputs of two are too many
 SEED = 42  # draws the texts
 
 
@@ -52,7 +52,7 @@ class Scores:
     """Scores of several secured sets of one victim; the states of its texts are computed once for all of them."""
 
     def __init__(self, victim: PreTrainedModel, samples: list[dict], pad_id: int, sets: Iterable[SecuredSet]):
-        """`samples`: texts, {"input_ids"}; every fifth is held out. Raises StudyError for a set that has no score."""
+        """`samples`: texts, {"input_ids"}; every tenth is held out. Raises StudyError for a set that has no score."""
         self.layers = DecoderLayers(victim)
         if self.layers.hands_on():
             raise StudyError(
@@ -96,7 +96,7 @@ class Scores:
             "centred_residual": lambda: residual.centred_residual(states, guess),
             "map_kl": lambda: map_kl(self.layers, states, guess, seen.last, final),
             "curvature": curved,
-            "nonlinearity": lambda: nonlinearity(states, guess, PREVIOUS),
+            "nonlinearity": lambda: nonlinearity(states, guess, ridge_map.lags(weights)),
             "effective_rank": lambda: effective_rank(states),
             "lookup": lambda: lookup(states),
         }

@@ -27,8 +27,8 @@ def features(states: Tensor, mask: Tensor, previous: int) -> Tensor:
     real = mask[..., None].to(states)  # (batch, tokens, 1)
     first = real * (real.cumsum(1) == 1)
     states = states * real
-    lags = [nn.functional.pad(states, (0, 0, lag, 0))[:, : states.shape[1]] for lag in range(previous + 1)]
-    return torch.cat([torch.ones_like(real), first, *lags], dim=-1)
+    shifted = [nn.functional.pad(states, (0, 0, lag, 0))[:, : states.shape[1]] for lag in range(previous + 1)]
+    return torch.cat([torch.ones_like(real), first, *shifted], dim=-1)
 
 
 class Equations:
@@ -84,7 +84,7 @@ class Equations:
 
 def sizes(width: int, previous: int) -> list[int]:
     """How many features are tried: those of each number of previous tokens up to `previous`."""
-    return [2 + (lags + 1) * width for lags in PREVIOUS if lags <= previous]
+    return [2 + (count + 1) * width for count in PREVIOUS if count <= previous]
 
 
 def ridges(scaled: bool) -> tuple[float, ...]:
@@ -115,5 +115,9 @@ def chosen(total: Equations, held_out: Equations, previous: int, scaled: bool = 
 
 def mapped(states: Tensor, mask: Tensor, weights: Tensor) -> Tensor:
     """What a map of these weights (features, width) makes of states (batch, tokens, width): the same shape."""
-    previous = (weights.shape[0] - 2) // weights.shape[1] - 1
-    return states + features(states, mask, previous) @ weights
+    return states + features(states, mask, lags(weights)) @ weights
+
+
+def lags(weights: Tensor) -> int:
+    """How many earlier tokens a map of these weights (features, width) looks at."""
+    return (weights.shape[0] - 2) // weights.shape[1] - 1

@@ -3,7 +3,8 @@
 import pandas as pd
 
 from solid_utils.metrics.intervals import LEVEL
-from solid_utils.report import hypotheses, scale, size
+from solid_utils.report import forecasts, hypotheses, scale, size
+from solid_utils.settings import params
 
 
 class ScaleLookups:
@@ -61,6 +62,41 @@ class ScaleLookups:
         return row | {"victim": victim, "what": what, "words": words, "kind": kind, "chance": chance}
 
     @staticmethod
+    def forecast_rows(outcome: str) -> list[dict]:
+        """Scores as forecasts of one outcome, rows of the table `forecasts` in words; DD and other rivals stand last.
+
+        Of several models the rows in which they are blocks.
+        """
+        rows = forecasts.table(params.load().score_hypotheses, scale.load())
+        rows = rows[rows["forecast_of"] == outcome]
+        if (together := rows["model"] == forecasts.ALL).any():
+            rows = rows[together]
+        return [_ranked(row) for row in rows.to_dict("records")]
+
+    @staticmethod
+    def forecast_contrast() -> list[dict]:
+        """S3 by model, in words: forecasts.contrast."""
+        rows = forecasts.contrast(scale.load()).to_dict("records")
+        return [row | {"words": _bracketed(row, "gain")} for row in rows]
+
+    @staticmethod
     def setting_percent() -> str:
         """How much of the resamples an interval holds."""
         return f"{100 * LEVEL:.0f}"
+
+
+def _bracketed(row: dict, name: str) -> str:
+    """A number with its interval; empty where it is unknown."""
+    if pd.isna(row[name]):
+        return ""
+    return f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+
+
+def _ranked(row: dict) -> dict:
+    """A row of the table `forecasts`, its numbers in words."""
+    names = ["rank", *(f"over_{rival}" for rival in forecasts.RIVALS)]
+    words = {f"{name}_words": _bracketed(row, name) for name in names}
+    chance = "" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.3f}"
+    work = "" if pd.isna(row["flops"]) else f"{row['flops'] / 1e9:,.0f}"
+    seconds = "" if pd.isna(row["seconds"]) else f"{row['seconds']:.0f}"
+    return row | words | {"chance": chance, "gigaflops": work, "took": seconds}

@@ -4,6 +4,7 @@ import pandas as pd
 
 from solid_utils.metrics.intervals import LEVEL
 from solid_utils.report import forecasts, hypotheses, scale, size
+from solid_utils.report.tables.forecasts import said
 from solid_utils.settings import params
 
 
@@ -61,17 +62,23 @@ class ScaleLookups:
         victim = f"`{row['model']}`"
         return row | {"victim": victim, "what": what, "words": words, "kind": kind, "chance": chance}
 
-    @staticmethod
-    def forecast_rows(outcome: str) -> list[dict]:
-        """Scores as forecasts of one outcome, rows of the table `forecasts` in words; DD and other rivals stand last.
+    def forecast_rows(self, outcome: str) -> list[dict]:
+        """Scores as forecasts of one outcome, rows of the table `forecasts` in words; rivals such as DD stand last."""
+        return [_ranked(row) for row in self._forecasts(outcome).to_dict("records")]
 
-        Of several models the rows in which they are blocks.
-        """
+    @staticmethod
+    def _forecasts(outcome: str) -> pd.DataFrame:
+        """Rows of the table `forecasts`; of several models those in which they are blocks."""
         rows = forecasts.table(params.load().score_hypotheses, scale.load())
         rows = rows[rows["forecast_of"] == outcome]
-        if (together := rows["model"] == forecasts.ALL).any():
-            rows = rows[together]
-        return [_ranked(row) for row in rows.to_dict("records")]
+        together = rows[rows["model"] == forecasts.ALL]
+        return together if len(together) else rows
+
+    def forecast_said(self, outcome: str) -> str:
+        """The best score beside DD, and whether the goal was met, in words; "not run" where too few sets have both."""
+        rows = self._forecasts(outcome)
+        strong = params.load().score_hypotheses["S1"].threshold["strength"]
+        return said(rows, strong) if len(rows) else hypotheses.NOT_RUN
 
     @staticmethod
     def forecast_contrast() -> list[dict]:

@@ -34,11 +34,13 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def strengths(blocks: list[pd.DataFrame], scores: list[str], outcome: str) -> pd.DataFrame:
     """|Spearman's correlation| of each score with the outcome, mean over blocks: (1 + TIMES, scores).
 
-    `blocks`: a row a thing, scores and outcome as columns. Row 0 is the estimate, the others are resamples.
+    `blocks`: a row a thing, scores and outcome as columns. Row 0 is the estimate, the others are resamples; the order
+    of a block's rows changes nothing.
     """
     stream = np.random.default_rng(SEED)
     total = 0.0
     for block in blocks:
+        block = block.sort_values([outcome, *scores], kind="stable")  # draws go by place
         places = drawn(len(block), stream)
         ends = block[outcome].to_numpy(float)[places]
         total = total + np.stack([strength(block[name].to_numpy(float)[places], ends) for name in scores], axis=1)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from solid_utils.core import paths, readers
-from solid_utils.metrics import intervals, paired_ranks
+from solid_utils.metrics import intervals, metrics, paired_ranks
 from solid_utils.report import scale
 from solid_utils.report.scale import Scale
 from solid_utils.settings.params import Hypothesis
@@ -132,6 +132,23 @@ def contrast(found: Scale) -> pd.DataFrame:
             low, high = paired_ranks.interval(gain)
             rows.append({"model": model, "sets": len(block), "gain": gain[0], "gain_low": low, "gain_high": high})
     return pd.DataFrame(rows, columns=["model", "sets", "gain", "gain_low", "gain_high"])
+
+
+def groups(found: Scale) -> pd.DataFrame:
+    """Within the sets that hold layer 0 and within the others, a row a model and score: Spearman's correlation with
+    SEM's end, `bottom` and `rest`, and how many sets these are; nan below three."""
+    rated = sets(found, "SEM")
+    rows = []
+    for model, block in rated.groupby("model", sort=False):
+        if len(block) < LEAST_SETS:
+            continue
+        for name in block[[*SCORES, *RIVALS]].dropna(axis=1):
+            row = {"model": model, "score": name}
+            for group, mine in (("bottom", block[block["lowest"] == 0]), ("rest", block[block["lowest"] != 0])):
+                values, end = mine[name].astype(float), mine["end"].astype(float)
+                row |= {group: metrics.spearman(values, end), f"{group}s": len(mine)}
+            rows.append(row)
+    return pd.DataFrame(rows, columns=["model", "score", "bottom", "bottoms", "rest", "rests"])
 
 
 def best(rows: pd.DataFrame) -> pd.Series:

@@ -87,6 +87,11 @@ class ScaleLookups:
         return [row | {"words": _bracketed(row, "gain")} for row in rows]
 
     @staticmethod
+    def forecast_groups() -> list[dict]:
+        """Ranks within the sets that hold layer 0 and within the others, where both are known: forecasts.groups."""
+        return forecasts.groups(scale.load()).dropna().to_dict("records")
+
+    @staticmethod
     def setting_percent() -> str:
         """How much of the resamples an interval holds."""
         return f"{100 * LEVEL:.0f}"
@@ -105,5 +110,4 @@ def _ranked(row: dict) -> dict:
     words = {f"{name}_words": _bracketed(row, name) for name in names}
     chance = "" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.3f}"
     work = "" if pd.isna(row["flops"]) else f"{row['flops'] / 1e9:,.0f}"
-    seconds = "" if pd.isna(row["seconds"]) else f"{row['seconds']:.0f}"
-    return row | words | {"chance": chance, "gigaflops": work, "took": seconds}
+    return row | words | {"chance": chance, "gigaflops": work}

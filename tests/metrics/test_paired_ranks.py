@@ -30,6 +30,15 @@ def test_the_same_sets_are_drawn_for_every_score():
     assert (made["good"] == made["twin"]).all() and made["good"].std() > 0
 
 
+def test_the_order_of_rows_changes_nothing():
+    one = block(4, 2.0)
+    shuffled = one.sample(frac=1, random_state=1)
+    pd.testing.assert_frame_equal(
+        paired_ranks.strengths([one], ["good", "poor"], "end"),
+        paired_ranks.strengths([shuffled], ["good", "poor"], "end"),
+    )
+
+
 def test_blocks_count_alike_and_never_mix():
     """Each block ranks perfectly by itself; over both together the order would be lost."""
     low = pd.DataFrame({"end": np.arange(12.0), "score": np.arange(12.0)})

@@ -61,7 +61,7 @@ def curvature(
             return logits(layers, state, last, ids, mask).float()
 
         way = way or way_of(said, truth)
-        off = (guess[own] - truth) * mask[..., None]  # padding is no error
+        off = guess[own] - truth  # that of padding, on the right, reaches no logit that is kept
         value, product = moved(said, truth, off, way)
         chances = value.softmax(1)
         mean = (chances * product).sum(1, keepdim=True)

@@ -29,7 +29,7 @@ from solid_utils.deployment import starts
 from solid_utils.deployment.secured import secured_set
 from solid_utils.deployment.view import view
 from solid_utils.difficulty.weights import InMemory, Skeleton, Streamed
-from solid_utils.model import accelerator, models
+from solid_utils.model import accelerator, models, ridge_map
 from solid_utils.model.forward import pad
 from solid_utils.recommend import attack
 from solid_utils.recommend.attack_plan import AttackPlanner
@@ -99,24 +99,24 @@ class PlainPrefix:
         self.secured = secured_set(model, f"bottom {prefix}")
 
     @torch.no_grad()
-    def equations(self, samples: list[dict]) -> linear_map.Equations:
+    def equations(self, samples: list[dict]) -> ridge_map.Equations:
         width = self.model.config.hidden_size
-        made = linear_map.Equations(2 + (attack.PREVIOUS + 1) * width, width, self.model.device)
+        made = ridge_map.Equations(2 + (attack.PREVIOUS + 1) * width, width, self.model.device)
         for first in range(0, len(samples), BATCH):
             ids, mask = pad([sample["input_ids"] for sample in samples[first : first + BATCH]], 0)
             said = self.model(ids, attention_mask=mask, output_hidden_states=True, use_cache=False, logits_to_keep=1)
             entering, leaving = said.hidden_states[0], said.hidden_states[self.prefix]
-            real, inputs = mask.bool(), linear_map.features(entering, mask, attack.PREVIOUS)
+            real, inputs = mask.bool(), ridge_map.features(entering, mask, attack.PREVIOUS)
             scale = leaving[real].double().norm(dim=-1, keepdim=True).reciprocal()
             made.add(inputs[real].double() * scale, (leaving - entering)[real].double() * scale)
         return made
 
     def fit(self, samples: list[dict]) -> Tensor:
         """As linear_map.fit, from hidden states of whole forwards."""
-        parts = [one for number, one in enumerate(samples) if number % linear_map.HELD_OUT]
-        total, apart = self.equations(parts), self.equations(samples[:: linear_map.HELD_OUT])
-        sizes = linear_map.sizes(self.model.config.hidden_size, attack.PREVIOUS)
-        choices = itertools.product(linear_map.SCALED_RIDGES, sizes)
+        parts = [one for number, one in enumerate(samples) if number % ridge_map.HELD_OUT]
+        total, apart = self.equations(parts), self.equations(samples[:: ridge_map.HELD_OUT])
+        sizes = ridge_map.sizes(self.model.config.hidden_size, attack.PREVIOUS)
+        choices = itertools.product(ridge_map.SCALED_RIDGES, sizes)
         ridge, size = min(choices, key=lambda choice: apart.error(total.solve(*choice, True)))
         total += apart
         return total.solve(ridge, size, True).float()

@@ -27,7 +27,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
-from solid_utils.model import models
+from solid_utils.model import models, ridge_map
 from solid_utils.model.layers import DecoderLayers, Form, hidden
 from solid_utils.settings.attack_params import Recipe
 from solid_utils.training.recorded import Recorded
@@ -46,7 +46,7 @@ class Branch:
     """
 
     def __init__(self, model: PreTrainedModel, seen: View, weights: Tensor):
-        """`weights`: (features, width), see linear_map.features."""
+        """`weights`: (features, width), see ridge_map.features."""
         layers = DecoderLayers(model)
         self.weights = weights.to(layers.device, model.dtype)
         self.linear = linear_map.Stitch(self.weights, Form())
@@ -122,11 +122,11 @@ class BesideMap(Asking):
     def flops(self, account: Account, steps: int) -> int:
         if not steps:
             return 0
-        fit = linear_map.flops(sum(account.lengths), account.width, self.previous, account.seen.below, self.scaled)
+        fit = ridge_map.flops(sum(account.lengths), account.width, self.previous, account.seen.below, self.scaled)
         return fit + super().flops(account, max(0, steps - self.batches(account)))
 
     def foreseen(self, tokens: int, epochs: float, secured: SecuredSet, seen: View, width: int) -> float:
-        fit = linear_map.flops(tokens, width, self.previous, seen.below, self.scaled)
+        fit = ridge_map.flops(tokens, width, self.previous, seen.below, self.scaled)
         return fit + super().foreseen(tokens, epochs, secured, seen, width)
 
     def options(self, recipe: Recipe) -> list[str]:

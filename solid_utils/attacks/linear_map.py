@@ -5,7 +5,6 @@ leave them. Below a bottom set these are the token embeddings. (Linear maps betw
 stitching, Bansal et al. 2021, arXiv:2106.07682. Not in the paper.)
 """
 
-import itertools
 from pathlib import Path
 
 import torch
@@ -19,67 +18,9 @@ from solid_utils.deployment.view import View
 from solid_utils.model import accelerator, tensors
 from solid_utils.model.forward import pad
 from solid_utils.model.layers import DecoderLayers, Form
+from solid_utils.model.ridge_map import HELD_OUT, Equations, chosen, features
 
-PREVIOUS = (0, 1, 2, 4, 8)  # how many earlier tokens are tried
-RIDGES = (1e-8, 1e-6, 1e-4, 1e-3, 1e-2, 1e-1)  # penalties tried, as shares of the mean squared feature
-# The same for each feature by its own square, so that a giant coordinate does not rule.
-SCALED_RIDGES = (1e-6, 1e-4, 1e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1, 10)
-HELD_OUT = 9  # every ninth text chooses among them; sources and beginnings alternate with a period of four
 BATCH = 16  # texts at a time
-
-
-def features(states: Tensor, mask: Tensor, previous: int) -> Tensor:
-    """(batch, tokens, 2 + (previous + 1) * width): one, is it the first token, the state, the states before it.
-
-    `mask` (batch, tokens) is 0 on padding, on either side. States before the first token are zero. Fewer previous
-    tokens give the leading part of the same features.
-    """
-    real = mask[..., None].to(states)  # (batch, tokens, 1)
-    first = real * (real.cumsum(1) == 1)
-    states = states * real
-    lags = [nn.functional.pad(states, (0, 0, lag, 0))[:, : states.shape[1]] for lag in range(previous + 1)]
-    return torch.cat([torch.ones_like(real), first, *lags], dim=-1)
-
-
-class Equations:
-    """Normal equations of a least-squares problem, summed over batches in float64."""
-
-    def __init__(self, inputs: int, outputs: int, device: torch.device):
-        # float64, because X'X squares the condition of X.
-        self.gram = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)  # X'X
-        self.cross = torch.zeros(inputs, outputs, dtype=torch.float64, device=device)  # X'Y
-        self.power = 0.0
-        self.rows = 0
-
-    def add(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Take rows (n, inputs) and (n, outputs), both float64."""
-        self.gram.addmm_(inputs.T, inputs)
-        self.cross.addmm_(inputs.T, outputs)
-        self.power += outputs.square().sum().item()
-        self.rows += len(inputs)
-
-    def __iadd__(self, other: "Equations") -> "Equations":
-        self.gram += other.gram
-        self.cross += other.cross
-        self.power = self.power + other.power
-        self.rows = self.rows + other.rows
-        return self
-
-    def solve(self, ridge: float, size: int, scaled: bool = False) -> Tensor:
-        """Weights (size, outputs) on the first `size` inputs; the penalty is `ridge` mean squared inputs, or `scaled`,
-        for each input `ridge` times its own square."""
-        gram = self.gram[:size, :size].clone()
-        squares = gram.diagonal().clone()
-        own = squares.where(squares > 0, 1)  # an input that is zero everywhere has no square of its own
-        gram.diagonal().add_(ridge * (own if scaled else squares.mean()))
-        return torch.cholesky_solve(self.cross[:size], torch.linalg.cholesky(gram))
-
-    def error(self, weights: Tensor) -> float:
-        """Mean over these rows of the squared error of `weights` (size, outputs)."""
-        size = len(weights)
-        # |Y - XW|^2 = |Y|^2 - W . (2 X'Y - X'X W): the rows themselves need not be kept.
-        explained = weights * (2 * self.cross[:size] - self.gram[:size, :size] @ weights)
-        return (self.power - explained.sum().item()) / self.rows
 
 
 class Through(nn.Module):
@@ -142,28 +83,6 @@ def without_caches(model: PreTrainedModel) -> None:
     model.config.get_text_config().use_cache = model.generation_config.use_cache = False
 
 
-def sizes(width: int, previous: int) -> list[int]:
-    """How many features are tried: those of each number of previous tokens up to `previous`."""
-    return [2 + (lags + 1) * width for lags in PREVIOUS if lags <= previous]
-
-
-def ridges(scaled: bool) -> tuple[float, ...]:
-    """Penalties that are tried."""
-    return SCALED_RIDGES if scaled else RIDGES
-
-
-def flops(tokens: int, width: int, previous: int, below: int, scaled: bool = False) -> int:
-    """FLOPs of `fit` on so many tokens; `below` parameters of open layers run forward once, 2 a token.
-
-    With f = 2 + (previous + 1) width features a token costs 2 f^2 (X'X) and 2 f width (X'Y). Each penalty and each
-    size s costs s^3 / 3 (Cholesky), 2 s^2 width (two triangular solves) and 2 s^2 width (held-out error); the last
-    solve, of at most f features, counts as one of f.
-    """
-    inputs = 2 + (previous + 1) * width
-    search = len(ridges(scaled)) * sum(size**3 // 3 + 4 * size**2 * width for size in sizes(width, previous))
-    return tokens * 2 * (below + inputs * (inputs + width)) + search + inputs**3 // 3 + 2 * inputs**2 * width
-
-
 def save(weights: Tensor, path: Path) -> None:
     """Keep weights (features, width) in bfloat16. Raises StudyError when the file cannot be written."""
     tensors.save({"stitch": weights.bfloat16().contiguous().cpu()}, path)
@@ -188,10 +107,7 @@ def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: i
         )
     parts = [sample for number, sample in enumerate(samples) if number % HELD_OUT], samples[::HELD_OUT]
     total, held_out = (equations(model, oracle, part, previous) for part in parts)
-    choices = itertools.product(ridges(scaled), sizes(total.cross.shape[1], previous))
-    ridge, size = min(choices, key=lambda choice: held_out.error(total.solve(*choice, scaled)))
-    total += held_out  # which was only kept apart to choose
-    return total.solve(ridge, size, scaled).float()
+    return chosen(total, held_out, previous, scaled)
 
 
 def equations(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int) -> Equations:
@@ -209,7 +125,5 @@ def equations(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previ
         target = oracle.boundary(ids, mask)
         with torch.no_grad(), layers.replaced({first: layers.skip}):
             entering = layers.boundary(ids, first)  # a skipped layer hands on what enters it
-        real = mask.bool()
-        scale = target[real].double().norm(dim=-1, keepdim=True).reciprocal()
-        made.add(features(entering, mask, previous)[real].double() * scale, (target - entering)[real].double() * scale)
+        made.take(entering, target, mask, previous)
     return made

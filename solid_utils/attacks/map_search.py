@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from solid_utils.attacks.linear_map import SCALED_RIDGES, features, sizes
 from solid_utils.core.errors import StudyError
+from solid_utils.model.ridge_map import SCALED_RIDGES, features, sizes
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import View
-from solid_utils.model import models
+from solid_utils.model import models, ridge_map
 from solid_utils.settings.attack_params import Recipe
 
 if TYPE_CHECKING:
@@ -73,13 +73,13 @@ class Stitch(Attack):
         return len(account.samples) if steps else 0
 
     def flops(self, account: Account, steps: int) -> int:
-        """All of the fit, or nothing: see linear_map.flops."""
+        """All of the fit, or nothing: see ridge_map.flops."""
         tokens = sum(account.lengths)
         size = account.width, self.previous, account.seen.below
-        return linear_map.flops(tokens, *size, self.scaled) if steps else 0
+        return ridge_map.flops(tokens, *size, self.scaled) if steps else 0
 
     def foreseen(self, tokens: int, epochs: float, secured: SecuredSet, seen: View, width: int) -> float:
-        return linear_map.flops(tokens, width, self.previous, seen.below)
+        return ridge_map.flops(tokens, width, self.previous, seen.below)
 
     def words(self, recipe: Recipe, usual: Recipe) -> str:
         drawn, scaled = ", texts drawn" * (self.texts == "drawn"), ", inputs scaled" * self.scaled

@@ -15,7 +15,7 @@ POSITIVE = "stderr dd calibrated gap flops_inside sent received"  # 0 or more
 NUMBERS = "value task_version norm alpha kl"
 # Texts stay texts: twelve digits of a commit are no number, and "1e5" is no 100000.
 TEXTS = "model revision tier dtype deployment secured start attack recipe view labels benchmark domain metric libraries"
-TEXTS += " sha256 commit item split id group cell predictor kind step quantity variant rounding work"
+TEXTS += " sha256 commit item split id group cell predictor kind step quantity variant rounding work score way"
 ANSWERS = "victim replica"  # texts as well, and a model may answer with blanks alone
 # Where a quantity has none.
 MAY_BE_BLANK = set(["lowest", "highest", "chance", "floor", "calibrated", "stderr", "askings_90", "askings_99"])
@@ -93,6 +93,7 @@ KEYS = {
     "work": ("secured", "work", "pulls"),
     "kind": ("model", "kind", "secured", "start", "seed"),
     "norm": ("step", "quantity", "norm", "alpha", "depth", "place"),
+    "way": ("model", "secured", "score"),
     "variant": ("model", "variant", "place", "depth", "quantity"),
 }
 

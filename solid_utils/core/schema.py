@@ -69,6 +69,10 @@ FLOOR = ["model", "revision", "tier", "dtype", "benchmark", "predictor", "agreem
 # where it was measured: what is left of DD after fitting one temperature (first seed).
 DD = ["model", "revision", "tier", "dtype", "kind", *SECURED, "start", "seed", "dd", "stderr", "n", "calibrated"]
 
+# Scores of secured sets without any training (difficulty/scores.py), one row a (secured set, score). `texts`, `tokens`:
+# what it reads; `flops`: of this score alone; `way`: how the curvature's products were taken.
+SET_SCORES = ["model", "revision", "tier", "dtype", *SECURED, "score", "value", "texts", "tokens", "flops", "way"]
+
 # What notebook 00 computes of Theorem 1: by step of the proof, for a spectral norm D, after `depth` layers, with a
 # wrong layer at `place` (0-based), the theorem's alpha. Blank where a quantity has none.
 THEORY = ["step", "quantity", "norm", "alpha", "depth", "place", "value"]

@@ -8,9 +8,10 @@
 
 from dataclasses import dataclass
 
-from solid_utils.attacks import linear_map, map_search
+from solid_utils.attacks import map_search
 from solid_utils.core.errors import StudyError
 from solid_utils.difficulty.sweep import nodes
+from solid_utils.model import ridge_map
 from solid_utils.model.answers import padded_sizes
 from solid_utils.recommend.plan import Planner, Rates, amount, duration
 
@@ -101,7 +102,7 @@ class AttackPlanner:
         forward = sum(count * scalars for count, scalars in layers) * sum(search.sizes)
         forward += sum(scalars for _, scalars in layers[: max(prefixes)]) * padded
         head = search.model.get_output_embeddings().weight.numel() * (1 + 2 * len(prefixes)) * search.answers
-        mapped = linear_map.sizes(self.width, self.previous)[-1] * self.width * len(prefixes) * sum(search.sizes)
+        mapped = ridge_map.sizes(self.width, self.previous)[-1] * self.width * len(prefixes) * sum(search.sizes)
         return AttackPlan(
             prefixes=tuple(prefixes),
             queries=len(self.asked),
@@ -131,11 +132,11 @@ class AttackPlanner:
     @property
     def apart(self) -> int:
         """Tokens of the asked texts that choose among penalties."""
-        return sum(self.asked[:: linear_map.HELD_OUT])
+        return sum(self.asked[:: ridge_map.HELD_OUT])
 
     def fit_bytes(self, batch: int, prefixes: int) -> int:
         """Of one fit, and of all maps that are kept, float32."""
-        kept = 4 * linear_map.sizes(self.width, self.previous)[-1] * self.width * prefixes
+        kept = 4 * ridge_map.sizes(self.width, self.previous)[-1] * self.width * prefixes
         return map_search.peak(batch, self.apart, self.width, self.previous) + kept
 
     def held_bytes(self, group: tuple[int, ...] | list[int], prefixes: int) -> int:

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from solid_utils.attacks import linear_map, map_search
+from solid_utils.attacks import map_search
 from solid_utils.attacks.map_search import Fitted, Seen
 from solid_utils.core.errors import StudyError
 from solid_utils.difficulty.sweep import Candidate, Sweep, nodes
 from solid_utils.difficulty.weights import InMemory
 from solid_utils.evaluation.fidelity import compared
-from solid_utils.model import accelerator
+from solid_utils.model import accelerator, ridge_map
 from solid_utils.model.answers import Batch
 from solid_utils.model.forward import answer_logits
 from solid_utils.model.handed import Passed
@@ -137,7 +137,7 @@ class PrefixAttack:
         texts = []
         for one, after, batch in zip(entering, leaving, asked, strict=True):
             apart = torch.tensor(
-                [index % linear_map.HELD_OUT == 0 for index in batch.indices], device=self.source.device
+                [index % ridge_map.HELD_OUT == 0 for index in batch.indices], device=self.source.device
             )
             texts.append(Seen(one.hidden, after.hidden, batch.attention_mask, apart))
         return map_search.fit(texts, self.previous)

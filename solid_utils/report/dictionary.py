@@ -10,6 +10,7 @@ from pathlib import Path
 from solid_utils.core import paths, readers, schema
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.core.files import write_text
+from solid_utils.report import forecasts
 from solid_utils.report.meanings import MEANING
 from solid_utils.report.tables import equivalence
 
@@ -26,6 +27,8 @@ FILES = {  # name in the page: (columns, where such files lie)
     "costs": (schema.DEPLOYED, "`costs.csv` in `deployment`: what a deployment costs, by kind of work"),
     "texts": (schema.TEXTS, "`CELL.items.csv` of the scale study, beside a cell: every held-out text by itself"),
     "registered": (schema.REGISTERED, "`hypotheses.csv` of the scale study: what was asked when a cell began"),
+    "set_scores": (schema.SET_SCORES, "`set_scores.csv` of the scale study: scores of secured sets without training"),
+    "forecasts": (forecasts.TABLE, "the table of these scores against DD, as forecasts of where attacks ended"),
     "floor": (schema.FLOOR, "`floor.csv`, beside a victim's scores and in a grid: what public text alone gives"),
     "customers": (schema.CUSTOMERS, "`plan.csv` of customization cells: all that were planned, run or not"),
     "equivalence": (equivalence.COLUMNS, "the table of customization cells beside the fully open one"),

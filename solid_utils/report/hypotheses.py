@@ -2,9 +2,9 @@
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from solid_utils.metrics.intervals import SEED
+from solid_utils.metrics.paired_ranks import drawn, strength
 from solid_utils.report import scale
 from solid_utils.report.hypothesis_paper import h5
 from solid_utils.report.hypothesis_width import h4
@@ -16,7 +16,6 @@ from solid_utils.report.outcome import (
     above_floor,
     by_text,
     corrected,
-    drawn,
     row,
     said,
     verdict,
@@ -83,15 +82,6 @@ def h3(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
             better = one["outcome_low"] > limit
             rows.append(one | {"verdict": FOR if better else AGAINST})
     return rows
-
-
-def strength(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """|Spearman's correlation| of each row of (resamples, sets) arrays; 0 where one of them does not vary."""
-    ranks = [rankdata(side, axis=1) for side in (x, y)]
-    left, right = (side - side.mean(1, keepdims=True) for side in ranks)
-    size = np.sqrt((left**2).sum(1) * (right**2).sum(1))
-    products = (left * right).sum(1)
-    return np.abs(np.divide(products, size, out=np.zeros_like(products), where=size > 0))
 
 
 def table(asked: dict[str, Hypothesis], found: Scale) -> pd.DataFrame:

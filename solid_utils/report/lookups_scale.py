@@ -3,7 +3,9 @@
 import pandas as pd
 
 from solid_utils.metrics.intervals import LEVEL
-from solid_utils.report import hypotheses, scale, size
+from solid_utils.report import forecasts, hypotheses, scale, size
+from solid_utils.report.tables.forecasts import said
+from solid_utils.settings import params
 
 
 class ScaleLookups:
@@ -77,7 +79,52 @@ class ScaleLookups:
         victim = f"`{row['model']}`"
         return row | {"victim": victim, "what": what, "words": words, "kind": kind, "chance": chance}
 
+    def forecast_rows(self, outcome: str) -> list[dict]:
+        """Scores as forecasts of one outcome, rows of the table `forecasts` in words; rivals such as DD stand last."""
+        return [_ranked(row) for row in self._forecasts(outcome).to_dict("records")]
+
+    @staticmethod
+    def _forecasts(outcome: str) -> pd.DataFrame:
+        """Rows of the table `forecasts`; of several models those in which they are blocks."""
+        rows = forecasts.table(params.load().score_hypotheses, scale.load())
+        rows = rows[rows["forecast_of"] == outcome]
+        together = rows[rows["model"] == forecasts.ALL]
+        return together if len(together) else rows
+
+    def forecast_said(self, outcome: str) -> str:
+        """The best score beside DD, and whether the goal was met, in words; "not run" where too few sets have both."""
+        rows = self._forecasts(outcome)
+        strong = params.load().score_hypotheses["S1"].threshold["strength"]
+        return said(rows, strong) if len(rows) else hypotheses.NOT_RUN
+
+    @staticmethod
+    def forecast_contrast() -> list[dict]:
+        """S3 by model, in words: forecasts.contrast."""
+        rows = forecasts.contrast(scale.load()).to_dict("records")
+        return [row | {"words": _bracketed(row, "gain")} for row in rows]
+
+    @staticmethod
+    def forecast_groups() -> list[dict]:
+        """Ranks within the sets that hold layer 0 and within the others, where both are known: forecasts.groups."""
+        return forecasts.groups(scale.load()).dropna().to_dict("records")
+
     @staticmethod
     def setting_percent() -> str:
         """How much of the resamples an interval holds."""
         return f"{100 * LEVEL:.0f}"
+
+
+def _bracketed(row: dict, name: str) -> str:
+    """A number with its interval; empty where it is unknown."""
+    if pd.isna(row[name]):
+        return ""
+    return f"{row[name]:.2f} [{row[f'{name}_low']:.2f}, {row[f'{name}_high']:.2f}]"
+
+
+def _ranked(row: dict) -> dict:
+    """A row of the table `forecasts`, its numbers in words."""
+    names = ["rank", *(f"over_{rival}" for rival in forecasts.RIVALS)]
+    words = {f"{name}_words": _bracketed(row, name) for name in names}
+    chance = "" if pd.isna(row["p_holm"]) else f"{row['p_holm']:.3f}"
+    work = "" if pd.isna(row["flops"]) else f"{row['flops'] / 1e9:,.0f}"
+    return row | words | {"chance": chance, "gigaflops": work}

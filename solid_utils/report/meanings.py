@@ -6,6 +6,7 @@ ends of NAME's 95 % interval, need no line of their own.
 
 from solid_utils.report.meanings_customers import CUSTOMERS
 from solid_utils.report.meanings_paper import OF_THE_PAPER
+from solid_utils.report.meanings_scores import SCORES
 
 MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     # what was run
@@ -293,3 +294,4 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
 }
 MEANING |= CUSTOMERS
 MEANING |= OF_THE_PAPER
+MEANING |= SCORES

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from solid_utils.metrics.intervals import LEVEL, TIMES
+from solid_utils.metrics.paired_ranks import drawn, holm, interval, turned
 from solid_utils.report import floors, scale
 from solid_utils.report.scale import Scale
 from solid_utils.settings.params import Hypothesis
@@ -32,9 +32,7 @@ def row(
     counts as confirmatory where it was named so and its cells began after the question was written; several models
     ("all") where the named ones are.
     """
-    estimate = values[0]
-    low, high = np.quantile(values[1:], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    turned = values[1:] <= threshold if estimate > threshold else values[1:] >= threshold
+    low, high = interval(values)
     new = cells[cells["model"].isin(asked.confirmatory)]
     return {
         "hypothesis": name,
@@ -42,30 +40,22 @@ def row(
         "confirmatory": len(new) > 0 and bool(new["asked_before"].all()),
         "what": what,
         "n": n,
-        "outcome": estimate,
+        "outcome": values[0],
         "outcome_low": low,
         "outcome_high": high,
         "threshold": threshold,
-        "p": (1 + turned.sum()) / (1 + len(turned)),
+        "p": turned(values, threshold),
     }
 
 
 def corrected(rows: pd.DataFrame) -> pd.Series:
     """Holm's p over the outcomes of the hypotheses TOGETHER; nan elsewhere (Holm 1979)."""
     together = rows[rows["hypothesis"].isin(TOGETHER) & rows["p"].notna()]
-    ordered = together["p"].astype(float).sort_values(kind="stable")
-    factors = np.arange(len(ordered), 0, -1)
-    holm = (ordered * factors).cummax().clip(upper=1)
-    return holm.reindex(rows.index)
+    return holm(together["p"]).reindex(rows.index)
 
 
 def verdict(supported: bool, falsified: bool) -> str:
     return FOR if supported else AGAINST if falsified else UNDECIDED
-
-
-def drawn(count: int, stream: np.random.Generator) -> np.ndarray:
-    """(1 + TIMES, count) places: all of them once, then as many drawn with replacement."""
-    return np.vstack([np.arange(count), stream.integers(count, size=(TIMES, count))])
 
 
 def by_text(found: Scale, point: pd.Series, column: str) -> pd.DataFrame:

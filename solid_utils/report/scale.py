@@ -17,7 +17,7 @@ WHERE = ["model", "machine", "cell"]
 POINT = ["model", "machine", "secured", "attack", "recipe", "queries"]
 # What lies beside the cells, and its columns.
 COLUMNS = {"texts": schema.TEXTS, "floors": schema.FLOOR, "victims": schema.SCORES, "difficulty": schema.DD}
-COLUMNS |= {"benchmarks": schema.ITEMS}
+COLUMNS |= {"benchmarks": schema.ITEMS, "scores": schema.SET_SCORES}
 # Columns of a cell's scores that it keeps, beside what its name says.
 FACTS = ["secured", "attack", "seed", "steps", "tokens", "numbers", "dtype", "parameters", "share"]
 FACTS += ["depth", "lowest", "highest", "only_layers", "view"]
@@ -28,7 +28,8 @@ SETS = {"own": "evaluation", "c4": "evaluation_c4", "code": "evaluation_code"}
 class Scale:
     """`cells`: a row a cell that ended, see `cell_row`; `texts`: schema.TEXTS with machine and cell; `floors`:
     schema.FLOOR with the machine; `victims`: schema.SCORES with the machine; `difficulty`: schema.DD with it;
-    `benchmarks`: schema.ITEMS with machine and cell, "victim" for the victim's own."""
+    `benchmarks`: schema.ITEMS with machine and cell, "victim" for the victim's own; `scores`: schema.SET_SCORES
+    with the machine."""
 
     cells: pd.DataFrame
     texts: pd.DataFrame
@@ -36,6 +37,7 @@ class Scale:
     victims: pd.DataFrame
     difficulty: pd.DataFrame
     benchmarks: pd.DataFrame
+    scores: pd.DataFrame
 
 
 def load(reference: Path = paths.REFERENCE) -> Scale:
@@ -57,6 +59,8 @@ def _load(stamped: tuple[tuple[Path, int, int], ...]) -> Scale:
             gathered["victims"].append(schema.read(path, schema.SCORES).assign(**machine))
         elif path.name == paths.DD_FILE:
             gathered["difficulty"].append(schema.read(path, schema.DD).assign(**machine))
+        elif path.name == paths.SET_SCORES_FILE:
+            gathered["scores"].append(schema.read(path, schema.SET_SCORES).assign(**machine))
         elif path.name.endswith(paths.BENCHMARK_ITEMS_END):
             named = machine | {"cell": path.name.removesuffix(paths.BENCHMARK_ITEMS_END)}
             gathered["benchmarks"].append(schema.read(path, schema.ITEMS, schema.RERUN).assign(**named))

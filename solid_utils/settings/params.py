@@ -178,6 +178,7 @@ class Params(Section):
     grid: Grid
     scale: Grid  # the same on more models, by relative places
     hypotheses: dict[Name, Hypothesis] = {}
+    score_hypotheses: dict[Name, Hypothesis] = {}  # of scores without training; cells note the others alone
 
     @model_validator(mode="after")
     def names_exist(self) -> "Params":

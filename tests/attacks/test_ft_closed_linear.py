@@ -8,6 +8,7 @@ from solid_utils.attacks import declared, linear_map
 from solid_utils.attacks.beside_map import MAP
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment import oracle
+from solid_utils.model import ridge_map
 from solid_utils.settings.attack_params import AttackSection
 from tests.attacks.test_run import SEED, attack, place  # noqa: F401 (fixtures)
 
@@ -40,7 +41,7 @@ def test_it_pays_for_the_map_and_for_the_logits(attack):  # noqa: F811
     assert after["queries"] == 2 * 16 + 4 and after["samples"] == 16 + 4 * 4
     tokens = [sum(len(sample["input_ids"]) for sample in part) for part in (run.samples, run.validation)]
     assert after["tokens"] == 2 * tokens[0] + tokens[1]
-    map_flops = linear_map.flops(tokens[0], run.width, 1, 0, True)
+    map_flops = ridge_map.flops(tokens[0], run.width, 1, 0, True)
     assert fitted["flops"] == map_flops and after["flops"] == map_flops + closed.row(SEED, 4)["flops"]
     assert stitch.row(SEED, 2)["flops"] > 0
     assert after["recipe"] == (

@@ -1,8 +1,5 @@
 """A linear stitch finds linear secured layers again, whatever the architecture, and runs where our measurements do."""
 
-import math
-
-import numpy as np
 import pytest
 import torch
 from transformers import LogitsProcessorList
@@ -12,6 +9,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle, generate
 from solid_utils.deployment.secured import secured_set
 from solid_utils.deployment.view import view
+from solid_utils.model import ridge_map
 from solid_utils.model.forward import LastLogits, pad, shares_prefixes
 from solid_utils.model.models import clone, open_part
 from tests.conftest import VOCABULARY, build
@@ -50,29 +48,6 @@ def logits(model, sample):
         return model(input_ids=torch.tensor([sample["input_ids"]]), use_cache=False).logits[0]
 
 
-def test_features():
-    states = torch.tensor([[1.0, 2.0, 3.0, 9.0], [9.0, 9.0, 4.0, 5.0]])[..., None]  # 9 is padding
-    mask = torch.tensor([[1, 1, 1, 0], [0, 0, 1, 1]])
-    rows = linear_map.features(states, mask, 2)[mask.bool()].tolist()
-    assert rows == [[1, 1, 1, 0, 0], [1, 0, 2, 1, 0], [1, 0, 3, 2, 1], [1, 1, 4, 0, 0], [1, 0, 5, 4, 0]]
-    assert torch.equal(linear_map.features(states, mask, 1), linear_map.features(states, mask, 2)[..., :4])
-
-
-def test_the_normal_equations_solve_ridge_regression():
-    generator = np.random.default_rng(7)
-    inputs, outputs, ridge = generator.normal(size=(50, 6)), generator.normal(size=(50, 3)), 0.2
-    made = linear_map.Equations(6, 3, torch.device("cpu"))
-    for rows in np.split(np.arange(50), [20, 30]):
-        made.add(torch.tensor(inputs[rows]), torch.tensor(outputs[rows]))
-    for size in (4, 6):
-        used = inputs[:, :size]
-        penalty = math.sqrt(ridge * np.square(used).sum(0).mean()) * np.eye(size)
-        expected = np.linalg.lstsq(np.vstack([used, penalty]), np.vstack([outputs, np.zeros((size, 3))]))[0]
-        weights = made.solve(ridge, size)
-        assert np.allclose(weights, expected)
-        assert made.error(weights) == pytest.approx(np.square(used @ expected - outputs).sum(1).mean())
-
-
 @pytest.mark.parametrize("declaration", ["bottom 2", "layers 1-2", "layer 2 o"])
 def test_linear_layers_are_found_again(model, declaration):
     """The victim's secured layers are a stitch that looks two tokens back; the attacker tries four."""
@@ -100,7 +75,7 @@ def test_a_nonlinear_layer_is_approached(llama):
     held_out = linear_map.equations(llama, oracle, texts(240)[200:], previous=1)
     assert held_out.error(weights.double()) < 0.9 * held_out.error(torch.zeros_like(weights).double())
     everything = linear_map.equations(llama, oracle, texts(200), previous=1)
-    solutions = [everything.solve(ridge, len(weights)).float() for ridge in linear_map.RIDGES]
+    solutions = [everything.solve(ridge, len(weights)).float() for ridge in ridge_map.RIDGES]
     assert any(torch.allclose(weights, solution, atol=1e-5) for solution in solutions)
 
 
@@ -131,22 +106,3 @@ def test_states_that_are_not_visible_are_refused(llama):
     for declaration, message in (("layers 0,2", "not visible"), ("bottom 1 + embeddings", "hides the embeddings")):
         with pytest.raises(StudyError, match=message):
             linear_map.fit(llama, Oracle(llama, secured_set(llama, declaration), 0), texts(), previous=0)
-
-
-def test_a_scaled_penalty_is_ridge_on_inputs_of_equal_size():
-    """Whatever unit an input is in, the prediction is the same; an input that is always zero is no division by it."""
-    generator = torch.Generator().manual_seed(0)
-    inputs = torch.randn(60, 4, generator=generator, dtype=torch.float64)
-    inputs[:, 3] = 0
-    outputs = torch.randn(60, 2, generator=generator, dtype=torch.float64)
-    units = torch.tensor([1.0, 1000.0, 0.01, 1.0], dtype=torch.float64)
-    predicted = []
-    for scale in (torch.ones(4, dtype=torch.float64), units):
-        made = linear_map.Equations(4, 2, torch.device("cpu"))
-        made.add(inputs * scale, outputs)
-        predicted.append((inputs * scale) @ made.solve(0.1, 4, scaled=True))
-    torch.testing.assert_close(*predicted, rtol=1e-6, atol=1e-9)
-    sizes = inputs.square().sum(0).sqrt()[:3]
-    equal = inputs[:, :3] / sizes  # plain ridge on inputs of length one: (X'X + 0.1) w = X'y
-    plain = equal @ torch.linalg.solve(equal.T @ equal + 0.1 * torch.eye(3, dtype=torch.float64), equal.T @ outputs)
-    torch.testing.assert_close(predicted[0], plain, rtol=1e-6, atol=1e-9)

@@ -8,6 +8,7 @@ from solid_utils.attacks.map_search import Seen
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import secured_set
+from solid_utils.model import ridge_map
 from solid_utils.model.forward import pad
 from tests.attacks.test_linear_map import texts
 
@@ -19,7 +20,7 @@ def seen(model, samples: list[dict], last: int) -> list[Seen]:
         ids, mask = pad([sample["input_ids"] for sample in samples[first : first + 7]], 0)
         with torch.no_grad():
             states = model(ids, attention_mask=mask, output_hidden_states=True, use_cache=False).hidden_states
-        apart = torch.arange(first, first + len(ids)) % linear_map.HELD_OUT == 0
+        apart = torch.arange(first, first + len(ids)) % ridge_map.HELD_OUT == 0
         batches.append(Seen(states[0], states[last + 1], mask, apart))
     return batches
 

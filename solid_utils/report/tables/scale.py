@@ -4,6 +4,7 @@ import pandas as pd
 
 from solid_utils.report import hypotheses, scale
 from solid_utils.report.table import Columns, Context, Section, Table
+from solid_utils.report.tables.forecasts import FORECASTS
 from solid_utils.report.wording import between, percent
 from solid_utils.settings import params
 
@@ -102,7 +103,9 @@ SECTION = Section(
         "The same attacks on victims of several sizes, at the same relative places (configs/scale.yaml), cells of all "
         "machines. Hypotheses were written in configs/hypotheses.yaml; a cell whose question was not written down "
         "before it ran is exploratory.",
+        "Scores that need no training, from 100 texts, are compared with DD as forecasts of where SEM and fine-tuning "
+        "ended on C4 (configs/hypotheses_scores.yaml).",
     ),
-    (Table("scale", point_table, POINT_COLUMNS, _read_points, folded="Every point"),),
+    (Table("scale", point_table, POINT_COLUMNS, _read_points, folded="Every point"), FORECASTS),
     level=3,
 )

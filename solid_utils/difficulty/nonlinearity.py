@@ -1,0 +1,109 @@
+"""What training may still gain over the linear map: 1 - R^2(ridge) / R^2(kernel ridge), on the same held-out tokens.
+
+Kernel ridge with a Gaussian kernel on the same inputs, its functions spanned by at most 2,000 of the fitted tokens
+(subset of regressors; Rasmussen and Williams 2006, 8.3.1); with all fitted tokens as anchors it is plain kernel ridge.
+Negative where the kernel, with so few texts, is behind the linear map. (Not in the paper.)
+"""
+
+import torch
+from torch import Tensor
+
+from solid_utils.deployment.starts import generator
+from solid_utils.difficulty.both_sides import BothSides
+from solid_utils.difficulty.residual import centred_residual
+from solid_utils.model import ridge_map
+
+ANCHORS = 2000
+WIDTHS = (0.3, 3.0)  # of the kernel: squared width as a share of the median squared distance between anchors
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0)
+SEED = 42  # draws the anchors
+JITTER = 1e-10  # of the mean diagonal, as rounding leaves the kernel's matrix barely positive
+
+
+class Kernel:
+    """Kernel ridge regression from inputs (rows, features) to outputs (rows, width), both float64."""
+
+    def __init__(self, inputs: Tensor, outputs: Tensor, anchors: Tensor, share: float):
+        """`anchors`: rows of the inputs that span the functions; `share`: see WIDTHS."""
+        self.mean = inputs.mean(0)
+        spread = inputs.std(0, correction=0)
+        self.spread = spread.where(spread > 0, 1)  # an input that never varies says nothing
+        self.offset = outputs.mean(0)
+        self.anchors = self.standardised(inputs[anchors])
+        between = torch.cdist(self.anchors, self.anchors).square()
+        apart = between[~torch.eye(len(between), dtype=torch.bool)]
+        self.width = share * (apart.median() if len(apart) else torch.tensor(1.0, dtype=torch.float64))
+        rows = self.against(inputs)  # (rows, anchors)
+        self.gram = rows.T @ rows
+        self.own = torch.exp(-between / (2 * self.width))
+        self.cross = rows.T @ (outputs - self.offset)
+
+    def standardised(self, inputs: Tensor) -> Tensor:
+        return (inputs - self.mean) / self.spread
+
+    def against(self, inputs: Tensor) -> Tensor:
+        """exp(-|x - a|^2 / (2 width)), (rows, anchors)."""
+        return torch.exp(-torch.cdist(self.standardised(inputs), self.anchors).square() / (2 * self.width))
+
+    def solve(self, penalty: float) -> Tensor:
+        """(anchors, width): minimises |Y - K a|^2 + penalty a' K a."""
+        matrix = self.gram + penalty * self.own
+        matrix.diagonal().add_(JITTER * matrix.diagonal().mean())
+        return torch.cholesky_solve(self.cross, torch.linalg.cholesky(matrix))
+
+    def guess(self, inputs: Tensor, solved: Tensor) -> Tensor:
+        return self.offset + self.against(inputs) @ solved
+
+
+def rows(seen: BothSides, texts: Tensor, previous: int) -> tuple[Tensor, Tensor]:
+    """Inputs and what is added to the state, float64, of these texts' tokens but the first."""
+    later = seen.later[texts]
+    inputs = ridge_map.features(seen.entering[texts], seen.mask[texts], previous)[..., 2:]
+    added = seen.leaving[texts] - seen.entering[texts]
+    return inputs[later].double(), added[later].double()
+
+
+def drawn(count: int) -> Tensor:
+    """Places of the anchors among so many rows."""
+    return torch.randperm(count, generator=generator(SEED, "anchors"))[:ANCHORS]
+
+
+def fit(seen: BothSides, previous: int) -> tuple[Kernel, Tensor]:
+    """The best kernel ridge on a token's state and so many before it: the kernel and its solution.
+
+    Width and penalty are chosen on every ninth fitted text; then all fitted texts count.
+    """
+    places = seen.fitted.nonzero()[:, 0]
+    apart = torch.zeros_like(seen.fitted)
+    apart[places[:: ridge_map.HELD_OUT]] = True
+    inputs, outputs = rows(seen, seen.fitted & ~apart, previous)
+    others, truth = rows(seen, apart, previous)
+    tried = []
+    for share in WIDTHS:
+        kernel = Kernel(inputs, outputs, drawn(len(inputs)), share)
+        for penalty in PENALTIES:
+            off = kernel.guess(others, kernel.solve(penalty)) - truth
+            tried.append((off.square().sum().item(), share, penalty))
+    _, share, penalty = min(tried)
+    inputs, outputs = rows(seen, seen.fitted, previous)
+    kernel = Kernel(inputs, outputs, drawn(len(inputs)), share)
+    return kernel, kernel.solve(penalty)
+
+
+def guessed(seen: BothSides, previous: int) -> Tensor:
+    """The kernel's states of the held-out texts, (texts, tokens, width); first tokens as they entered."""
+    kernel, solved = fit(seen, previous)
+    inputs, _ = rows(seen, seen.held_out, previous)
+    guess = seen.entering[seen.held_out].clone()
+    later = seen.later[seen.held_out]
+    guess[later] += kernel.guess(inputs, solved).to(guess)
+    return guess
+
+
+def nonlinearity(seen: BothSides, guess: Tensor, previous: int) -> float:
+    """1 - R^2 of the map's `guess` (held-out texts, tokens, width) over that of a kernel on the same inputs.
+
+    `previous`: how many earlier tokens the map looks at. nan where the kernel explains nothing.
+    """
+    kernel = 1 - centred_residual(seen, guessed(seen, previous))
+    return 1 - (1 - centred_residual(seen, guess)) / kernel if kernel > 0 else float("nan")

@@ -1,0 +1,42 @@
+"""Meanings of the columns of scores without training, and of the table that compares them with DD; see meanings.py."""
+
+SCORES: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
+    # set_scores.csv
+    "set_scores.score": ("name", "`residual`, `map_kl`, ...: a file of solid_utils/difficulty each"),
+    "set_scores.value": (
+        "of the score",
+        "nats of `map_kl` and `curvature`, directions of `effective_rank`, else shares",
+    ),
+    "set_scores.texts": ("count", "texts that it reads; every tenth is held out"),
+    "set_scores.tokens": ("count", "tokens of these texts"),
+    "set_scores.flops": ("FLOP", "of this score alone, counted from shapes"),
+    "way": ("name", "products with the Jacobian: `jvp`, forward mode, or central `differences`; else `none`"),
+    # the table of forecasts
+    "forecast_of": ("name", "attack whose end is forecast, KL on C4: `SEM` or `fine-tuning`"),
+    "forecasts.score": (
+        "name",
+        "a score without training, or what was there before: `dd`, `calibrated`, `depth`, `lowest`, `parameters`, "
+        "`start_kl`, `start_agreement`",
+    ),
+    "forecasts.sets": ("count", "secured sets compared, of all models of the row"),
+    "forecasts.confirmatory": (
+        "yes or no",
+        "were the outcomes unseen, and the question written, before they ran?",
+    ),
+    "rank": (
+        "correlation",
+        "Spearman's, of score and outcome over secured sets; of several models the mean of its absolute values",
+    ),
+    "over_dd": ("difference", "of absolute rank correlations, this score's less DD's, over the same resampled sets"),
+    "over_calibrated": ("difference", "the same to DD after one temperature"),
+    "over_depth": ("difference", "the same to the number of secured layers"),
+    "over_lowest": ("difference", "the same to the lowest secured layer"),
+    "over_parameters": ("difference", "the same to the number of secret parameters"),
+    "over_start_kl": ("difference", "the same to KL on C4 before any query"),
+    "over_start_agreement": ("difference", "the same to agreement on C4 before any query"),
+    "forecasts.p": ("fraction", "share of resamples in which the difference to DD has the other sign"),
+    "forecasts.p_holm": ("fraction", "the same by Holm's correction over the scores of the row's outcome and models"),
+    "forecasts.texts": ("count", "texts that the score reads"),
+    "forecasts.flops": ("FLOP", "of this score alone, mean over sets, counted from shapes"),
+    "forecasts.seconds": ("seconds", "of this score alone, mean over sets, where facts.csv says so"),
+}

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1]
 ROOMS = (
     *("core", "checks", "settings", "paper", "tasks", "metrics", "model", "raw", "data", "deployment", "evaluation"),
     *("theory", "difficulty", "training", "attacks", "customization", "runtime", "report", "recommend", "grid"),
-    "doctor",
+    *("doctor", "course"),
 )
 
 

@@ -79,10 +79,9 @@ def evaluation(study: params.Params, model: str) -> params.Tier:
 
 def scored(replica: PreTrainedModel, victim: PreTrainedModel, tokenizer, sets: dict[str, list[dict]]) -> Score:
     """A replica on held-out texts, as attacks are scored, and what counts over public text give there."""
-    remembered = fidelity.Remembered(lambda: victim)
     rows = []
     for name, samples in sets.items():
-        rows += fidelity.fidelity(replica, remembered, tokenizer, samples, name).rows
+        rows += fidelity.fidelity(replica, victim, tokenizer, samples, name).rows
     table = pd.DataFrame(rows)
     table = table[table["metric"] == "agreement"]
     total = int(table["n"].sum())

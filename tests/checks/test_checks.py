@@ -1,6 +1,7 @@
 """Every likely mistake of every exercise gives its own line; answers that are none are one line too."""
 
 import math
+import re
 import runpy
 from pathlib import Path
 from types import SimpleNamespace
@@ -165,6 +166,9 @@ def test_a_solution_runs_and_is_right(path, monkeypatch, capsys):
 def test_every_notebook_has_solutions_and_every_check_is_used():
     notebooks = sorted((ROOT / "notebooks").glob("*.ipynb"))
     assert [path.stem for path in SOLUTIONS] == [path.stem for path in notebooks]
+    for path in notebooks:
+        asked = re.findall(r"\*\*(?:Easy|Medium|Hard), (?:\d+ minutes|an hour)\.\*\*", path.read_text())
+        assert asked and f"notebooks/solutions/{path.stem}.py" in path.read_text(), path
     for room in (theory, scoring, scan, attacks, customization, tables, deployment):
         name = room.__name__.rpartition(".")[2]
         for check in {one.__name__ for one, *_ in WRONG if one.__module__ == room.__name__}:

@@ -3,7 +3,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from solid_utils.core import execute
+from solid_utils.core import execute, paths
 from solid_utils.core.errors import StudyError
 
 
@@ -21,8 +21,9 @@ def notebook(name, code):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), execute.STRIPPED / f"{name}.ipynb")
 
 
-def test_parameters_reach_the_notebook_and_a_copy_is_kept():
-    notebook("good", "open('out.txt', 'w').write(model)")
+def test_parameters_reach_the_notebook_and_a_copy_is_kept(monkeypatch):
+    monkeypatch.setenv(paths.LAB_NAMED, "lab")  # from a terminal of JupyterLab: a stage falls back to nothing
+    notebook("good", f"import os\nassert '{paths.LAB_NAMED}' not in os.environ\nopen('out.txt', 'w').write(model)")
     execute.run("good", {"model": "b"})
     assert Path("out.txt").read_text() == "b"
     assert (execute.EXECUTED / "good-b.ipynb").exists() and (execute.EXECUTED / "good-b.html").exists()

@@ -1,4 +1,4 @@
-"""The graded task on the tiny model: three forms of a replica, a rubric that can be failed, one line for what is no file."""
+"""The graded task on the tiny model: three forms of a replica, a rubric that can be failed, a line for what is none."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ from solid_utils.settings import params
 
 ROOT = Path(__file__).parents[2]
 SAID = {"queries": "40", "cpu_minutes": "1"}
-WORDS = "the cat sat on a mat and saw that dog run to his old red barn while she was out in rain".split()
+WORDS = [f"{one}{two}" for one in ("ba", "co", "du", "fi", "ge") for two in ("r", "n", "st", "l")]
 # The best shipped attack on layer 0 with at most so many queries.
 CELL = "reference/nvidia-h200/scale/smollm2-135m/sem_linear-layers_0-ours-400-42.csv"
 
@@ -110,9 +110,8 @@ def test_a_copy_of_the_secret_and_noise_are_told(there, study, capsys):
     status, marks, lines = graded(capsys, study, save(layer))
     assert status == 1 and marks["secret"] == "off" and marks["floor"] == "ok", lines
     assert any("100.0% of" in line for line in lines if line.startswith("floor")), "the victim agrees with itself"
-    noisy = {
-        name: one + 0.1 * one.std() * torch.randn(one.shape) if one.ndim > 1 else one for name, one in layer.items()
-    }
+    torch.manual_seed(0)
+    noisy = {name: one + 0.1 * one.abs().mean() * torch.randn(one.shape) for name, one in layer.items()}
     assert graded(capsys, study, save(noisy))[1]["secret"] == "off"
     wild = {name: 30 * torch.randn(one.shape) for name, one in layer.items()}
     status, marks, lines = graded(capsys, study, save(wild, None))
@@ -234,10 +233,9 @@ def test_the_frozen_figure_is_a_row_of_this_release():
     rows, floor = pd.read_csv(found.path), pd.read_csv(found.path.with_name(paths.FLOOR_FILE))
     ended = rows[(rows.steps > 0) & (rows.metric == "agreement")]
     public = floor[floor.predictor == "trigram"]
-    pooled = [
-        (one.iloc[:, 0] * one.n).sum() / one.n.sum() for one in (ended[["value", "n"]], public[["agreement", "n"]])
-    ]
-    assert found.advantage == pytest.approx((pooled[0] - pooled[1]) / (1 - pooled[1]))
+    own = (ended.value * ended.n).sum() / ended.n.sum()
+    guessed = (public.agreement * public.n).sum() / public.n.sum()
+    assert found.advantage == pytest.approx((own - guessed) / (1 - guessed))
     assert ended.queries.max() <= grade.QUERIES and set(ended.secured) == {"layers 0"}
     assert frozen.figure(grade.MODEL, 100, ROOT / "reference").advantage < found.advantage
     assert frozen.figure("none", grade.QUERIES, ROOT / "reference") is None

@@ -127,7 +127,7 @@ def test_against_a_figure_of_this_release(there, study, capsys):
     shutil.copy((ROOT / CELL).with_name(paths.FLOOR_FILE), cells)
     try:
         _, marks, lines = graded(capsys, study, save({"stitch": fitted}))
-        assert marks["score"] in ("ok", "off") and "sem_linear, reference/h/scale/tiny" in lines[5]
+        assert marks["score"] in ("ok", "off") and any("(sem_linear, reference/h/scale/tiny/" in line for line in lines)
     finally:
         shutil.rmtree(folder / "reference")
 
@@ -141,8 +141,8 @@ def wrong_files(layer, fitted):
         "nothing": ({}, "no tensor in it"),
         "nan": (layer | {first: torch.full_like(layer[first], torch.nan)}, f"{first} holds values that are no numbers"),
         "infinite": ({"stitch": fitted * torch.inf}, "stitch holds values that are no numbers"),
-        "shape": (layer | {first: layer[first][:-1]}, rf"{first} is of shape \(\d+, 16\), the model's of"),
-        "digits": (layer | {first: layer[first].int()}, f"{first} is of type I32, no floating-point numbers"),
+        "shape": (layer | {first: layer[first][:-1]}, rf"{first} is of shape \(\d+, 16\), the model's is"),
+        "digits": (layer | {first: layer[first].int()}, f"{first} is of type I32, not of floating-point numbers"),
         "one less": ({name: one for name, one in layer.items() if name != first}, f"no {first} in it"),
         "open": (layer | {"model.norm.weight": torch.ones(16)}, "model.norm.weight is open in this deployment"),
         "unknown": (layer | {"backdoor": torch.ones(2)}, "backdoor is unknown"),
@@ -237,5 +237,5 @@ def test_the_frozen_figure_is_a_row_of_this_release():
     guessed = (public.agreement * public.n).sum() / public.n.sum()
     assert found.advantage == pytest.approx((own - guessed) / (1 - guessed))
     assert ended.queries.max() <= grade.QUERIES and set(ended.secured) == {"layers 0"}
-    assert frozen.figure(grade.MODEL, 100, ROOT / "reference").advantage < found.advantage
+    assert frozen.figure(grade.MODEL, 10, ROOT / "reference").advantage < found.advantage
     assert frozen.figure("none", grade.QUERIES, ROOT / "reference") is None

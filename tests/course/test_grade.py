@@ -172,7 +172,7 @@ def test_what_cannot_be_graded_is_one_line_and_status_2(there, study, capsys):
         with pytest.raises(SystemExit) as ended, one_line():
             grade.main([name, "7", "tiny"], study)
         assert ended.value.code == MISTAKE
-        assert "a pickle, which is code and not opened" in capsys.readouterr().err
+        assert "a pickle, which is code and is not opened" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seed", ["", "abc", "1.5", "-1", "+1", "1_0", "1e3", "٣", "²", " 1", "9999999999", "0x1"])

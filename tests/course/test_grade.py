@@ -101,7 +101,8 @@ def test_a_map_passes_and_beside_a_layer_of_nothing_it_is_the_same(there, study,
     assert again[0] == 0 and [line for line in again[2] if line.startswith(("floor", "score"))] == [
         line for line in lines if line.startswith(("floor", "score"))
     ]
-    assert graded(capsys, study, save({"stitch": fitted}), seed="8")[2] != lines, "another seed draws other texts"
+    other = graded(capsys, study, save({"stitch": fitted}), seed="8")[2]
+    assert other[:-1] != lines[:-1], "another seed draws other texts"
     assert graded(capsys, study, save({"stitch": fitted}))[2] == lines, "the same seed draws the same"
 
 

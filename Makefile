@@ -11,7 +11,7 @@ export GOMP_SPINCOUNT := 10000
 export MALLOC_MMAP_THRESHOLD_ := 67108864
 export MALLOC_TRIM_THRESHOLD_ := 134217728
 
-.PHONY: help setup doctor smoke study test fuzz tables compare grid scale customers bench lab clean
+.PHONY: help setup doctor smoke study test fuzz tables compare grid scale customers bench lab grade clean
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -65,8 +65,12 @@ customers: setup ## hours: customization cells on this CPU, one by one; make cus
 bench: setup ## speed and memory, as ratios of one run; one of them: make bench B=NAME
 	@for file in $$(grep -l __main__ benchmarks/$(if $(B),$(B),*).py); do python "$$file" || exit; done
 
-lab: setup ## JupyterLab on the notebooks; what it saves carries no outputs
-	jupyter lab --config=scripts/jupyter_server_config.py
+lab: setup ## JupyterLab on the notebooks; what it saves carries no outputs; where no study ran, on a tiny model
+	@python -m solid_utils.course.lab
+	SOLID_LAB="$(CURDIR)/build/lab" jupyter lab --config=scripts/jupyter_server_config.py
+
+grade: setup ## minutes: the graded task of the course; make grade FILE=REPLICA.safetensors SEED=NUMBER
+	@python -m solid_utils.course.grade "$(FILE)" "$(SEED)" $(MODEL)
 
 clean: ## delete what the study made; DVC's cache stays, so the next run restores it (make clean CACHE=1: it goes too)
 	@du -shc build data results checkpoints $(if $(CACHE),.dvc/cache) 2>/dev/null | sed -n 's/\ttotal$$/ are given back/p'

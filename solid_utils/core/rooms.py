@@ -11,8 +11,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 # From the ground up: a room imports only rooms that stand before it (tests/core/test_rooms.py).
 ROOMS = (
-    *("core", "settings", "paper", "tasks", "metrics", "model", "raw", "data", "deployment", "evaluation", "theory"),
-    *("difficulty", "training", "attacks", "customization", "runtime", "report", "recommend", "grid", "doctor"),
+    *("core", "checks", "settings", "paper", "tasks", "metrics", "model", "raw", "data", "deployment", "evaluation"),
+    *("theory", "difficulty", "training", "attacks", "customization", "runtime", "report", "recommend", "grid"),
+    *("doctor", "course"),
 )
 
 

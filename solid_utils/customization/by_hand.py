@@ -1,6 +1,5 @@
 """One step of a customization by hand, for notebook 04: where gradients go, and what LoRA's gradient is made of."""
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -89,21 +88,3 @@ def lora_gradient(model: nn.Module, sample: dict) -> tuple[str, Tensor, Tensor]:
     autograd = module.lora_B[adapter].weight.grad.clone()
     model.zero_grad()
     return name, by_hand, autograd
-
-
-def check_reached(answer: Callable[[set[int], int], list[bool]]) -> str:
-    """Check the exercise of notebook 04: `answer(open_layers, depth)` says of each layer, does a gradient reach it?
-
-    Returns "right". Raises StudyError that names the likely mistake.
-    """
-    cases = {
-        "a bottom set": ({2, 3, 4}, 5, "below the lowest open layer nothing is trained, so nothing is reached"),
-        "a top set": ({0, 1}, 4, "a gradient passes through secret layers above what is trained"),
-        "a middle set": ({0, 4}, 5, "secret layers between two open ones are passed through"),
-        "everything secret": (set(), 3, "nothing is trained, so nothing is reached"),
-    }
-    for case, (open_layers, depth, hint) in cases.items():
-        right = [bool(open_layers) and layer >= min(open_layers) for layer in range(depth)]
-        if list(answer(set(open_layers), depth)) != right:
-            raise StudyError(f"exercise: {case}, open {sorted(open_layers)} of {depth} layers: {hint}; try again")
-    return "right"

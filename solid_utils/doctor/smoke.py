@@ -48,10 +48,15 @@ def copied(source: Path, folder: Path, study: dict | None = None) -> Path:
             with files.whole(folder / name) as partial:
                 partial.write_bytes((source / name).read_bytes())
     if study:
-        raw = yaml.safe_load((folder / "params.yaml").read_text())
-        raw |= {"tier": "tiny", "threads": 1, "study": study}
-        files.write_text(yaml.safe_dump(raw), folder / "params.yaml")
+        choose(folder, study)
     return folder
+
+
+def choose(folder: Path, study: dict) -> None:
+    """Have the settings of a folder run that study, on the tests' tier and one thread."""
+    raw = yaml.safe_load((folder / "params.yaml").read_text(encoding="utf8"))
+    raw |= {"tier": "tiny", "threads": 1, "study": study}
+    files.write_text(yaml.safe_dump(raw), folder / "params.yaml")
 
 
 def run(folder: Path) -> None:

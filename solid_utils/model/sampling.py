@@ -86,13 +86,14 @@ def samples(name: str, tokenizer, length: int, count: int, items: list[dict] | N
     return fitting[:count]
 
 
-def apart(tokenizer, length: int, count: int) -> dict[str, list[dict]]:
+def apart(tokenizer, length: int, count: int, drawn: int | None = None) -> dict[str, list[dict]]:
     """Samples out of the attack's distribution: web documents ("c4") and Python functions ("code").
 
     No attack, validation or benchmark item has them. The first `count` texts of each, or all there are, of at most
-    `length` tokens; every token but the first is an answer token.
+    `length` tokens, or with the seed `drawn` as many drawn by it; every token but the first is an answer token.
     """
-    return {name: [_whole(item, tokenizer, length) for item in read_set(f"apart_{name}")[:count]] for name in APART}
+    items = {name: in_order(read_set(f"apart_{name}"), drawn)[:count] for name in APART}
+    return {name: [_whole(item, tokenizer, length) for item in items[name]] for name in APART}
 
 
 def _whole(item: dict, tokenizer, length: int) -> dict:
@@ -101,11 +102,20 @@ def _whole(item: dict, tokenizer, length: int) -> dict:
     return {"id": item["id"], "source": item["source"], "input_ids": ids, "answer_start": 1}
 
 
-def held_out(tokenizer, length: int, wanted: params.Evaluation) -> dict[str, list[dict]]:
-    """What fidelity is taken on, by the name in the results: prompts of the attack's kind, and `apart`."""
-    others = apart(tokenizer, wanted.apart.length, wanted.apart.texts)
+def held_out(tokenizer, length: int, wanted: params.Evaluation, drawn: int | None = None) -> dict[str, list[dict]]:
+    """What fidelity is taken on, by the name in the results: prompts of the attack's kind, and `apart`.
+
+    The first ones of each set, or with the seed `drawn` as many drawn by it.
+    """
+    others = apart(tokenizer, wanted.apart.length, wanted.apart.texts, drawn)
     named = {f"evaluation_{name}": samples for name, samples in others.items()}
-    return {"evaluation": samples("evaluation", tokenizer, length, wanted.samples)} | named
+    items = in_order(read_set("evaluation"), drawn)
+    return {"evaluation": samples("evaluation", tokenizer, length, wanted.samples, items)} | named
+
+
+def in_order(items: list[dict], drawn: int | None) -> list[dict]:
+    """The items as they stand, or in the order that the seed `drawn` gives."""
+    return items if drawn is None else shuffled(items, drawn)
 
 
 def shuffled(items: list[dict], seed: int) -> list[dict]:
@@ -127,7 +137,7 @@ def texts(
     """
     check_length(tokenizer, length)
     items = read_set(name) if items is None else items
-    items = (items if drawn is None else shuffled(items, drawn))[:count]
+    items = in_order(items, drawn)[:count]
     if len(items) < count:
         raise StudyError(f"{name} set: {count} texts asked, {len(items)} there; lower queries in params.yaml (tiers)")
     samples = []

@@ -1,4 +1,4 @@
-"""One step by hand: where gradients go, LoRA's own gradient against autograd's, the exercise's check."""
+"""One step by hand: where gradients go, LoRA's own gradient against autograd's."""
 
 import pytest
 import torch
@@ -42,17 +42,3 @@ def test_loras_gradient_by_hand_is_autograds(llama, samples):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     with pytest.raises(StudyError, match="no adapters"):
         by_hand.lora_gradient(torch.nn.Linear(2, 2), samples[0])
-
-
-def test_the_exercise_knows_the_likely_mistakes():
-    assert (
-        by_hand.check_reached(lambda opened, depth: [bool(opened) and n >= min(opened) for n in range(depth)])
-        == "right"
-    )
-    for wrong, case in (
-        (lambda opened, depth: [n in opened for n in range(depth)], "a top set.*passes through secret layers"),
-        (lambda opened, depth: [True] * depth, "a bottom set.*nothing is trained"),
-        (lambda opened, depth: [n >= min(opened, default=0) for n in range(depth)], "everything secret"),
-    ):
-        with pytest.raises(StudyError, match=case):
-            by_hand.check_reached(wrong)

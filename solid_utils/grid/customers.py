@@ -7,11 +7,11 @@ python -m solid_utils.grid.customers --only deployments   cells of these groups
 
 Scores of a cell lie in reference/MACHINE/customization/MODEL/CELL.csv, its items beside them, whole as soon as it ends,
 and plan.csv lists all that were planned. A cell that is there is skipped, one of another recipe than the settings now
-give is an error; delete its file to run it again. A killed cell goes on from its checkpoint.
+give is an error; delete its file to run it again. A killed cell goes on from its checkpoint. The same command started
+several times, on one GPU or one disk, shares the work: each process takes the next cell that no other works on.
 """
 
 import argparse
-import json
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -20,16 +20,16 @@ import torch
 from torch import nn
 
 from solid_utils.attacks import declared as all_settings
-from solid_utils.core import files, machine, paths, readers, schema
+from solid_utils.core import machine, paths, readers, schema
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.core.scored import Scored
 from solid_utils.customization import declared
 from solid_utils.customization.customization import CustomizationRun
 from solid_utils.data.offline import offline
 from solid_utils.evaluation import published_tasks
-from solid_utils.grid import customer_cells, registered
+from solid_utils.grid import customer_cells, registered, shared
 from solid_utils.grid.customer_cells import CustomerCell
-from solid_utils.model import accelerator, models
+from solid_utils.model import accelerator, models, state
 from solid_utils.model.state import State
 from solid_utils.settings import params
 
@@ -82,7 +82,7 @@ class Customers:
         self.cells = list(dict.fromkeys(cell for found in chosen.values() for cell in found))
         if not self.cells:
             raise StudyError(f"customers: no victim of {', '.join(named)} is there; run `dvc repro victim@MODEL` first")
-        self.seconds = paces()
+        self.seconds = shared.paces(TIMES)
 
     def minutes(self, cell: CustomerCell) -> float | None:
         """Foreseen: the mean of cells of this model and domain that ran here, else of its model; None before any."""
@@ -132,7 +132,17 @@ class Customers:
             if (foreseen := self.minutes(cell)) is not None and foreseen > self.study.customers.minutes:
                 print(f"customers: {cell.name}: {foreseen:.1f} min foreseen, over the limit; not run", flush=True)
                 continue
-            self.run_cell(cell)
+            if self.claimed(cell):
+                self.run_cell(cell)
+
+    def claimed(self, cell: CustomerCell) -> bool:
+        """Is this cell for this process to run? Else another works on it, or has just ended it."""
+        folder = state.root() / cell.model / "customizations" / cell.name  # as CustomizationRun names its state
+        if not shared.claim(folder):
+            return False
+        if there := self.ran(cell):
+            state.discard(folder)
+        return not there
 
     def run_cell(self, cell: CustomerCell) -> None:
         """One cell, from its sets to its files."""
@@ -147,10 +157,9 @@ class Customers:
         schema.write(outcome.rows, schema.SCORES, cell.path(self.folder))
         run.state.discard()
         accelerator.release_memory()
-        mine = self.seconds.setdefault(cell.model, {})
-        mine[cell.name] = time.monotonic() - begun
-        files.write_text(json.dumps(self.seconds), TIMES)
-        print(f"customers: {cell.path(self.folder)}: {mine[cell.name] / 60:.1f} min", flush=True)
+        seconds = time.monotonic() - begun
+        self.seconds = shared.add_pace(TIMES, cell.model, cell.name, seconds)
+        print(f"customers: {cell.path(self.folder)}: {seconds / 60:.1f} min", flush=True)
 
 
 def layers(model: str) -> int | None:
@@ -161,21 +170,14 @@ def layers(model: str) -> int | None:
     return int(readers.read_object(path, f"run `dvc repro victim@{model}`")["num_hidden_layers"])
 
 
-def paces() -> dict[str, dict[str, float]]:
-    """Seconds by model and cell that ran here; none where that file was cut: they only foretell times."""
-    try:
-        return readers.read_object(TIMES, "")
-    except StudyError:
-        return {}
-
-
 def sets_of(domain: str, study: params.Params) -> None:
     """See to it that the domain's sets are there: the study's own where it names the domain, else those beside it."""
     if all((paths.SETS / f"{domain}_{part}.jsonl").exists() for part in PARTS):
         return
     wanted = params.pick(study.domains, domain, "domains")
-    if not offline.there(domain, wanted):
-        offline.write(domain, wanted)
+    with shared.alone(paths.DOMAINS):
+        if not offline.there(domain, wanted):
+            offline.write(domain, wanted)
 
 
 def main() -> None:

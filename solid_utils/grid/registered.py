@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from solid_utils.core import lock, paths, schema
+from solid_utils.core import paths, schema
+from solid_utils.grid import shared
 from solid_utils.settings import reading
 
 FILE = Path(reading.CONFIGS) / "hypotheses.yaml"
@@ -32,13 +33,8 @@ def commit() -> str:
 def note(folder: Path, cell: str) -> None:
     """Write down, before a cell runs, what was asked then; a cell that begins again is noted again."""
     path, row = folder / paths.HYPOTHESES_FILE, {"cell": cell, "sha256": digest(), "commit": commit()}
-    mine = lock.take(folder, wait=True)  # several processes may run cells of one list
-    try:
+    with shared.alone(folder):  # several processes may run cells of one list
         before = schema.read(path, schema.REGISTERED, schema.RERUN) if path.exists() else pd.DataFrame()
         rows = [*before.to_dict("records"), row]
         latest = {one["cell"]: one for one in rows}
         schema.write(sorted(latest.values(), key=lambda one: one["cell"]), schema.REGISTERED, path)
-    finally:
-        if mine:
-            (folder / lock.FILE).unlink(missing_ok=True)  # while it is held, or two could hold one each
-            lock.release(folder)

@@ -34,7 +34,7 @@ ALLOWED = {
     ("core/execute.py", "unlink"): "what papermill saved, once the tidied copy stands under its own name",
     ("model/state.py", "rename"): "states, outside all outputs: kept under another name, or on their way out",
     ("model/state.py", "rmtree"): "a state that its stage no longer needs, its outputs being written",
-    ("grid/registered.py", "unlink"): "the lock of the cells' folder, which is no result",
+    ("grid/shared.py", "unlink"): "the lock of a shared folder, which is no result",
     ("runtime/serve.py", "unlink"): "a socket that nobody serves, no file",
     ("runtime/process.py", "open"): "what a server says, line by line while it runs",
     # Inside a folder or file that takes its place only at the end.

@@ -1,17 +1,18 @@
 """Customization cells: which are planned and in which order, one on a tiny model, skipped when there, resumed."""
 
+import fcntl
 import shutil
 from pathlib import Path
 
 import pytest
 import yaml
 
-from solid_utils.core import files, paths, schema
+from solid_utils.core import files, lock, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
 from solid_utils.data import prompts
 from solid_utils.evaluation import published_tasks
-from solid_utils.grid import customer_cells, customers
+from solid_utils.grid import customer_cells, customers, shared
 from solid_utils.grid.customer_cells import CustomerCell
 from solid_utils.model import models
 from solid_utils.report import customers as shipped
@@ -171,6 +172,34 @@ def test_sets_of_other_settings_are_made_again(checkout):
     other = study.domains["sums"].model_copy(update={"seed": 9})
     customers.sets_of("sums", study.model_copy(update={"domains": {"sums": other}}))
     assert path.stat().st_mtime_ns > first
+
+
+def test_several_processes_share_the_list(checkout, monkeypatch, capsys):
+    here = customers.Customers(params.load(), ["deployments"])
+    taken, ended, free = here.cells[:3]
+    begun = []
+    monkeypatch.setattr(customers.Customers, "run_cell", lambda _, cell: begun.append(cell))
+    state = checkout / "build/state/tiny/customizations"
+    (state / taken.name).mkdir(parents=True)
+    with (state / taken.name / lock.FILE).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write("process 1 on another")
+        held.flush()
+        assert not here.claimed(taken)
+        assert f"{taken.name}: process 1 on another works there" in capsys.readouterr().out
+        assert here.claimed(free)
+        here.run(minutes=40)
+    assert begun == here.cells[1:], "it goes on with what nobody works on"
+    monkeypatch.setattr(customers.Customers, "ran", lambda _, cell: cell == ended)  # while this process waited for it
+    assert not here.claimed(ended) and not (state / ended.name).exists()
+
+
+def test_times_of_other_processes_are_kept(checkout):
+    path = checkout / customers.TIMES
+    shared.add_pace(path, "tiny", "a", 1.0)
+    assert shared.add_pace(path, "tiny", "b", 2.0) == shared.paces(path) == {"tiny": {"a": 1.0, "b": 2.0}}
+    path.write_text("{")
+    assert shared.paces(path) == {}
 
 
 def test_settings_that_cannot_work():

@@ -16,6 +16,7 @@ import seaborn as sns
 from markupsafe import Markup
 
 from solid_utils.report.figures_attacks import cost_by_depth, recovered_by_queries
+from solid_utils.report.figures_customers import trade_off
 from solid_utils.report.figures_difficulty import (
     difficulty_choices,
     difficulty_prefix,
@@ -254,6 +255,7 @@ FIGURES = {
             below="search",
         ),
         Figure("customization", "Customization", customization, "customization"),
+        Figure("trade_off", "What securing costs the customer and the thief", trade_off, "trade_off"),
         *(
             Figure(plot.__name__, f"The paper's Figure {number}: {title}", plot, "published", folder="paper/")
             for number, title, plot in (

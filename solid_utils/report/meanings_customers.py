@@ -27,6 +27,26 @@ CUSTOMERS: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "forgotten": ("fraction", "what other benchmarks lost, before less after, mean over benchmarks"),
     "worst": ("name", "benchmark that lost most"),
     "worst_change": ("fraction", "its score after less before"),
+    "known": (
+        "name",
+        "`untouched`: nobody tuned; `hidden`: tuned, the thief has the vendor's open part; `published`: he has the "
+        "adapter; `base`: the vendor tuned a public model",
+    ),
+    "deployments": ("count", "deployments of one base that are asked, in turns; the first one is what is scored"),
+    "tuned": ("text", "recipes of these deployments' fine-tunings, and how long they are; `none` where nobody tuned"),
+    "adapters.trained_on": ("name", "domains of these deployments, joined by `+`; `none` where nobody tuned"),
+    "published_adapters.trained_on": ("name", "domains of these deployments, joined by `+`; `none` where nobody tuned"),
+    "adapter_plan.trained_on": ("name", "domains of these deployments, joined by `+`"),
+    "distance": ("fraction", "of the secured tensors from the untouched model's, relative to their norm"),
+    "kl_start": ("nats", "the same before any query"),
+    "tuning": ("name", "fine-tuning in configs/customization.yaml, published_adapters.tunings"),
+    "named": ("name", "attack in configs/customization.yaml, published_adapters.attacks"),
+    "reference_c4": (
+        "fraction",
+        "agreement on web text to compare with: of the untouched deployment under the same attack, with a public base "
+        "of that base put in untouched; blank before that ran",
+    ),
+    "gain_c4": ("fraction", "agreement on web text above that"),
     "part": ("name", "group of configs/customization.yaml whose question it answers"),
     "trade_off.run": ("name", "what cells that differ in their seed share"),
     "open": ("fraction", "score of the fully open run after its customization, on the seeds that both have"),

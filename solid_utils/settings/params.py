@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from solid_utils.core import machine
 from solid_utils.core.errors import StudyError
 from solid_utils.settings.attack_params import AttackBudget, AttackSection, Grid
-from solid_utils.settings.customer_params import Customers
+from solid_utils.settings.customer_params import Customers, PublishedAdapters
 from solid_utils.settings.customization_params import CustomizationBudget, CustomizationRun, check_domain
 from solid_utils.settings.data_params import COMMIT, Data, HubDomain, Published
 from solid_utils.settings.domain_params import Domain
@@ -172,6 +172,7 @@ class Params(Section):
     attacks: dict[Name, AttackSection]
     customizations: dict[Name, CustomizationRun]
     customers: Customers | None = None  # customization cells, run one by one
+    published_adapters: PublishedAdapters | None = None  # what a thief makes of adapters and of a public base
     domains: dict[Name, Domain] = {}  # customization data without the hub, beside math
     models: dict[Name, Model]
     tiers: dict[Name, dict]

@@ -11,7 +11,7 @@ from solid_utils.metrics.intervals import covers
 from solid_utils.report.ratios import Resampled, ends, outcomes, states, with_ends
 from solid_utils.report.results import Results
 from solid_utils.report.table import Columns, Context, Section, Table
-from solid_utils.report.tables import equivalence, trade_off
+from solid_utils.report.tables import equivalence, published_adapters, trade_off
 from solid_utils.report.wording import interval_note, points
 
 IN_NATS = ["cross_entropy", "margin"]  # of domains from packages: their likelihoods, which are no shares
@@ -133,5 +133,6 @@ SECTION = Section(
         Table("customization", customization_table, CUSTOMIZATION_COLUMNS, _read_customization, printed=True),
         equivalence.TABLE,
         trade_off.TABLE,
+        published_adapters.TABLE,
     ),
 )

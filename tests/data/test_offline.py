@@ -1,6 +1,9 @@
 """Domains from packages: disjoint sets by one seed, no near-duplicates, licences, nothing that a benchmark asks."""
 
 import json
+import math
+import re
+from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 
@@ -68,6 +71,22 @@ def test_problems_are_reasoning_gyms_own_each_once_and_kinds_take_turns():
     for item in made[::2]:
         question = item["prompt"].partition("### Instruction:\n")[2].partition("\n\n### Response:")[0]
         assert theirs[question] == item["answer"]
+
+
+def test_the_shipped_kinds_have_the_right_answers():
+    """By Python's own arithmetic: of basic_arithmetic's every third answer was another number's."""
+    kinds = params.load().domains["reasoning"].kinds
+    solve = {
+        "sums": lambda said: eval(said.partition("problem: ")[2].partition("=")[0]),
+        "signs": lambda said: eval(said.partition("Calculate ")[2].rstrip(".")),
+        "products": lambda said: eval(said.partition("multiplication: ")[2].partition(".")[0]),
+        "divisors": lambda said: math.gcd(*map(int, re.findall(r"\d+", said))),
+        "fractions": lambda said: Fraction(re.search(r"\d+/\d+", said)[0]),
+    }
+    for name, by_hand in solve.items():
+        for item in reasoning.kind_items(name, kinds[name], 40, 42):
+            question = item["prompt"].partition("### Instruction:\n")[2].partition("\n\n### Response:")[0]
+            assert Fraction(item["answer"]) == by_hand(question), question
 
 
 @pytest.mark.parametrize(

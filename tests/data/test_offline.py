@@ -115,6 +115,29 @@ def test_sets_are_disjoint_and_drawn_by_the_seed():
         offline.split("mine", REASONING, items[:20], [])
 
 
+def problem(question: str, answer: str) -> dict:
+    return alpaca_item({"instruction": question, "input": "", "output": answer}) | {"source": "sums"}
+
+
+def test_twins_of_an_earlier_set_are_left_out_and_counted(capsys):
+    wanted = domain_params.Reasoning(source="reasoning", kinds=KINDS, train=2, validation=1, test=1)
+    own = [problem(f"Calculate {said}.", str(eval(said))) for said in ("3 + 5", "9 - 1", "5 + 3", "1 - 9", "2 + 6")]
+    sets = offline.split("mine", wanted, own, [])
+    told = [item["prompt"].partition("Calculate ")[2].partition(".")[0] for name in SIZES for item in sets[name]]
+    assert told == ["1 - 9", "2 + 6", "9 - 1", "3 + 5"], "train, validation, test: the same numbers, the other sign"
+    assert "mine: 1 of 5 items left out, the same numbers in another order" in capsys.readouterr().out
+    with pytest.raises(StudyError, match="domains.mine: too few items are left without twins"):
+        offline.split("mine", wanted, own[:4], [])
+
+
+def test_the_shipped_problems_have_no_twin_in_another_set():
+    wanted = params.load().domains["reasoning"].model_copy(update={"train": 140, "validation": 14, "test": 70})
+    sets = offline.split("mine", wanted, reasoning.items(wanted), [])
+    for one, other in (("test", "train"), ("test", "validation"), ("validation", "train")):
+        assert not {*map(reasoning.twin, sets[one])} & {*map(reasoning.twin, sets[other])}
+    assert [len(sets[part]) for part in wanted.sizes] == [140, 14, 70]
+
+
 def test_prompts_that_are_too_long_are_left_out():
     items = [code(f"own {n}" + "x" * (99 * (n % 2)), str(n)) for n in range(60)]
     most = len(items[0]["prompt"]) + 9
@@ -215,3 +238,19 @@ def test_pairs_are_the_packaged_ones_each_prompt_once():
     assert "Be kind.\n\nHello?" in item["prompt"] and (item["chosen"], item["rejected"]) == ("Hi", "No")
     with pytest.raises(StudyError, match="row 1: no pair"):
         pairs.items([{"chosen": {}}])
+
+
+def test_near_duplicate_pairs_are_one_and_counted(capsys):
+    said = "Write me a letter to the town about the noise of the trams at night"
+    asked = [said, f"{said}, please", "What is the capital of France, and who lives there in the summer?"]
+    rows = [
+        {
+            "conversations": [{"from": "human", "value": one}],
+            "chosen": {"value": "Dear all"},
+            "rejected": {"value": "No"},
+        }
+        for one in asked
+    ]
+    kept = pairs.items(rows)
+    assert [said in item["prompt"] for item in kept] == [True, False]
+    assert "dpo_en_demo.json: 1 of 3 items left out, near-duplicates" in capsys.readouterr().out

@@ -5,6 +5,7 @@ from matplotlib.axes import Axes
 
 from solid_utils.paper import margin
 from solid_utils.report.plotting import GREY, PALETTE, Plot, Tables, canvas, in_percent, legend_below, reach
+from solid_utils.report.tables.customization import domain
 from solid_utils.report.tables.trade_off import NOT_RUN
 from solid_utils.report.wording import between, percent
 
@@ -21,6 +22,13 @@ def cells(tables: Tables, *parts: str) -> pd.DataFrame:
     numbers = ["share", "depth", "lowest", "open", "after", "gap", "gap_low", "gap_high", "above_floor_apart"]
     rows = rows.astype(dict.fromkeys(numbers, float))
     return rows.drop_duplicates(["model", "machine", "run"]).reset_index(drop=True)
+
+
+def mathematics(tables: Tables) -> pd.DataFrame:
+    """The default study's customizations on mathematics, all kinds of problems together; all where none is on it."""
+    rows = tables["customization"].query("benchmark == 'all'")
+    mine = rows[domain(rows) == "math"]
+    return (mine if len(mine) else rows).reset_index(drop=True)
 
 
 def missing(tables: Tables, *parts: str) -> str:
@@ -49,13 +57,13 @@ def by_place(axes: Axes, rows: pd.DataFrame) -> None:
 
 def scores(axes: Axes, rows: pd.DataFrame, x: pd.Series) -> None:
     """Scores after customization in percent by `x`, a line a domain, with the gap's interval; fully open dotted."""
-    for (domain, mine), marker in zip(rows.groupby("trained_on", sort=False), MARKS, strict=False):
+    for (name, mine), marker in zip(rows.groupby("trained_on", sort=False), MARKS, strict=False):
         order = x[mine.index].sort_values(kind="stable").index
         mine = mine.loc[order]
-        look = LOOK | {"marker": marker, "markerfacecolor": "white", "label": f"{domain}, customized"}
+        look = LOOK | {"marker": marker, "markerfacecolor": "white", "label": f"{name}, customized"}
         axes.errorbar(x[order], 100 * mine["after"], yerr=errors(mine), **look)
         opened = 100 * mine["open"].mean()
-        axes.axhline(opened, color=GREY, linestyle=":", linewidth=1.2, label=f"{domain}, fully open")
+        axes.axhline(opened, color=GREY, linestyle=":", linewidth=1.2, label=f"{name}, fully open")
 
 
 def ends(axes: Axes, rows: pd.DataFrame, layers: float) -> None:

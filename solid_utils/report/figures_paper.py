@@ -207,7 +207,7 @@ def ours_by_size(axes: Axes, tables: Tables) -> str:
     for attack, mine in ends.sort_values("share").groupby("attack", sort=False):
         marker, colour = ATTACKS.get(attack, ("X", GREY))
         axes.plot(100 * mine["share"], 100 * mine["above_floor_apart"], marker=marker, color=colour, label=named(mine))
-    kept = tables["customization"].query("benchmark == 'all'")
+    kept = figures_customers.mathematics(tables)
     known = tables["difficulty"].drop_duplicates("secured").set_index("secured")["share"]
     kept = kept.assign(share=kept["secured"].map(known)).query("share > 0")
     look = {"marker": "*", "markersize": 10, "linestyle": "", "markerfacecolor": "white", "color": "black"}

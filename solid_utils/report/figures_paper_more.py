@@ -29,7 +29,7 @@ def figure_5(tables: Tables) -> Plot | None:
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8.5, frameon=False
     )
-    rows = tables["customization"].query("benchmark == 'all'").reset_index(drop=True)
+    rows = figures_customers.mathematics(tables)
     kept = figures_customers.cells(tables, "deployments", "subjects", "rest")
     axes[5].set_title("here: customization cells" if len(kept) else "here: mathematics")
     if len(kept):

@@ -77,3 +77,16 @@ def test_the_trade_off_is_a_point_a_set_and_the_same_bytes_again(tables):
     assert "Lowest is sap_dp on reasoning, -30.0 % [-32.0, -29.0] from fully open, of which sem got 50.0 %" in sentence
     twice = [figures.picture("trade_off", tables, MODEL).png for _ in range(2)]
     assert twice[0] == twice[1]
+
+
+def test_several_domains_have_a_panel_each(tables):
+    rows = tables["customization"].query("benchmark == 'all'")
+    other = rows.assign(recipe=rows["recipe"].str.replace("math,", "code,"), run="other", kinds="bodies", after=0.9)
+    both = tables | {"customization": pd.concat([tables["customization"], other])}
+    figure, sentence = figures.FIGURES["customization"].plot(both)
+    assert [axes.get_title().partition(",")[0] for axes in figure.axes] == ["code", "math"]
+    assert "solid on code" in sentence and "solid on math" in sentence
+    assert heights(figure.axes[0])[-1] == 0.9
+    alone, _ = figures.FIGURES["customization"].plot(tables)
+    assert [axes.get_title().partition(",")[0] for axes in alone.axes] == ["all", "chain_sum", "gsm_symbolic"]
+    assert figures_customers.mathematics(both)["run"].tolist() == rows["run"].tolist()

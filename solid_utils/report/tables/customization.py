@@ -115,10 +115,17 @@ def _power(row: pd.Series) -> str:
     return f" ({row['n']} problems show a gap of {100 * row['detectable']:.0f} points or more in four of five cases)"
 
 
+def domain(rows: pd.DataFrame) -> pd.Series:
+    """Of each row, read off its recipe, whose first word it is."""
+    return rows["recipe"].str.partition(",")[0]
+
+
 def _read_customization(rows: pd.DataFrame) -> str:
+    several = domain(rows).nunique() > 1
     pooled = rows[(rows["benchmark"] == "all") & (rows["deployment"] != "fully_open")]
+    pooled = pooled.assign(name=pooled["deployment"] + (" on " + domain(pooled) if several else ""))
     gaps = [
-        f"{row['deployment']} ends {points(row, 'gap_to_fully_open', 'gap_stderr')} points from fully open{_power(row)}"
+        f"{row['name']} ends {points(row, 'gap_to_fully_open', 'gap_stderr')} points from fully open{_power(row)}"
         for _, row in pooled.iterrows()
         if not math.isnan(row["gap_to_fully_open"])
     ]

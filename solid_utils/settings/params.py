@@ -201,11 +201,29 @@ class Params(Section):
                 pick(self.tiers, tier, f"customizations.{name}.recipe")
             pick(dict.fromkeys([*get_args(HubDomain), *self.domains]), run.domain, f"customizations.{name}.domain")
         pick(self.tiers, self.tier, "tier")
+        self.check_customization_cells()
         for key in GRIDS:
             pick(self.tiers, getattr(self, key).tier, f"{key}.tier")
             for name in getattr(self, key).models:
                 pick(self.models, name, f"{key}.models")
         return self
+
+    def check_customization_cells(self) -> None:
+        """Raises StudyError where a cell of configs/customization.yaml names what is not there."""
+        if self.customers:
+            pick(self.tiers, self.customers.tier, "customers.tier")
+            for name, group in self.customers.groups.items():
+                for model in group.models:
+                    pick(self.models, model, f"customers.groups.{name}.models")
+                for domain in group.domains:
+                    pick(self.domains, domain, f"customers.groups.{name}.domains")
+        if listed := self.published_adapters:
+            pick(self.tiers, listed.tier, "published_adapters.tier")
+            pick(self.models, listed.model, "published_adapters.model")
+            known = dict.fromkeys([*get_args(HubDomain), *self.domains])
+            for name, group in listed.groups.items():
+                for domain in {one for several in group.domains for one in several}:
+                    pick(known, domain, f"published_adapters.groups.{name}.domains")
 
     def first(self, run: str) -> str:
         """The run that a curriculum began with; the run itself where it goes on from none."""

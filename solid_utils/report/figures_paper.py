@@ -220,9 +220,10 @@ def ours_by_size(axes: Axes, tables: Tables) -> str:
     lines = [mine.sort_values("share") for _, mine in ends.groupby("attack")]
     longest = max(lines, key=lambda mine: (len(mine), mine["above_floor_apart"].mean()))
     first, last = longest.iloc[0], longest.iloc[-1]
+    customized = f" {figures_customers.said(sized)}" if len(sized) else ""
     return (
         f"By size, {named(longest)}: {percent(first['above_floor_apart'])} of {first['secured']}, "
-        f"{percent(last['above_floor_apart'])} of {last['secured']}. {figures_customers.said(sized)}"
+        f"{percent(last['above_floor_apart'])} of {last['secured']}.{customized}"
     )
 
 

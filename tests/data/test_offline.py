@@ -130,14 +130,6 @@ def test_twins_of_an_earlier_set_are_left_out_and_counted(capsys):
         offline.split("mine", wanted, own[:4], [])
 
 
-def test_the_shipped_problems_have_no_twin_in_another_set():
-    wanted = params.load().domains["reasoning"].model_copy(update={"train": 140, "validation": 14, "test": 70})
-    sets = offline.split("mine", wanted, reasoning.items(wanted), [])
-    for one, other in (("test", "train"), ("test", "validation"), ("validation", "train")):
-        assert not {*map(reasoning.twin, sets[one])} & {*map(reasoning.twin, sets[other])}
-    assert [len(sets[part]) for part in wanted.sizes] == [140, 14, 70]
-
-
 def test_prompts_that_are_too_long_are_left_out():
     items = [code(f"own {n}" + "x" * (99 * (n % 2)), str(n)) for n in range(60)]
     most = len(items[0]["prompt"]) + 9

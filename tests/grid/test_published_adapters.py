@@ -155,12 +155,14 @@ def test_a_killed_cell_goes_on_to_the_same_bytes(ran, folder, monkeypatch):
 
 def test_the_table_compares_with_the_untouched_deployment_and_the_untouched_base(ran, folder, monkeypatch):
     monkeypatch.chdir(folder)
-    made = table.made(table.load(Path("reference"))).set_index("cell")
+    cells = table.load(Path("reference"))
+    cells.loc[cells["known"] == "untouched", "agreement"] = 0.25  # so tiny a model agrees alike whatever is known
+    made = table.made(cells).set_index("cell")
     base = rows(ran, "sem_base-layers_0-base-lora-math-42")
     assert made.loc[base["cell"], "reference_c4"] == base["agreement_start"]
     untouched = made.loc["map-layers_3-untouched-42"]
     hidden = made.loc["map-layers_3-hidden-lora-math-42"]
-    assert untouched["gain_c4"] == 0 and hidden["reference_c4"] == untouched["c4"]
+    assert untouched["gain_c4"] == 0 and hidden["reference_c4"] == untouched["c4"] == 0.25
     assert hidden["gain_c4"] == pytest.approx(hidden["c4"] - untouched["c4"])
     sentence = table.TABLE.sentence(made.reset_index())
     assert "a public base changes agreement on web text by" in sentence and "not run" not in sentence

@@ -58,6 +58,15 @@ PLAN = ["group", "cell", "secured", "attack", "recipe", "queries", "seed"]
 # Every customization cell that was planned, run or not; `run`: what cells that differ in their seed share.
 CUSTOMERS = ["group", "cell", "run", "secured", "domain", "recipe", "seed"]
 
+# What a published adapter or a public base gives a thief, one row a set of held-out texts. `known`: untouched (nobody
+# tuned), hidden (tuned, the thief has the vendor's open part), published (he has the adapter), base (the vendor tuned a
+# public model). `deployments`: how many he asks, their domains in `trained_on`. `distance` of the secured tensors from
+# the untouched ones, relative to their norm.
+ADAPTERS = ["cell", "model", "revision", "tier", "dtype", "secured", "share", "known", "deployments", "tuned"]
+ADAPTERS += ["trained_on", "distance", "attack", "start", "recipe", "queries", "seed", "benchmark", "n"]
+ADAPTERS += ["agreement_start", "agreement", "kl_start", "kl"]
+ADAPTER_PLAN = ["group", "cell", "secured", "known", "tuning", "trained_on", "named", "seed"]  # named: the attack
+
 # Beside the cells of a grid: which text of configs/hypotheses.yaml stood when a cell began, at which commit ("+": with
 # changes).
 REGISTERED = ["cell", "sha256", "commit"]

@@ -116,6 +116,8 @@ class CustomizationRun:
     def _before(self) -> Scored:
         with models.precision(self.spec):
             scored = self._domain_scores(self.victim)
+            if not self.customization.forgotten:
+                return scored
             if self.budget.evaluation.suite == "published":
                 return scored + self._published(self.victim, self._of_the_victim())
         folder = paths.RUNS / self.model / "victim"
@@ -130,10 +132,13 @@ class CustomizationRun:
     def scores(self, model: nn.Module) -> Scored:
         """Exact match on the test problems, by kind; fidelity to the victim and benchmarks show what was forgotten.
 
-        With the published suite the benchmarks are the domain's, as in the paper (B.5).
+        With the published suite the benchmarks are the domain's, as in the paper (B.5). The problems alone where the
+        run says `forgotten: false`.
         """
         with models.precision(self.spec):
             scored = self._domain_scores(model)
+            if not self.customization.forgotten:
+                return scored
             scored += fidelity.held_out(model, self.victim, self.tokenizer, self.evaluation, self.budget.evaluation)
             if self.budget.evaluation.suite == "published":
                 return scored + self._published(model)

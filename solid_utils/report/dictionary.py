@@ -12,7 +12,7 @@ from solid_utils.core.errors import StudyError, one_line
 from solid_utils.core.files import write_text
 from solid_utils.report import forecasts
 from solid_utils.report.meanings import MEANING
-from solid_utils.report.tables import equivalence
+from solid_utils.report.tables import equivalence, published_adapters, trade_off
 
 PAGE = Path("docs/columns.md")
 ENDS = ("_low", "_high")  # of an interval
@@ -32,6 +32,10 @@ FILES = {  # name in the page: (columns, where such files lie)
     "floor": (schema.FLOOR, "`floor.csv`, beside a victim's scores and in a grid: what public text alone gives"),
     "customers": (schema.CUSTOMERS, "`plan.csv` of customization cells: all that were planned, run or not"),
     "equivalence": (equivalence.COLUMNS, "the table of customization cells beside the fully open one"),
+    "trade_off": (trade_off.COLUMNS, "the table of what securing a set costs customer and thief"),
+    "adapters": (schema.ADAPTERS, "a cell on what a published adapter or a public base gives a thief"),
+    "adapter_plan": (schema.ADAPTER_PLAN, "`plan.csv` of these cells: all that were planned, run or not"),
+    "published_adapters": (published_adapters.COLUMNS, "the table of these cells"),
     "theory": (schema.THEORY, "`steps.csv` in `theory`: Theorem 1, computed step by step"),
     "layers": (schema.THEORY_LAYERS, "`layers.csv` in `theory`: the same quantities on the model's own layers"),
 }

@@ -16,6 +16,7 @@ import seaborn as sns
 from markupsafe import Markup
 
 from solid_utils.report.figures_attacks import cost_by_depth, recovered_by_queries
+from solid_utils.report.figures_customers import trade_off
 from solid_utils.report.figures_difficulty import (
     difficulty_choices,
     difficulty_prefix,
@@ -41,6 +42,7 @@ from solid_utils.report.plotting import (
     legend_below,
     reach,
 )
+from solid_utils.report.tables.customization import domain
 from solid_utils.report.wording import interval_note, percent
 
 DPI = 120
@@ -214,13 +216,18 @@ def ratios(tables: Tables) -> Plot | None:
 
 
 def customization(tables: Tables) -> Plot | None:
-    """Domain scores before and after customization, by deployment; a panel for each kind of problem."""
+    """Domain scores before and after customization, by deployment; a panel for each kind of problem, of several domains
+    one for each of them."""
     if (rows := tables["customization"]).empty:
         return None
-    kinds = ["all", *sorted(set(rows["benchmark"]) - {"all"})]
+    domains = domain(rows)
+    rows = rows.assign(panel=rows["benchmark"])
+    if domains.nunique() > 1:
+        rows = rows.assign(panel=domains).query("benchmark == 'all'")
+    kinds = sorted(set(rows["panel"]), key=lambda kind: (kind != "all", kind))
     figure, panels = canvas(width=1 + 2.6 * len(kinds), height=3.8, columns=len(kinds))
     for axes, kind in zip(panels, kinds, strict=True):
-        mine = rows[rows["benchmark"] == kind].reset_index(drop=True)
+        mine = rows[rows["panel"] == kind].reset_index(drop=True)
         bars = (("before", -0.2, GREY, "//", mine["before_stderr"]), ("after", 0.2, BLUE, "", mine["stderr"]))
         for state, shift, colour, hatch, error in bars:
             looks = {"capsize": 3, "color": colour, "hatch": hatch}
@@ -231,7 +238,9 @@ def customization(tables: Tables) -> Plot | None:
     panels[0].set_ylabel(rows["metric"].iloc[0].replace("_", " "))
     legend_below(figure, panels[0])
     pooled = rows[rows["benchmark"] == "all"]
-    parts = [f"{row.deployment} {percent(row.before)} to {percent(row.after)}" for row in pooled.itertuples()]
+    named = pooled["deployment"] + (" on " + domain(pooled) if domains.nunique() > 1 else "")
+    pooled = pooled.assign(named=named)
+    parts = [f"{row.named} {percent(row.before)} to {percent(row.after)}" for row in pooled.itertuples()]
     return figure, f"What securing layers costs the customer is the gap between the filled bars: {', '.join(parts)}."
 
 
@@ -254,6 +263,7 @@ FIGURES = {
             below="search",
         ),
         Figure("customization", "Customization", customization, "customization"),
+        Figure("trade_off", "What securing costs the customer and the thief", trade_off, "trade_off"),
         *(
             Figure(plot.__name__, f"The paper's Figure {number}: {title}", plot, "published", folder="paper/")
             for number, title, plot in (

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from solid_utils.paper import registry
-from solid_utils.report import paper_numbers
+from solid_utils.report import figures_customers, paper_numbers
 from solid_utils.report.paper_numbers import ADR
 from solid_utils.report.plotting import ATTACKS, GREY, PALETTE, Plot, Tables, in_percent
 from solid_utils.report.wording import percent
@@ -100,7 +100,8 @@ def read_places(ends: pd.DataFrame) -> str:
 
 def figure_3(tables: Tables) -> Plot | None:
     """Llama2-70B with two bottom or top layers secured (Tables 12 and 13), and our pairs."""
-    figure, axes = panels(1, 3, width=4.0, height=3.7)
+    kept = figures_customers.cells(tables, "ends")
+    figure, axes = panels(1, 4 if len(kept) else 3, width=4.0, height=3.7)
     named_as = {"Semi-Open-1": "two bottom", "Semi-Open-2": "two top", "Fully Secured": "all"}
     ratios = paper_numbers.domains(13, "Llama2-70B", list(named_as)).rename(columns=named_as)
     tasks = paper_numbers.customized(12).rename(
@@ -119,6 +120,10 @@ def figure_3(tables: Tables) -> Plot | None:
         wide = 100 * ends.pivot(index="label", columns="end", values="above_floor_apart").loc[ends["label"].unique()]
         bars(axes[2], wide[[name for name in named_as.values() if name in wide]], f"{OURS} (%)")
         axes[2].axhline(0, color="black", linewidth=0.8)
+    if len(kept):
+        figures_customers.ends(axes[3], kept, (kept["lowest"] + kept["depth"]).max())
+        axes[3].set_title("here, customization")
+        axes[3].legend(title="secured", title_fontsize=8, **SMALL)
     read = []
     for label, mine in ends.groupby("label", sort=False):
         values = ", ".join(f"{row.end} {percent(row.above_floor_apart)}" for row in mine.itertuples())
@@ -127,7 +132,7 @@ def figure_3(tables: Tables) -> Plot | None:
     return figure, (
         f"Paper: the mean of the domains' ratios is {ratio['two bottom']:.0f} % with two bottom layers secured, "
         f"{ratio['two top']:.0f} % with two top ones. Here, above the floor: {'; '.join(read) or 'not run'}. "
-        "Customization with the top secured was not run here."
+        f"{figures_customers.said(kept)}{figures_customers.missing(tables, 'ends')}"
     )
 
 
@@ -181,11 +186,15 @@ def figure_4(tables: Tables) -> Plot | None:
     ends = single_layers(tables)
     axes[2].set_title("here, by place")
     ours_by_place(axes[2], ends, "figure_4")
+    placed_cells = figures_customers.cells(tables, "placement")
+    figures_customers.by_place(axes[2], placed_cells)
     axes[3].set_title("here, by size from the bottom")
     grown = ours_by_size(axes[3], tables)
     return figure, (
         f"Paper: by place Phi-2's ratio rises from {placed[ADR].iloc[0]:.0f} to {placed[ADR].iloc[-1]:.0f} %; its "
-        f"customization by place stands in a drawing alone and is left out. {read_places(ends)} {grown}"
+        f"customization by place stands in a drawing alone and is left out. {read_places(ends)} {grown} "
+        f"{figures_customers.said(placed_cells, lead='By place')}"
+        f"{figures_customers.missing(tables, 'placement', 'size', 'depths')}"
     )
 
 
@@ -198,20 +207,23 @@ def ours_by_size(axes: Axes, tables: Tables) -> str:
     for attack, mine in ends.sort_values("share").groupby("attack", sort=False):
         marker, colour = ATTACKS.get(attack, ("X", GREY))
         axes.plot(100 * mine["share"], 100 * mine["above_floor_apart"], marker=marker, color=colour, label=named(mine))
-    kept = tables["customization"].query("benchmark == 'all'")
+    kept = figures_customers.mathematics(tables)
     known = tables["difficulty"].drop_duplicates("secured").set_index("secured")["share"]
     kept = kept.assign(share=kept["secured"].map(known)).query("share > 0")
     look = {"marker": "*", "markersize": 10, "linestyle": "", "markerfacecolor": "white", "color": "black"}
     axes.plot(100 * kept["share"], 100 * kept["after"], label="mathematics after customization", **look)
+    sized = figures_customers.cells(tables, "size", "depths")
+    figures_customers.scores(axes, sized, 100 * sized["share"])
     axes.set(xlabel="secured share of all parameters (%)", ylabel=f"{OURS} (%)")
     plain_log(axes, (1, 3, 10, 30, 100))
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, **SMALL)
     lines = [mine.sort_values("share") for _, mine in ends.groupby("attack")]
     longest = max(lines, key=lambda mine: (len(mine), mine["above_floor_apart"].mean()))
     first, last = longest.iloc[0], longest.iloc[-1]
+    customized = f" {figures_customers.said(sized)}" if len(sized) else ""
     return (
         f"By size, {named(longest)}: {percent(first['above_floor_apart'])} of {first['secured']}, "
-        f"{percent(last['above_floor_apart'])} of {last['secured']}; one secured size alone was customized."
+        f"{percent(last['above_floor_apart'])} of {last['secured']}.{customized}"
     )
 
 

@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 
 from solid_utils.metrics import intervals, metrics
 from solid_utils.paper import paper
-from solid_utils.report import paper_numbers
+from solid_utils.report import figures_customers, paper_numbers
 from solid_utils.report.figures_paper import ABOVE, OURS, SMALL, bars, line, named, not_run, panels
 from solid_utils.report.paper_numbers import ADR, DD
 from solid_utils.report.plotting import ATTACKS, BLUE, GREY, ORANGE, Plot, Tables, in_percent
@@ -29,20 +29,26 @@ def figure_5(tables: Tables) -> Plot | None:
     figure.legend(
         *axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8.5, frameon=False
     )
-    rows = tables["customization"].query("benchmark == 'all'").reset_index(drop=True)
-    axes[5].set_title("here: mathematics")
-    if rows.empty:
+    rows = figures_customers.mathematics(tables)
+    kept = figures_customers.cells(tables, "deployments", "subjects", "rest")
+    axes[5].set_title("here: customization cells" if len(kept) else "here: mathematics")
+    if len(kept):
+        figures_customers.deployments(axes[5], kept)
+        axes[5].legend(**SMALL)
+    elif rows.empty:
         not_run(axes[5], "figure_5")
     else:
         error = {"yerr": 100 * rows["stderr"], "capsize": 3}
         axes[5].bar(rows.index, 100 * rows["after"], 0.6, color=BLUE, **error)
         axes[5].set_xticks(rows.index, rows["deployment"])
         axes[5].set(ylabel=f"{rows['metric'].iloc[0].replace('_', ' ')} (%)", ylim=(0, 102))
-    told = ", ".join(f"{row.deployment} {percent(row.after)}" for row in rows.itertuples())
+    told = ", ".join(f"{row.deployment} {percent(row.after)}" for row in rows.itertuples()) or "not run"
+    told = f"{told}. {figures_customers.said(kept, 'deployment')}"
+    told += figures_customers.missing(tables, "deployments", "subjects", "rest")
     model = min(worst, key=worst.get)
     return figure, (
         f"Paper: SOLID's bar against fully open, {worst[model]:.1f} points at worst ({model}); alignment, of ten "
-        f"points, is drawn times ten. Here, one kind of task: {told or 'not run'}."
+        f"points, is drawn times ten. Here, mathematics of the default study: {told}"
     )
 
 

@@ -40,8 +40,17 @@ def evidence(made: Mapping[str, pd.DataFrame], model: str) -> Evidence:
         mine["evidence"],
         mine["difficulty"],
         mine["search"].set_index("start"),
-        customization[customization["benchmark"] == "all"].drop_duplicates("deployment").set_index("deployment"),
+        decisive(customization[customization["benchmark"] == "all"])
+        .drop_duplicates("deployment")
+        .set_index("deployment"),
     )
+
+
+def decisive(pooled: pd.DataFrame) -> pd.DataFrame:
+    """One row a deployment, of one domain (kinds of problems): of those with fully open and SOLID the largest."""
+    domains = [rows for _, rows in pooled.groupby("kinds", sort=False)]
+    shared = [rows for rows in domains if {"fully_open", "solid"} <= set(rows["deployment"])] or domains
+    return max(shared, key=lambda rows: rows["n"].max(), default=pooled).drop_duplicates("deployment")
 
 
 def budget(found: Evidence) -> str:

@@ -27,6 +27,7 @@ class CustomizationRun(Section):
 
     secured: Declaration
     domain: Name  # of Table 8, or of configs/domains.yaml
+    forgotten: bool = True  # is what fine-tuning makes it forget scored, too? It takes most of a small run's time
     recipe: dict[Name, dict] = {}  # tier -> what this run overrides in the tier's customization
 
 

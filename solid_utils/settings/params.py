@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from solid_utils.core import machine
 from solid_utils.core.errors import StudyError
 from solid_utils.settings.attack_params import AttackBudget, AttackSection, Grid
-from solid_utils.settings.customer_params import Customers
+from solid_utils.settings.customer_params import Customers, PublishedAdapters
 from solid_utils.settings.customization_params import CustomizationBudget, CustomizationRun, check_domain
 from solid_utils.settings.data_params import COMMIT, Data, HubDomain, Published
 from solid_utils.settings.domain_params import Domain
@@ -172,6 +172,7 @@ class Params(Section):
     attacks: dict[Name, AttackSection]
     customizations: dict[Name, CustomizationRun]
     customers: Customers | None = None  # customization cells, run one by one
+    published_adapters: PublishedAdapters | None = None  # what a thief makes of adapters and of a public base
     domains: dict[Name, Domain] = {}  # customization data without the hub, beside math
     models: dict[Name, Model]
     tiers: dict[Name, dict]
@@ -201,11 +202,29 @@ class Params(Section):
                 pick(self.tiers, tier, f"customizations.{name}.recipe")
             pick(dict.fromkeys([*get_args(HubDomain), *self.domains]), run.domain, f"customizations.{name}.domain")
         pick(self.tiers, self.tier, "tier")
+        self.check_customization_cells()
         for key in GRIDS:
             pick(self.tiers, getattr(self, key).tier, f"{key}.tier")
             for name in getattr(self, key).models:
                 pick(self.models, name, f"{key}.models")
         return self
+
+    def check_customization_cells(self) -> None:
+        """Raises StudyError where a cell of configs/customization.yaml names what is not there."""
+        if self.customers:
+            pick(self.tiers, self.customers.tier, "customers.tier")
+            for name, group in self.customers.groups.items():
+                for model in group.models:
+                    pick(self.models, model, f"customers.groups.{name}.models")
+                for domain in group.domains:
+                    pick(self.domains, domain, f"customers.groups.{name}.domains")
+        if listed := self.published_adapters:
+            pick(self.tiers, listed.tier, "published_adapters.tier")
+            pick(self.models, listed.model, "published_adapters.model")
+            known = dict.fromkeys([*get_args(HubDomain), *self.domains])
+            for name, group in listed.groups.items():
+                for domain in {one for several in group.domains for one in several}:
+                    pick(known, domain, f"published_adapters.groups.{name}.domains")
 
     def first(self, run: str) -> str:
         """The run that a curriculum began with; the run itself where it goes on from none."""

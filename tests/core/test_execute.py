@@ -26,7 +26,8 @@ def notebook(name, code, parameters="model = 'a'", of_no_run=""):
 def test_parameters_reach_the_notebook_and_a_copy_is_kept(monkeypatch):
     monkeypatch.setenv(paths.LAB_NAMED, "lab")  # from a terminal of JupyterLab: a stage falls back to nothing
     write = "open('out.txt', 'a').write(model)"
-    told = f"\nimport gc, os\nopen('gc.txt', 'w').write(str(gc.get_threshold()))\nassert '{paths.LAB_NAMED}' not in os.environ"
+    told = "\nimport gc, os\nopen('gc.txt', 'w').write(str(gc.get_threshold()))"
+    told += f"\nassert '{paths.LAB_NAMED}' not in os.environ"
     notebook("good", write + told, "model = 'a'\nrun = 'own'", of_no_run=write)
     execute.run("good", {"model": "b", "run": "other"})
     assert Path("out.txt").read_text() == "b", "not by the cell of no run, too"

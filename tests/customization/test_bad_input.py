@@ -63,3 +63,25 @@ def test_an_empty_set_and_one_of_long_prompts(read, tokenizer):
     ):
         with pytest.raises(StudyError, match=wrong):
             read("mine", tokenizer, 48, 1, items)
+
+
+@pytest.mark.parametrize(
+    ("section", "group", "wrong"),
+    [
+        ("customers", {"domains": ["chess"]}, "customers.groups.mine.domains: unknown name 'chess'"),
+        ("customers", {"models": ["none"]}, "customers.groups.mine.models: unknown name 'none'"),
+        (
+            "published_adapters",
+            {"domains": [["chess"]]},
+            "groups.mine.domains: unknown name 'chess'",
+        ),
+        ("published_adapters", {"attacks": ["none"]}, "groups.mine.attacks: unknown name 'none'"),
+    ],
+)
+def test_a_cell_that_cannot_run_is_found_before_any_does(section, group, wrong, tmp_path):
+    raw = reading.read(Path("params.yaml"))
+    first = next(iter(raw[section]["groups"].values()))
+    raw[section]["groups"]["mine"] = first | group
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    with pytest.raises(StudyError, match=wrong):
+        params.load(tmp_path / "params.yaml")

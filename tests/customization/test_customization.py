@@ -17,6 +17,7 @@ from solid_utils.evaluation.published_tasks import CUSTOMIZATION
 from solid_utils.settings import data_params, params, reading
 from tests import mirrors
 from tests.conftest import byte_llama
+from tests.customization import runs
 
 REPOS = ("openai/gsm8k", "takala/financial_phrasebank", "nguha/legalbench", "HuggingFaceH4/mt_bench_prompts")
 DOMAINS = {"math": ["GSM8K"], "code": [], "finance": ["FPB"], "law": ["LegalBench"]}
@@ -98,3 +99,11 @@ def test_what_scores_depend_on_is_in_the_state(study):
     for change in ({"allow_code": not study.allow_code}, {"published": judged}):
         run.study = study.model_copy(update=change)
         assert run._scored_with != before
+
+
+def test_a_run_that_asks_not_what_is_forgotten_is_scored_on_its_problems_alone(tokenizer, tmp_path, monkeypatch):
+    made = runs.run(tmp_path, byte_llama(0), tokenizer, "layers 0", runs.method("full"))
+    made.customization = made.customization.model_copy(update={"forgotten": False})
+    monkeypatch.setattr(published_tasks, "run_suite", None)
+    for scored in (made._before(), made.scores(made.victim)):
+        assert {(row["benchmark"], row["domain"]) for row in scored.rows} == {("sums", "customization")}

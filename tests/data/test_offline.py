@@ -1,6 +1,9 @@
 """Domains from packages: disjoint sets by one seed, no near-duplicates, licences, nothing that a benchmark asks."""
 
 import json
+import math
+import re
+from fractions import Fraction
 from importlib import metadata
 from pathlib import Path
 
@@ -70,6 +73,22 @@ def test_problems_are_reasoning_gyms_own_each_once_and_kinds_take_turns():
         assert theirs[question] == item["answer"]
 
 
+def test_the_shipped_kinds_have_the_right_answers():
+    """By Python's own arithmetic: of basic_arithmetic's every third answer was another number's."""
+    kinds = params.load().domains["reasoning"].kinds
+    solve = {
+        "sums": lambda said: eval(said.partition("problem: ")[2].partition("=")[0]),
+        "signs": lambda said: eval(said.partition("Calculate ")[2].rstrip(".")),
+        "products": lambda said: eval(said.partition("multiplication: ")[2].partition(".")[0]),
+        "divisors": lambda said: math.gcd(*map(int, re.findall(r"\d+", said))),
+        "fractions": lambda said: Fraction(re.search(r"\d+/\d+", said)[0]),
+    }
+    for name, by_hand in solve.items():
+        for item in reasoning.kind_items(name, kinds[name], 40, 42):
+            question = item["prompt"].partition("### Instruction:\n")[2].partition("\n\n### Response:")[0]
+            assert Fraction(item["answer"]) == by_hand(question), question
+
+
 @pytest.mark.parametrize(
     ("kind", "wrong"),
     [
@@ -94,6 +113,21 @@ def test_sets_are_disjoint_and_drawn_by_the_seed():
     assert offline.split("mine", other, items, [])["test"] != sets["test"]
     with pytest.raises(StudyError, match="domains.mine: 21 items asked, 20 there"):
         offline.split("mine", REASONING, items[:20], [])
+
+
+def problem(question: str, answer: str) -> dict:
+    return alpaca_item({"instruction": question, "input": "", "output": answer}) | {"source": "sums"}
+
+
+def test_twins_of_an_earlier_set_are_left_out_and_counted(capsys):
+    wanted = domain_params.Reasoning(source="reasoning", kinds=KINDS, train=2, validation=1, test=1)
+    own = [problem(f"Calculate {said}.", str(eval(said))) for said in ("3 + 5", "9 - 1", "5 + 3", "1 - 9", "2 + 6")]
+    sets = offline.split("mine", wanted, own, [])
+    told = [item["prompt"].partition("Calculate ")[2].partition(".")[0] for name in SIZES for item in sets[name]]
+    assert told == ["1 - 9", "2 + 6", "9 - 1", "3 + 5"], "train, validation, test: the same numbers, the other sign"
+    assert "mine: 1 of 5 items left out, the same numbers in another order" in capsys.readouterr().out
+    with pytest.raises(StudyError, match="domains.mine: too few items are left without twins"):
+        offline.split("mine", wanted, own[:4], [])
 
 
 def test_prompts_that_are_too_long_are_left_out():
@@ -196,3 +230,19 @@ def test_pairs_are_the_packaged_ones_each_prompt_once():
     assert "Be kind.\n\nHello?" in item["prompt"] and (item["chosen"], item["rejected"]) == ("Hi", "No")
     with pytest.raises(StudyError, match="row 1: no pair"):
         pairs.items([{"chosen": {}}])
+
+
+def test_near_duplicate_pairs_are_one_and_counted(capsys):
+    said = "Write me a letter to the town about the noise of the trams at night"
+    asked = [said, f"{said}, please", "What is the capital of France, and who lives there in the summer?"]
+    rows = [
+        {
+            "conversations": [{"from": "human", "value": one}],
+            "chosen": {"value": "Dear all"},
+            "rejected": {"value": "No"},
+        }
+        for one in asked
+    ]
+    kept = pairs.items(rows)
+    assert [said in item["prompt"] for item in kept] == [True, False]
+    assert "dpo_en_demo.json: 1 of 3 items left out, near-duplicates" in capsys.readouterr().out

@@ -47,7 +47,8 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("customers")
     shutil.copytree("configs", folder / "configs")
     shutil.copy("params.yaml", folder)
-    for name, key, value in (("customization", "customers", CUSTOMERS), ("domains", "domains", {"sums": SUMS})):
+    domains = yaml.safe_load(Path("configs/domains.yaml").read_text())["domains"] | {"sums": SUMS}
+    for name, key, value in (("customization", "customers", CUSTOMERS), ("domains", "domains", domains)):
         (folder / "configs" / f"{name}.yaml").write_text(yaml.safe_dump({key: value}))
     # From these the tiny model's tokenizer is made, so that prompts of sums are short.
     asked = "State the final answer to the following arithmetic problem: {n} + {n} ="

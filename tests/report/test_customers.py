@@ -1,12 +1,16 @@
 """Customization cells in the table: gaps paired by item and seed, verdicts by the paper's margin, what is forgotten."""
 
+import csv
+
 import numpy as np
+import pandas as pd
 import pytest
 
 from solid_utils.core import schema
 from solid_utils.core.errors import StudyError
+from solid_utils.paper import paper
 from solid_utils.report import customers
-from solid_utils.report.tables import equivalence
+from solid_utils.report.tables import equivalence, trade_off
 from tests.synthetic import run_columns
 
 ITEMS = 600
@@ -19,8 +23,9 @@ def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS):
     items = []
     hard = np.random.default_rng(5).permutation(n) / n  # the same items are hard for every run
     for steps, share, other in ((0, 0.2, 0.6), (20, after, suite)):
+        secured = deployment if deployment.startswith("layers") else "layers 0"
         facts = run_columns(
-            "tiny", deployment, "none" if deployment == "fully_open" else "layers 0", "none", 8, steps, "full"
+            "tiny", deployment, "none" if deployment == "fully_open" else secured, "none", 8, steps, "full"
         )
         facts |= {
             "recipe": "reasoning, lora",
@@ -52,9 +57,11 @@ def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS):
     return ["deployments", f"{name}-{seed}", name, deployment, "reasoning", "lora", seed]
 
 
-def write(tmp_path, after, seeds=SEEDS, n=ITEMS):
+def write(tmp_path, after, seeds=SEEDS, n=ITEMS, groups=()):
+    """`groups`: pairs of a group and a deployment that it names beside the group `deployments`."""
     folder = tmp_path / "machine" / "customization" / "tiny"
     plan = [cell(folder, deployment, seed, share, n=n) for seed in seeds for deployment, share in after.items()]
+    plan += [[group, *row[1:]] for group, deployment in groups for row in plan if row[3] == deployment]
     plan.append(
         ["depths", "reasoning-layers_0-2-lora-42", "reasoning-layers_0-2-lora", "layers 0-2", "reasoning", "lora", 42]
     )
@@ -115,6 +122,11 @@ def test_without_cells_the_table_is_empty(tmp_path):
     made = equivalence.made(customers.load(tmp_path))
     assert made.empty and list(made.columns) == equivalence.COLUMNS
     assert equivalence.TABLE.sentence(made) == "Nothing there to show."
+    none = [
+        pd.DataFrame(columns=[*EVIDENCE, "model", "source", "recipe", "queries"]),
+        pd.DataFrame(columns=[*SCALE, "model", "queries"]),
+    ]
+    assert list(trade_off.made(customers.load(tmp_path), made, trade_off.attacked(*none)).columns) == trade_off.COLUMNS
 
 
 def test_a_cell_that_no_plan_has(tmp_path):
@@ -123,3 +135,67 @@ def test_a_cell_that_no_plan_has(tmp_path):
     (folder / "reasoning-fully_open-lora-42.csv").rename(folder / "other-42.csv")
     with pytest.raises(StudyError, match="other-42.csv: no cell of plan.csv"):
         customers.load(tmp_path)
+
+
+AFTER = {"fully_open": 0.6, "layers 0": 0.55, "layers 0-1": 0.5, "layers 2-3": 0.4, "layers 4-5": 0.3, "sap_dp": 0.5}
+GROUPS = [("ends", "layers 0-1"), ("ends", "layers 4-5"), ("size", "layers 0"), ("size", "layers 0-1")]
+GROUPS += [("placement", "layers 0-1"), ("placement", "layers 2-3"), ("placement", "layers 4-5")]
+EVIDENCE = {  # secured, deployment, attack, start, above the floor
+    "secured": ["layers 0", "layers 0", "layers 0", "layers 0", "layers 0", "layers 4-5"],
+    "deployment": ["layers 0", "layers 0", "solid", "layers 0", "sap_dp", "layers 4-5"],
+    "attack": ["sem", "sem", "ft_all", "sem", "sem", "sem"],
+    "start": ["xavier", "xavier", "xavier", "public_base", "xavier", "xavier"],
+    "above_floor_apart": [0.5, 0.7, 0.4, 0.99, 0.1, 0.9],
+}
+SCALE = {"secured": ["layers 0-1"], "attack": ["stitch"], "c4_above": [0.2], "code_above": [0.4], "recipe": ["map"]}
+
+
+def attacks():
+    """What attacks got, as the tables `evidence` and `scale` have it."""
+    ours = pd.DataFrame(EVIDENCE).assign(model="tiny", source="grid", recipe="ours", queries=400)
+    return trade_off.attacked(ours, pd.DataFrame(SCALE).assign(model="tiny", queries=100))
+
+
+@pytest.fixture(scope="module")
+def traded(tmp_path_factory):
+    """The table `trade_off` of hand-made cells."""
+    cells = write(tmp_path_factory.mktemp("traded"), AFTER, seeds=(42,), n=60, groups=GROUPS)
+    return trade_off.made(cells, equivalence.made(cells), attacks())
+
+
+def test_each_set_stands_beside_its_strongest_attack(traded):
+    rows = traded[traded["part"] == "deployments"].set_index("deployment")
+    assert "fully_open" not in rows.index
+    assert rows["above_floor_apart"].dropna().to_dict() == pytest.approx(
+        {"layers 0": 0.6, "sap_dp": 0.1, "layers 0-1": 0.3, "layers 4-5": 0.9}
+    ), "means over seeds, noise apart from none, no attack that had the public base"
+    assert rows.loc["layers 0", ["attack", "attack_from", "queries"]].tolist() == ["sem", "grid", 400]
+    assert rows.loc["layers 0-1", "attack_from"] == "scale"
+    assert (rows["after"] - rows["open"]).to_dict() == pytest.approx(rows["gap"].to_dict())
+    assert rows.loc["layers 2-3", "gap"] == pytest.approx(-0.2)
+
+
+def test_what_was_planned_and_has_no_cells_is_said(traded):
+    lacking = traded[traded["equivalence"] == trade_off.NOT_RUN]
+    assert lacking[["part", "deployment"]].values.tolist() == [["depths", "layers 0-2"]]
+    assert f"1 of {len(traded)} planned runs have no cells yet" in trade_off.TABLE.sentence(traded)
+    assert "furthest from fully open is layers 4-5 on reasoning (-30.0 %)" in trade_off.TABLE.sentence(traded)
+
+
+def test_the_papers_numbers_are_those_of_its_nearest_set(traded):
+    rows = traded.set_index(["part", "deployment"])
+    with open(paper.PUBLISHED / "table33_customization_secure_sets.csv") as file:
+        printed = {(row["model"], row["secured"]): float(row["value"]) for row in csv.DictReader(file)}
+    # One layer of six is 17 %: of 32 layers five are nearest in one model, six in the other.
+    gaps = [
+        printed[model, near] - printed[model, "Fully-open"] for model, near in (("Llama2-7B", "0-4"), ("Phi-2", "0-5"))
+    ]
+    assert rows.loc[("size", "layers 0"), "paper_gap"] == pytest.approx(sum(gaps) / 200)
+    tables = [paper.result_table(number).set_index(["secured", "row"])["value"] for number in (12, 17)]
+    top = tables[0]["Top2-Secured", "Math"] - tables[1]["Fully-Open", "Math"]
+    assert rows.loc[("ends", "layers 4-5"), "paper_gap"] == pytest.approx(top / 100)
+    assert np.isnan(rows.loc[("placement", "layers 4-5"), "paper_gap"]), "it stands in a drawing alone"
+    ratios = rows.loc["placement"]["paper_ratio"]
+    assert ratios["layers 0-1"] < ratios["layers 2-3"] < ratios["layers 4-5"]
+    assert rows.loc[("deployments", "sap_dp"), "paper_gap_of"].startswith("Tables 17 to 21, SAP-DP")
+    assert rows.loc[("deployments", "layers 2-3"), "paper_gap_of"] == ""

@@ -13,7 +13,8 @@ def shingles(item: dict) -> set[tuple[str, ...]]:
     parts = re.split(HEADINGS, item["prompt"])
     # With an input, the instruction before it is the same for all.
     given = parts[2] if "### Input:" in item["prompt"] else parts[1]
-    tokens = re.findall(r"\w+|[^\w\s]", f"{given} {item['answer']}")
+    answered = item["answer"] if "answer" in item else item["chosen"]  # of pairs the better one
+    tokens = re.findall(r"\w+|[^\w\s]", f"{given} {answered}")
     return {tuple(tokens[at : at + SHINGLE]) for at in range(max(1, len(tokens) - SHINGLE + 1))}
 
 
@@ -32,3 +33,9 @@ def without_near_duplicates(items: list[dict]) -> list[dict]:
         sizes.append(len(mine))
         kept.append(item)
     return kept
+
+
+def told(name: str, before: int, after: int, why: str) -> None:
+    """Print how many items were left out, where there were any."""
+    if after < before:
+        print(f"{name}: {before - after} of {before} items left out, {why}", flush=True)

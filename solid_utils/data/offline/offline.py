@@ -5,12 +5,13 @@ python -m solid_utils.data.offline.offline DOMAIN [...]     into build/domains, 
 
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from solid_utils.core import files, paths, readers
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.data.items import read_lines
-from solid_utils.data.offline import functions, pairs, reasoning, subjects
+from solid_utils.data.offline import functions, near, pairs, reasoning, subjects
 from solid_utils.settings import domain_params, params
 
 AGAIN = "run `dvc repro fetch`"
@@ -47,16 +48,38 @@ def split(name: str, wanted: domain_params.Domain, own: list[dict], tested: list
     sizes = {"test": wanted.test - len(tested), "validation": wanted.validation, "train": wanted.train}
     if (asked := sum(sizes.values())) > len(own):
         raise StudyError(f"configs/domains.yaml: domains.{name}: {asked} items asked, {len(own)} there; ask for fewer")
-    sets, first = {}, 0
-    for part, size in sizes.items():
-        sets[part] = own[first : first + size]
-        first += size
+    sets = cut(name, own, sizes, reasoning.twin if wanted.source == "reasoning" else None)
     mixed = sets["test"] + tested
     generator.shuffle(mixed)
     sets["test"] = mixed
     return {
         part: [{"id": f"{name}-{part}-{n:05d}"} | item for n, item in enumerate(sets[part])] for part in wanted.sizes
     }
+
+
+def cut(
+    name: str, own: list[dict], sizes: dict[str, int], twin: Callable[[dict], tuple] | None
+) -> dict[str, list[dict]]:
+    """Pieces of a list, one after the other; an item whose `twin` an earlier piece has is left out, and counted.
+
+    Raises StudyError where too few are left.
+    """
+    sets: dict[str, list[dict]] = {}
+    known: set[tuple] = set()
+    at = 0
+    for part, size in sizes.items():
+        sets[part] = []
+        while len(sets[part]) < size:
+            if at == len(own):
+                raise StudyError(
+                    f"configs/domains.yaml: domains.{name}: too few items are left without twins; ask for fewer"
+                )
+            if twin is None or twin(own[at]) not in known:
+                sets[part].append(own[at])
+            at += 1
+        known |= {twin(item) for item in sets[part]} if twin else set()
+    near.told(name, at, sum(sizes.values()), "the same numbers in another order as an item of an earlier set")
+    return sets
 
 
 def write(name: str, wanted: domain_params.Domain, raw: Path = paths.DATA, sets: Path = paths.SETS) -> list[Path]:

@@ -1,13 +1,17 @@
 """Pairs of a better and a worse answer: the 300 that LLaMA-Factory carries (dpo_en_demo.json, English)."""
 
 from solid_utils.core.errors import StudyError
+from solid_utils.data.offline import near
 from solid_utils.data.prompts import alpaca_item
 
 SPEAKERS = {"system": "", "human": "", "gpt": "Answer: "}
 
 
 def items(rows: list[dict]) -> list[dict]:
-    """Items with prompt, chosen and rejected, each prompt once. Raises StudyError for a row of another schema."""
+    """Items with prompt, chosen and rejected, no near-duplicate among them; says how many were.
+
+    Raises StudyError for a row of another schema.
+    """
     found = {}
     for number, row in enumerate(rows, 1):
         try:
@@ -21,4 +25,6 @@ def items(rows: list[dict]) -> list[dict]:
         del item["answer"]
         if chosen.strip() and chosen != rejected:
             found.setdefault(item["prompt"], item | {"source": "dpo_en_demo", "chosen": chosen, "rejected": rejected})
-    return list(found.values())
+    kept = near.without_near_duplicates(list(found.values()))
+    near.told("dpo_en_demo.json", len(found), len(kept), "near-duplicates of an earlier pair")
+    return kept

@@ -11,7 +11,7 @@ from solid_utils.metrics.intervals import covers
 from solid_utils.report.ratios import Resampled, ends, outcomes, states, with_ends
 from solid_utils.report.results import Results
 from solid_utils.report.table import Columns, Context, Section, Table
-from solid_utils.report.tables import equivalence
+from solid_utils.report.tables import equivalence, published_adapters, trade_off
 from solid_utils.report.wording import interval_note, points
 
 IN_NATS = ["cross_entropy", "margin"]  # of domains from packages: their likelihoods, which are no shares
@@ -115,10 +115,17 @@ def _power(row: pd.Series) -> str:
     return f" ({row['n']} problems show a gap of {100 * row['detectable']:.0f} points or more in four of five cases)"
 
 
+def domain(rows: pd.DataFrame) -> pd.Series:
+    """Of each row, read off its recipe, whose first word it is."""
+    return rows["recipe"].str.partition(",")[0]
+
+
 def _read_customization(rows: pd.DataFrame) -> str:
+    several = domain(rows).nunique() > 1
     pooled = rows[(rows["benchmark"] == "all") & (rows["deployment"] != "fully_open")]
+    pooled = pooled.assign(name=pooled["deployment"] + (" on " + domain(pooled) if several else ""))
     gaps = [
-        f"{row['deployment']} ends {points(row, 'gap_to_fully_open', 'gap_stderr')} points from fully open{_power(row)}"
+        f"{row['name']} ends {points(row, 'gap_to_fully_open', 'gap_stderr')} points from fully open{_power(row)}"
         for _, row in pooled.iterrows()
         if not math.isnan(row["gap_to_fully_open"])
     ]
@@ -132,5 +139,7 @@ SECTION = Section(
     (
         Table("customization", customization_table, CUSTOMIZATION_COLUMNS, _read_customization, printed=True),
         equivalence.TABLE,
+        trade_off.TABLE,
+        published_adapters.TABLE,
     ),
 )

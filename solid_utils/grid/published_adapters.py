@@ -1,0 +1,171 @@
+"""Does what a customer, or a vendor, publishes help a thief? Cells of configs/customization.yaml, one by one.
+
+python -m solid_utils.grid.published_adapters                 run what is missing
+python -m solid_utils.grid.published_adapters --list          the plan: which cells exist, minutes of the others
+python -m solid_utils.grid.published_adapters --minutes 30    start no cell after half an hour
+python -m solid_utils.grid.published_adapters --only base     cells of these groups
+
+Rows of a cell lie in reference/MACHINE/published_adapters/MODEL/CELL.csv as soon as it ends, beside plan.csv with all
+that were planned. A cell that is there is skipped, one of other recipes is an error; delete its file to run it again. A
+killed cell goes on; fine-tunings wait in build/state until no cell needs them. Several processes share the list.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+
+from solid_utils.attacks import declared as attack_settings
+from solid_utils.core import lock, machine, paths, schema
+from solid_utils.core.errors import StudyError, one_line
+from solid_utils.customization import declared
+from solid_utils.grid import adapter_cells, shared
+from solid_utils.grid.adapter_cells import NAME, AdapterCell
+from solid_utils.grid.adapter_run import AdapterRun, tuned
+from solid_utils.grid.customers import layers, sets_of
+from solid_utils.model import accelerator, state
+from solid_utils.settings import params
+
+TIMES = Path("build/grid") / f"{NAME}.json"  # seconds of cells that ran; never part of the results
+
+
+class PublishedAdapters:
+    """All cells: which have run, and running the rest."""
+
+    def __init__(self, study: params.Params, only: list[str] | None = None):
+        """Raises StudyError where the settings have no such list, or its victim is not there."""
+        if study.published_adapters is None:
+            raise StudyError("configs/customization.yaml: no published_adapters; take it from the repository again")
+        torch.set_num_threads(study.threads)
+        self.study = study
+        self.listed = study.published_adapters
+        self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / NAME
+        depth = layers(self.listed.model)
+        if depth is None:
+            raise StudyError(f"{NAME}: no victim {self.listed.model}; run `dvc repro victim@{self.listed.model}` first")
+        self.planned = adapter_cells.cells(study, depth)
+        chosen = adapter_cells.cells(study, depth, only)
+        self.cells = list({cell.name: cell for found in chosen.values() for cell in found}.values())
+        self.seconds = shared.paces(TIMES)
+
+    def minutes(self, cell: AdapterCell) -> float | None:
+        """Foreseen: the mean of cells of this attack that ran here, else of all; None before any."""
+        ran = self.seconds.get(cell.model, {})
+        alike = [ran[name] for name in ran if name.startswith(f"{cell.attack}-")] or list(ran.values())
+        return sum(alike) / len(alike) / 60 if alike else None
+
+    def ran(self, cell: AdapterCell) -> bool:
+        """Are this cell's rows there, whole? Raises StudyError where they are of other recipes than it has now."""
+        if not (path := cell.path(self.folder)).exists():
+            return False
+        found = schema.read(path, schema.ADAPTERS, schema.RERUN).iloc[-1]
+        own = cell.study(self.study)
+        attack = attack_settings.attack(own, cell.name)
+        recipe, usual = (
+            take(own, cell.model, cell.name) for take in (attack_settings.recipe, attack_settings.usual_recipe)
+        )
+        wanted = {"secured": cell.secured, "seed": cell.seed, "recipe": attack.words(recipe, usual)}
+        wanted |= {"tuned": self.words(cell), "start": attack_settings.start(own, cell.model, cell.name)}
+        for name, value in wanted.items():
+            if found[name] != value:
+                raise StudyError(f"{path}: its {name} is '{found[name]}', the settings say '{value}'; {schema.RERUN}")
+        return True
+
+    def words(self, cell: AdapterCell) -> str:
+        """The column `tuned`: the recipes of its deployments' fine-tunings, with how long they are."""
+        told = []
+        for one in cell.tunings:
+            own = one.study(self.study)
+            recipe = declared.method(own, one.model, one.name)
+            told.append(f"{recipe.words(one.domain)}, {recipe.total_steps(recipe.samples)} steps")
+        return "; ".join(told) or "none"
+
+    def listing(self) -> str:
+        """The plan, a line a cell in the order of running."""
+        lines = []
+        left = 0
+        for cell in self.cells:
+            there = self.ran(cell)
+            left += not there
+            minutes = self.minutes(cell)
+            foreseen = "not reached" if minutes is None else f"not reached, {minutes:.1f} min"
+            lines.append(f"{cell.name}  {'there' if there else foreseen}")
+        return "\n".join([*lines, f"{len(self.cells) - left} of {len(self.cells)} cells are there"])
+
+    def run(self, minutes: float) -> None:
+        """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
+        plan = adapter_cells.plan_table(self.planned)
+        schema.write(plan, schema.ADAPTER_PLAN, self.folder / self.listed.model / paths.PLAN_FILE)
+        begun = time.monotonic()
+        for cell in self.cells:
+            if self.ran(cell):
+                continue
+            if (spent := (time.monotonic() - begun) / 60) > minutes:
+                print(f"{NAME}: {spent:.1f} min spent; from {cell.name} on nothing was started", flush=True)
+                return
+            if (foreseen := self.minutes(cell)) is not None and foreseen > self.listed.minutes:
+                print(f"{NAME}: {cell.name}: {foreseen:.1f} min foreseen, over the limit; not run", flush=True)
+                continue
+            if self.claimed(cell):
+                self.run_cell(cell)
+
+    def states(self, cell: AdapterCell) -> list[Path]:
+        """Folders of half-done work: the attack's, and of the fine-tunings that it needs."""
+        top = state.root() / cell.model
+        return [top / "attacks" / cell.name, *[top / "customizations" / one.name for one in cell.tunings]]
+
+    def claimed(self, cell: AdapterCell) -> bool:
+        """Is this cell for this process to run? Else another works on it or its fine-tuning, or has just ended it."""
+        mine = []
+        for folder in self.states(cell):
+            if not shared.claim(folder):
+                break
+            mine.append(folder)
+        else:
+            if not self.ran(cell):
+                return True
+        for folder in mine:
+            lock.release(folder)
+        return False
+
+    def run_cell(self, cell: AdapterCell) -> None:
+        """One cell, from its fine-tunings to its file."""
+        print(f"{NAME}: {cell.name}", flush=True)
+        begun = time.monotonic()
+        for domain in dict.fromkeys(cell.domains):
+            sets_of(domain, self.study)
+        deltas = [tuned(one, self.study)[0] for one in cell.tunings]
+        run = AdapterRun(cell, self.study, deltas)
+        schema.write(run.rows(self.words(cell)), schema.ADAPTERS, cell.path(self.folder))
+        run.state.discard()
+        self.forget(cell)
+        accelerator.release_memory()
+        seconds = time.monotonic() - begun
+        self.seconds = shared.add_pace(TIMES, cell.model, cell.name, seconds)
+        print(f"{NAME}: {cell.path(self.folder)}: {seconds / 60:.1f} min", flush=True)
+
+    def forget(self, cell: AdapterCell) -> None:
+        """Remove fine-tunings that no planned cell needs any more; let other processes have the others."""
+        open_cells = [one for found in self.planned.values() for one in found if not one.path(self.folder).exists()]
+        needed = {folder for one in open_cells for folder in self.states(one)}
+        for folder in self.states(cell)[1:]:
+            if folder in needed:
+                lock.release(folder)
+            else:
+                state.discard(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--list", action="store_true", help="print the plan and leave")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many")
+    parser.add_argument("--only", nargs="+", metavar="GROUP", help="groups of the list of cells")
+    chosen = parser.parse_args()
+    found = PublishedAdapters(attack_settings.load(), chosen.only)
+    print(found.listing()) if chosen.list else found.run(chosen.minutes)
+
+
+if __name__ == "__main__":
+    with one_line():
+        main()

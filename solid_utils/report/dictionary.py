@@ -24,6 +24,7 @@ FILES = {  # name in the page: (columns, where such files lie)
     "leaks": (schema.LEAKS, "`leaks.csv` of a grid, and the table: what logits alone give away"),
     "defences": (schema.DEFENCES, "`defences.csv` in `deployment`: defences at the boundary, as attacked"),
     "costs": (schema.DEPLOYED, "`costs.csv` in `deployment`: what a deployment costs, by kind of work"),
+    "defended": (schema.DEFENDED, "`defended.csv` in `deployment`, and the table: defences, text by text"),
     "texts": (schema.TEXTS, "`CELL.items.csv` of the scale study, beside a cell: every held-out text by itself"),
     "registered": (schema.REGISTERED, "`hypotheses.csv` of the scale study: what was asked when a cell began"),
     "floor": (schema.FLOOR, "`floor.csv`, beside a victim's scores and in a grid: what public text alone gives"),

@@ -1,0 +1,101 @@
+"""Who knows of a defence loses less by it: means of askings against noise, cells against rounding."""
+
+import numpy as np
+import pytest
+import torch
+
+from solid_utils.attacks import linear_map
+from solid_utils.deployment.oracle import Oracle
+from solid_utils.deployment.secured import secured_set
+from solid_utils.model.layers import DecoderLayers
+from solid_utils.model.models import open_part
+from solid_utils.runtime import adaptive
+from solid_utils.runtime.adaptive import BOTH, LINEAR, SEM, Attacker, Told
+from solid_utils.runtime.boundary import rounded
+from solid_utils.runtime.defences import Guarded
+from solid_utils.runtime.manifest import Boundary
+from solid_utils.settings.attack_params import Recipe
+from tests.conftest import byte_llama
+
+RECIPE = Recipe(
+    steps=12, batch=8, learning_rate=1e-2, weight_decay=0.01, schedule="cosine", validate_every=12, loss="relative_mse"
+)
+SAMPLES = [
+    {"id": str(number), "input_ids": [1 + (7 * number + 3 * place) % 200 for place in range(12)], "answer_start": 5}
+    for number in range(36)
+]
+HELD_OUT = SAMPLES[24:]
+
+
+@pytest.mark.parametrize("rounding", ["bfloat16", "int8"])
+def test_a_cell_holds_what_was_rounded_and_no_value_beyond_it_does(rounding):
+    """Against the rounding itself, values of all sizes."""
+    states = torch.randn(200, 16, generator=torch.Generator().manual_seed(1)) * torch.logspace(-3, 3, 200)[:, None]
+    shown = rounded(states, rounding)
+    low, high = adaptive.cell(shown, rounding)
+    slack = 1e-5 * shown.abs()
+    assert ((low - slack <= states) & (states <= high + slack)).all()
+    inside = shown + 0.98 * (high - shown) * shown.sign()  # away from zero: below a power of two cells are narrower
+    largest = shown.abs().argmax(1, keepdim=True)
+    inside.scatter_(1, largest, shown.gather(1, largest))  # which sets the scale of int8
+    assert torch.allclose(rounded(inside, rounding), shown, rtol=1e-5)
+    assert torch.equal(torch.stack(adaptive.cell(shown, "none")), torch.stack([shown, shown]))
+
+
+def victim_of(boundary: Boundary, askings: int = 1):
+    victim = byte_llama(5)
+    secured = secured_set(victim, "layers 0")
+    return victim, secured, Told(Guarded(victim, secured, 0, boundary, askings), SAMPLES[:24])
+
+
+def test_without_a_defence_the_map_is_the_one_of_the_plain_oracle():
+    victim, secured, told = victim_of(Boundary())
+    opened = open_part(victim, secured.names)
+    plain = linear_map.fit(opened, Oracle(victim, secured, 0), SAMPLES[:24], 2)
+    for cells in (False, True):  # a cell of one value moves nothing
+        mine = Attacker(victim, secured, RECIPE, 42).fitted(told, cells)
+        assert torch.allclose(mine, plain, rtol=1e-3, atol=1e-5)
+    assert (told.queries, told.tokens) == (24, 24 * 12)
+
+
+def apart(replica, victim) -> float:
+    """Relative squared distance of boundary states on held-out texts."""
+    ids = torch.tensor([sample["input_ids"] for sample in HELD_OUT])
+    with torch.no_grad():
+        mine, theirs = (DecoderLayers(one).boundary(ids, 0) for one in (replica, victim))
+    return ((mine - theirs).square().sum() / theirs.square().sum()).item()
+
+
+@pytest.mark.parametrize(
+    ("boundary", "askings", "cells"),
+    [(Boundary(noise=1.0), 16, False), (Boundary(rounding="int8"), 1, True)],
+)
+def test_every_attack_has_states_as_near_when_it_adapts(boundary, askings, cells, monkeypatch):
+    if boundary.rounding == "int8":
+        monkeypatch.setattr("solid_utils.runtime.boundary.LEVELS", 3)
+        monkeypatch.setattr(adaptive, "LEVELS", 3)  # so coarse that it shows on a tiny model
+    victim, secured, told = victim_of(boundary)
+    better = Told(Guarded(victim, secured, 0, boundary, askings), SAMPLES[:24])
+    attacker = Attacker(victim, secured, RECIPE, 42)
+    found = {
+        attack: [apart(attacker.replica(attack, *given), victim) for given in ((told, False), (better, cells))]
+        for attack in (LINEAR, SEM, BOTH)
+    }
+    print(found)
+    assert all(adapted < naive for naive, adapted in found.values())
+
+
+def test_rows_are_a_held_out_text_each_and_say_what_was_asked(tokenizer, capsys):
+    shown = [Boundary(), Boundary(noise=0.5)]
+    victim = byte_llama(5)
+    rows = adaptive.attacked(
+        victim, secured_set(victim, "layers 0"), tokenizer, SAMPLES[:24], HELD_OUT, RECIPE, shown, 4, (LINEAR,)
+    )
+    keys = [(row["noise"], row["attack"], row["adapts"], row["askings"], row["queries"]) for row in rows]
+    wanted = [(0, "none", "no", 0, 0), (0, LINEAR, "no", 1, 24), (0.5, "none", "no", 0, 0)]
+    wanted += [(0.5, LINEAR, "no", 1, 24), (0.5, LINEAR, "mean", 4, 96)]
+    assert keys == [key for key in wanted for _ in HELD_OUT]
+    assert [row["item"] for row in rows[:12]] == [sample["id"] for sample in HELD_OUT]
+    assert all(row["agreeing"] == row["weight"] == 7 and row["kl"] < 1e-6 for row in rows[:12])
+    kl = {key: np.mean([row["kl"] for row, own in zip(rows, keys, strict=True) if own == key]) for key in wanted}
+    assert kl[wanted[1]] < kl[wanted[4]] < kl[wanted[3]] and kl[wanted[2]] > 1e-3

@@ -11,7 +11,7 @@ from solid_utils.core import paths, readers, schema
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.core.files import write_text
 from solid_utils.report.meanings import MEANING
-from solid_utils.report.tables import equivalence
+from solid_utils.report.tables import deployment, equivalence
 
 PAGE = Path("docs/columns.md")
 ENDS = ("_low", "_high")  # of an interval
@@ -24,7 +24,11 @@ FILES = {  # name in the page: (columns, where such files lie)
     "leaks": (schema.LEAKS, "`leaks.csv` of a grid, and the table: what logits alone give away"),
     "defences": (schema.DEFENCES, "`defences.csv` in `deployment`: defences at the boundary, as attacked"),
     "costs": (schema.DEPLOYED, "`costs.csv` in `deployment`: what a deployment costs, by kind of work"),
-    "defended": (schema.DEFENDED, "`defended.csv` in `deployment`, and the table: defences, text by text"),
+    "deployed": (deployment.DEPLOYED, "the table of these costs"),
+    "defended": (
+        list(dict.fromkeys([*schema.DEFENDED, *deployment.DEFENDED])),
+        "`defended.csv` in `deployment`, by text, and the table: attacks that know of a defence",
+    ),
     "texts": (schema.TEXTS, "`CELL.items.csv` of the scale study, beside a cell: every held-out text by itself"),
     "registered": (schema.REGISTERED, "`hypotheses.csv` of the scale study: what was asked when a cell began"),
     "floor": (schema.FLOOR, "`floor.csv`, beside a victim's scores and in a grid: what public text alone gives"),

@@ -8,7 +8,7 @@ state of his replica that lies in the cell is right, one outside is off by its d
 the loss; the linear map is fitted again on its own states, each moved into its cell as little as may be.
 """
 
-import sys
+import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from transformers import PreTrainedModel
 from solid_utils.attacks import distances, linear_map
 from solid_utils.attacks.beside_map import Branch
 from solid_utils.core import errors, schema
-from solid_utils.core.errors import StudyError
 from solid_utils.core.paths import DEFENDED_FILE
 from solid_utils.deployment import starts
 from solid_utils.deployment.described import facts
@@ -41,6 +40,7 @@ from solid_utils.training import training
 LINEAR, SEM, BOTH = ATTACKS = ("linear map", "sem", "sem_linear")
 TURNS = 2  # how often a linear map is fitted again on states moved into their cells
 BATCH = 16  # texts of a question
+LENGTH = 64  # tokens of a text, at most
 SHOWN = [Boundary(), Boundary(rounding="bfloat16"), Boundary(rounding="int8")]
 SHOWN += [Boundary(noise=noise) for noise in (0.1, 0.5)]
 
@@ -54,6 +54,12 @@ def cell(shown: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
     else:
         half = torch.zeros_like(shown)
     return shown - half, shown + half
+
+
+def from_cell(states: Tensor, shown: Tensor, rounding: str) -> Tensor:
+    """distances.relative_mse from the nearest values that round to what was shown; (tokens, width) -> (tokens,)."""
+    near = torch.clamp(states.detach(), *cell(shown, rounding))
+    return (states - near).square().sum(-1) / shown.square().sum(-1)
 
 
 class Told:
@@ -145,9 +151,8 @@ class Attacker:
             real = batch["attention_mask"].bool()
             own = layers.boundary(batch["input_ids"], told.view.last)[real].float()
             shown = told.boundary(batch["input_ids"], batch["attention_mask"])[real]
-            near = torch.clamp(own.detach(), *cell(shown, told.rounding)) if cells else shown
-            errors_ = (own - near).square().sum(-1) / shown.square().sum(-1)  # distances.relative_mse, from the cell
-            return distances.mean(errors_, batch["attention_mask"], self.recipe.first_weight)
+            off = from_cell(own, shown, told.rounding) if cells else distances.relative_mse(own, shown)
+            return distances.mean(off, batch["attention_mask"], self.recipe.first_weight)
 
         with TemporaryDirectory() as folder:
             training.train(
@@ -161,8 +166,8 @@ def adapting(boundary: Boundary, askings: int) -> dict[str, tuple[int, bool]]:
     ways = {"no": (1, False)}
     if boundary.noise:
         ways["mean"] = (askings, False)
-    if boundary.rounding != "none":
-        ways["cells"] = (askings if boundary.noise else 1, True)
+    elif boundary.rounding != "none":
+        ways["cells"] = (1, True)  # with noise below the rounding, no cell holds the state for sure
     return ways
 
 
@@ -228,25 +233,30 @@ def words(attack: str, recipe: Recipe, previous: int, texts: int) -> str:
     return {LINEAR: fitted, SEM: trained, BOTH: f"{trained}, beside {fitted}"}[attack]
 
 
-def command(model: str, declaration: str, folder: Path) -> None:
-    """Attack one model's deployment with the texts and the recipe of its tier, and write what came out."""
-    study = params.load()
-    torch.set_num_threads(study.threads)
-    spec, budget = study.model(model), study.budgets(model)
-    victim, tokenizer, revision = models.load_victim(model, spec)
-    secured = secured_set(victim, declaration)
-    recipe = budget.attack.sem.model_copy(update={"steps": STEPS, "queries": TEXTS, "validate_every": STEPS})
-    samples = sampling.texts("attack", tokenizer, LENGTH, recipe.queries)
-    held_out = sampling.samples("evaluation", tokenizer, budget.length, budget.evaluation.samples)
-    found = attacked(victim, secured, tokenizer, samples, held_out, recipe, seed=budget.attack.seeds[0])
-    identity = {"model": model, "revision": revision, "tier": study.tier, "dtype": spec.dtype} | facts(secured)
-    schema.write([identity | row for row in found], schema.DEFENDED, folder / DEFENDED_FILE)
+def command() -> None:
+    """Attack one model's deployment with texts and the SEM recipe of its tier, and write what came out."""
+    parser = argparse.ArgumentParser(prog="solid_utils.runtime.adaptive", description="Attack through defences.")
+    parser.add_argument("model", help="a section of configs/models.yaml")
+    parser.add_argument("secured", help="what is secured, such as 'layers 0'")
+    parser.add_argument("folder", type=Path, help=f"where {DEFENDED_FILE} is written")
+    parser.add_argument("--texts", type=int, default=100, help="that the attacker asks about, of at most 64 tokens")
+    parser.add_argument("--steps", type=int, default=100, help="of SEM")
+    parser.add_argument("--held-out", type=int, default=16, help="texts that the scores are over")
+    wanted = parser.parse_args()
+    with errors.one_line():
+        study = params.load()
+        torch.set_num_threads(study.threads)
+        spec, budget = study.model(wanted.model), study.budgets(wanted.model)
+        victim, tokenizer, revision = models.load_victim(wanted.model, spec)
+        secured = secured_set(victim, wanted.secured)
+        recipe = budget.attack.sem.model_copy(update={"steps": wanted.steps, "validate_every": max(1, wanted.steps)})
+        samples = sampling.texts("attack", tokenizer, LENGTH, wanted.texts)
+        held_out = sampling.samples("evaluation", tokenizer, budget.length, wanted.held_out)
+        found = attacked(victim, secured, tokenizer, samples, held_out, recipe, seed=budget.attack.seeds[0])
+        identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.dtype}
+        identity |= facts(secured)
+        schema.write([identity | row for row in found], schema.DEFENDED, wanted.folder / DEFENDED_FILE)
 
-
-TEXTS, LENGTH, STEPS = 100, 64, 100  # of the command's attacks
 
 if __name__ == "__main__":
-    with errors.one_line():
-        if len(sys.argv) != 4:
-            raise StudyError("adaptive: give a model, what is secured, and a folder")
-        command(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    command()

@@ -51,13 +51,14 @@ def slope(model: PreTrainedModel, layers: DecoderLayers, seen: View, batch: dict
 
 def ask(model: PreTrainedModel, seen: View, samples: list[dict], batch: int, slopes: bool) -> list[Labelled]:
     """Batches of labelled texts; with `slopes` the second oracle is asked for each, once."""
-    silent = model.secure.quiet() if hasattr(model, "secure") else nullcontext()
-    with silent:  # looking at the form of layers asks nothing
+    door = getattr(model, "secure", None)  # of a client
+    with door.quiet() if door else nullcontext():  # looking at the form of layers asks nothing
         layers = DecoderLayers(model)
     found = []
     for first in range(0, len(samples), batch):
         made = Collator(0)(samples[first : first + batch])
-        told = slope(model, layers, seen, made, keep=False)[1].detach() if slopes else None
+        with door.asking(made["attention_mask"].bool()) if door else nullcontext():
+            told = slope(model, layers, seen, made, keep=False)[1].detach() if slopes else None
         found.append(Labelled(made, told))
     return found
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from solid_utils.core import schema
 from solid_utils.metrics import intervals
 from solid_utils.metrics.attack_cost import compact
 from solid_utils.paper.confidential import OVERHEADS
@@ -21,9 +22,10 @@ def deployed_table(context: Context) -> pd.DataFrame:
     whole = rows[rows["secured"] == WHOLE].set_index(["model", "work"])["flops_inside"]
     keys = pd.MultiIndex.from_frame(rows[["model", "work"]])
     rows["flops_of_all"] = rows["flops_inside"].astype(float) / whole.reindex(keys).to_numpy(float)
-    return rows
+    return rows[DEPLOYED]
 
 
+DEPLOYED = [*schema.DEPLOYED, "flops_of_all"]
 DEPLOYED_COLUMNS: Columns = {
     "work": ("work", "text"),
     "secured": ("secured", "text"),

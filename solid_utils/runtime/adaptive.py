@@ -41,8 +41,13 @@ LINEAR, SEM, BOTH = ATTACKS = ("linear map", "sem", "sem_linear")
 TURNS = 2  # how often a linear map is fitted again on states moved into their cells
 BATCH = 16  # texts of a question
 LENGTH = 64  # tokens of a text, at most
-SHOWN = [Boundary(), Boundary(rounding="bfloat16"), Boundary(rounding="int8")]
-SHOWN += [Boundary(noise=noise) for noise in (0.1, 0.5)]
+NOISES = (0.1, 0.5)
+
+
+def usual(noises: tuple[float, ...] = NOISES) -> list[Boundary]:
+    """No defence, each rounding, each of these levels of noise."""
+    rounding = [Boundary(), Boundary(rounding="bfloat16"), Boundary(rounding="int8")]
+    return rounding + [Boundary(noise=noise) for noise in noises]
 
 
 def cell(shown: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
@@ -78,6 +83,7 @@ class Told:
         self.queries = oracle.sequences
         self.tokens = oracle.tokens
         self.width = oracle.width
+        self.maps: dict[bool, Tensor] = {}  # with cells or without -> the linear map, which two attacks share
 
     def boundary(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """As Oracle.boundary, (batch, tokens, width); zeros at padding."""
@@ -118,7 +124,9 @@ class Attacker:
 
     def replica(self, attack: str, told: Told, cells: bool) -> PreTrainedModel:
         """His replica from what was told; `cells`: he adapts to its rounding."""
-        fitted = None if attack == SEM else self.fitted(told, cells)
+        if attack != SEM and cells not in told.maps:
+            told.maps[cells] = self.fitted(told, cells)
+        fitted = told.maps.get(cells)
         if attack == LINEAR:
             return self.with_map(told.view, fitted)
         attacker = models.open_part(self.victim, self.secured.names)
@@ -178,7 +186,7 @@ def attacked(
     samples: list[dict],
     held_out: list[dict],
     recipe: Recipe,
-    boundaries: list[Boundary] = SHOWN,
+    boundaries: list[Boundary],
     askings: int = 16,
     attacks: tuple[str, ...] = ATTACKS,
     seed: int = 42,
@@ -242,6 +250,7 @@ def command() -> None:
     parser.add_argument("--texts", type=int, default=100, help="that the attacker asks about, of at most 64 tokens")
     parser.add_argument("--steps", type=int, default=100, help="of SEM")
     parser.add_argument("--held-out", type=int, default=16, help="texts that the scores are over")
+    parser.add_argument("--noise", type=float, nargs="*", default=NOISES, help="levels, in root mean squares")
     wanted = parser.parse_args()
     with errors.one_line():
         study = params.load()
@@ -252,7 +261,8 @@ def command() -> None:
         recipe = budget.attack.sem.model_copy(update={"steps": wanted.steps, "validate_every": max(1, wanted.steps)})
         samples = sampling.texts("attack", tokenizer, LENGTH, wanted.texts)
         held_out = sampling.samples("evaluation", tokenizer, budget.length, wanted.held_out)
-        found = attacked(victim, secured, tokenizer, samples, held_out, recipe, seed=budget.attack.seeds[0])
+        defences = usual(tuple(wanted.noise))
+        found = attacked(victim, secured, tokenizer, samples, held_out, recipe, defences, seed=budget.attack.seeds[0])
         identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.dtype}
         identity |= facts(secured)
         schema.write([identity | row for row in found], schema.DEFENDED, wanted.folder / DEFENDED_FILE)

@@ -99,7 +99,6 @@ def test_where_the_map_is_right_cells_bring_it_nearer(monkeypatch):
     told = Told(Linear(victim, secured, 0, Boundary(rounding="int8")), SAMPLES[:24])
     attacker = Attacker(victim, secured, RECIPE, 42, previous=0)
     naive, adapted = ((attacker.fitted(told, cells) - TRUE).norm().item() for cells in (False, True))
-    print(naive, adapted)
     assert 0 < adapted < 0.95 * naive < 0.1
 
 

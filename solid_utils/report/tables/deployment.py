@@ -42,8 +42,9 @@ DEPLOYED_COLUMNS: Columns = {
 
 
 def _deployed_by_work(rows: pd.DataFrame, printed: bool) -> pd.DataFrame:
-    """A kind of work after the other, each by depth."""
-    return in_columns(rows.sort_values(["model", "work"], kind="stable"), DEPLOYED_COLUMNS, printed)
+    """A kind of work after the other, each by depth; gradients are asked in fine-tuning alone."""
+    asked = rows["pulls"].astype(bool) & (rows["work"] == "fine-tuning")
+    return in_columns(rows.assign(pulls=asked).sort_values(["model", "work"], kind="stable"), DEPLOYED_COLUMNS, printed)
 
 
 def _read_deployed(rows: pd.DataFrame) -> str:

@@ -44,7 +44,7 @@ test: setup ## set-up, lint, format, notebooks without outputs, all tests
 	nbstripout --verify notebooks/*.ipynb
 	python -m pytest -v -n 2 --dist loadfile --no-loadscope-reorder --durations=10
 
-fuzz: setup ## minutes: random mutations of sealed files and of frames; make fuzz N=10000
+fuzz: setup ## minutes: random mutations of sealed files and of frames, kills of both worlds; make fuzz N=10000
 	SOLID_FUZZ=$(or $(N),10000) python -m pytest -q tests/runtime -k "mutations or killed"
 
 tables: setup ## redraw tables, figures and report from results/, else from reference/; no model needed

@@ -15,7 +15,7 @@ POSITIVE = "stderr dd calibrated gap flops_inside sent received"  # 0 or more
 NUMBERS = "value task_version norm alpha kl"
 # Texts stay texts: twelve digits of a commit are no number, and "1e5" is no 100000.
 TEXTS = "model revision tier dtype deployment secured start attack recipe view labels benchmark domain metric libraries"
-TEXTS += " sha256 commit item split id group cell predictor kind step quantity variant rounding work score way"
+TEXTS += " sha256 commit item split id group cell predictor kind step quantity variant rounding work score way adapts"
 ANSWERS = "victim replica"  # texts as well, and a model may answer with blanks alone
 # Where a quantity has none.
 MAY_BE_BLANK = set(["lowest", "highest", "chance", "floor", "calibrated", "stderr", "askings_90", "askings_99"])
@@ -89,6 +89,7 @@ KEYS = {
     "askings_90": ("deployment",),
     "cell": ("group", "cell"),
     "predictor": ("model", "benchmark", "predictor"),
+    "adapts": ("model", "secured", "rounding", "noise", "attack", "adapts", "seed", "item"),
     "rounding": ("secured", "rounding", "noise", "texts", "askings"),
     "work": ("secured", "work", "pulls"),
     "kind": ("model", "kind", "secured", "start", "seed"),

@@ -48,6 +48,11 @@ LEAKS += ["askings_90", "askings_99"]
 DEFENCES = ["model", "revision", "tier", "dtype", *SECURED, "rounding", "noise", "texts", "askings", "queries"]
 DEFENCES += ["tokens", "deployment_agreement", "deployment_kl", "replica_agreement", "replica_kl", "n"]
 
+# The same by every attack on boundary states, a row a held-out text (runtime/adaptive.py); `attack` "none" is the
+# customer's model. `adapts`: what an attacker does who knows of the defence.
+DEFENDED = ["model", "revision", "tier", "dtype", *SECURED, "rounding", "noise", "attack", "recipe", "adapts"]
+DEFENDED += ["askings", "queries", "tokens", "seed", "item", "agreeing", "weight", "kl"]
+
 # What a deployment costs (notebook 06), counted from shapes, by kind of work; but for memory each is a token's.
 DEPLOYED = ["model", "revision", "tier", "dtype", *SECURED, "work", "pulls", "rows", "context"]
 DEPLOYED += ["secret_bytes", "cache_bytes", "flops_inside", "sent", "received"]

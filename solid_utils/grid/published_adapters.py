@@ -97,6 +97,7 @@ class PublishedAdapters:
         """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
         plan = adapter_cells.plan_table(self.planned)
         schema.write(plan, schema.ADAPTER_PLAN, self.folder / self.listed.model / paths.PLAN_FILE)
+        failed = []
         begun = time.monotonic()
         for cell in self.cells:
             if self.ran(cell):
@@ -107,8 +108,9 @@ class PublishedAdapters:
             if (foreseen := self.minutes(cell)) is not None and foreseen > self.listed.minutes:
                 print(f"{NAME}: {cell.name}: {foreseen:.1f} min foreseen, over the limit; not run", flush=True)
                 continue
-            if self.claimed(cell):
-                self.run_cell(cell)
+            if self.claimed(cell) and not shared.ended(cell.name, lambda cell=cell: self.run_cell(cell)):
+                failed.append(cell.name)
+        shared.check_ended(failed)
 
     def states(self, cell: AdapterCell) -> list[Path]:
         """Folders of half-done work: the attack's, and of the fine-tunings that it needs."""

@@ -13,6 +13,7 @@ from solid_utils.report.tables import (
     claims,
     cost,
     customization,
+    deployment,
     difficulty,
     grid,
     published,
@@ -22,7 +23,19 @@ from solid_utils.report.tables import (
 
 SECTIONS = {
     family.SECTION.name: family.SECTION
-    for family in (size, claims, attacks, cost, grid, scale, benchmarks, difficulty, customization, published)
+    for family in (
+        size,
+        claims,
+        attacks,
+        cost,
+        grid,
+        scale,
+        benchmarks,
+        difficulty,
+        customization,
+        deployment,
+        published,
+    )
 }
 TABLES = {table.name: table for section in SECTIONS.values() for table in section.tables}
 SHOWN = {name: table for name, table in TABLES.items() if table.shown}  # the others are CSV files only

@@ -12,7 +12,7 @@ from solid_utils.core.errors import StudyError, one_line
 from solid_utils.core.files import write_text
 from solid_utils.report import forecasts
 from solid_utils.report.meanings import MEANING
-from solid_utils.report.tables import equivalence, published_adapters, trade_off
+from solid_utils.report.tables import deployment, equivalence, published_adapters, trade_off
 
 PAGE = Path("docs/columns.md")
 ENDS = ("_low", "_high")  # of an interval
@@ -25,6 +25,11 @@ FILES = {  # name in the page: (columns, where such files lie)
     "leaks": (schema.LEAKS, "`leaks.csv` of a grid, and the table: what logits alone give away"),
     "defences": (schema.DEFENCES, "`defences.csv` in `deployment`: defences at the boundary, as attacked"),
     "costs": (schema.DEPLOYED, "`costs.csv` in `deployment`: what a deployment costs, by kind of work"),
+    "deployed": (deployment.DEPLOYED, "the table of these costs"),
+    "defended": (
+        list(dict.fromkeys([*schema.DEFENDED, *deployment.DEFENDED])),
+        "`defended.csv` in `deployment`, by text, and the table: attacks that know of a defence",
+    ),
     "texts": (schema.TEXTS, "`CELL.items.csv` of the scale study, beside a cell: every held-out text by itself"),
     "registered": (schema.REGISTERED, "`hypotheses.csv` of the scale study: what was asked when a cell began"),
     "set_scores": (schema.SET_SCORES, "`set_scores.csv` of the scale study: scores of secured sets without training"),

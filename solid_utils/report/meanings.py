@@ -5,6 +5,7 @@ ends of NAME's 95 % interval, need no line of their own.
 """
 
 from solid_utils.report.meanings_customers import CUSTOMERS
+from solid_utils.report.meanings_deployment import DEPLOYMENT
 from solid_utils.report.meanings_paper import OF_THE_PAPER
 from solid_utils.report.meanings_scores import SCORES
 
@@ -272,26 +273,8 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "commit": ("text", "that stood there, with `+` where files differed from it"),
     "agreeing": ("count", "answer tokens of the text where both models' most likely token is the same"),
     "texts.kl": ("nats", "KL of the victim from the replica, the mean over the text's answer tokens"),
-    # what a deployment costs, and its defences (notebook 06)
-    "rounding": ("name", "of states before they leave the secure world: `none`, `bfloat16`, `int8` (a scale a token)"),
-    "noise": ("ratio", "standard deviation of Gaussian noise on these states, in root mean squares of each state"),
-    "texts": ("count", "texts that the attacker asked about"),
-    "askings": ("count", "how often he asked each, barely changed, so that noise is drawn anew; he keeps the mean"),
-    "deployment_agreement": ("fraction", "agreement of the customer's model with the plain victim, next tokens"),
-    "deployment_kl": ("nats", "KL divergence of the plain victim from the customer's model, mean over samples"),
-    "replica_agreement": ("fraction", "agreement of the replica, a linear map, with the plain victim, next tokens"),
-    "replica_kl": ("nats", "KL divergence of the plain victim from the replica, mean over samples"),
-    "defences.n": ("count", "held-out texts behind the scores"),
-    "work": ("name", "`decode`: one step of a text; `prefill`: whole texts; `fine-tuning`: one step on whole texts"),
-    "pulls": ("yes or no", "does fine-tuning ask for gradients through the secured part?"),
-    "rows": ("count", "texts of a batch"),
-    "context": ("count", "tokens of a text; of decode those before the step"),
-    "secret_bytes": ("bytes", "of secured tensors in the secure world"),
-    "cache_bytes": ("bytes", "of keys and values that the secure world keeps for each token of a running text"),
-    "flops_inside": ("FLOP", "a token, in the secure world, counted from shapes"),
-    "sent": ("bytes", "a token, from customer to secure world, frames whole"),
-    "received": ("bytes", "a token, from secure world to customer, frames whole"),
 }
 MEANING |= CUSTOMERS
+MEANING |= DEPLOYMENT
 MEANING |= OF_THE_PAPER
 MEANING |= SCORES

@@ -36,6 +36,8 @@ class Results:
     leaks: pd.DataFrame  # schema.LEAKS
     beyond: pd.DataFrame  # schema.SCORES and `run`, of attacks on these models that are no part of the default study
     floors: pd.DataFrame  # schema.FLOOR, of the default study and of the grid
+    deployed: pd.DataFrame  # schema.DEPLOYED
+    defended: pd.DataFrame  # schema.DEFENDED
     missing: list[str]
 
 
@@ -75,6 +77,8 @@ def load(folder: Path) -> Results:
         leaks=_beside_cells(folder, models, paths.LEAKS_FILE, schema.LEAKS),
         beyond=_beyond(folder, models),
         floors=_floors(folder, models),
+        deployed=_deployment(folder, models, paths.COSTS_FILE, schema.DEPLOYED),
+        defended=_deployment(folder, models, paths.DEFENDED_FILE, schema.DEFENDED),
         missing=missing,
     )
 
@@ -152,6 +156,21 @@ def _beside_cells(folder: Path, models: list[str], name: str, columns: list[str]
     for model in models if grid else []:
         if (path := grid / model / name).exists():
             tables.append(schema.read(path, columns).assign(model=model))
+    return pd.concat(tables[1:] or tables, ignore_index=True)
+
+
+def _deployment(folder: Path, models: list[str], name: str, columns: list[str]) -> pd.DataFrame:
+    """A file of these models' deployments, of the default study or beyond it, where it is there.
+
+    Costs are counted from shapes and know no machine: where these results have none, any shipped ones will do.
+    """
+    tables = [pd.DataFrame(columns=columns)]
+    for model in models:
+        place = f"runs/{model}/deployment/{name}"
+        found = [path for path in (folder / place, folder / "beyond" / place) if path.exists()]
+        if not found and name == paths.COSTS_FILE:
+            found = sorted(paths.REFERENCE.glob(f"*/{place}"))[:1]
+        tables += [schema.read(path, columns) for path in found]
     return pd.concat(tables[1:] or tables, ignore_index=True)
 
 

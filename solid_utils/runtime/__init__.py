@@ -2,5 +2,6 @@
 
 In: a model's folder, a declaration such as 'layers 0-3', a key.
 Out: an open and a sealed folder, a process that serves the sealed one, a Transformers model that calls it.
-Public: split.split, serve.Server, client.SemiOpenForCausalLM, door_oracle.DoorOracle, manifest.read, manifest.Policy.
+Public: split.split, serve.Server, client.SemiOpenForCausalLM, door_oracle.DoorOracle, manifest.read, manifest.Policy,
+adaptive.attacked, closed.gained, cost.costs.
 """

@@ -18,11 +18,6 @@ from solid_utils.runtime.doors import Doors, Segment, doors
 from solid_utils.runtime.frames import Kind
 
 WORKS = ("decode", "prefill", "fine-tuning")
-# Published overheads of securing the whole model, not measured here (docs/related_work.md has more).
-PUBLISHED = {
-    "one H100, whole model in its confidential mode, throughput (arXiv:2509.18886)": "4 to 8 %",
-    "H100 in confidential mode, most typical LLM queries (Phala, arXiv:2409.03992)": "under 7 %",
-}
 
 
 @dataclass(frozen=True)

@@ -65,6 +65,12 @@ def read(folder: Path, key: bytes, binding: bytes) -> Day:
     return day
 
 
+def clear(folder: Path) -> None:
+    """Remove what a killed process left half written beside the counters; the caller holds the folder's lock."""
+    for half in folder.glob(f"{FILE}.partial-*"):
+        half.unlink(missing_ok=True)
+
+
 class Ledger:
     """A day's counters over all sessions, exact while the process runs; a restart begins at what was booked."""
 

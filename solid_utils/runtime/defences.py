@@ -70,14 +70,17 @@ def measured(
     held_out: list[dict],
     boundaries: list[Boundary] = SHOWN,
     previous: int = 2,
+    plain: fidelity.Remembered | None = None,
 ) -> list[dict]:
     """For each defence and attack a row: agreement and KL with the plain victim, of the deployment and of the replica.
 
     asked: (texts, askings of each) -> the attacker's texts. The attack is the linear map (linear_map.py) of so many
-    previous tokens. Raises StudyError where no boundary states are visible.
+    previous tokens. `plain` remembers what the plain victim said of these texts before. Raises StudyError where no
+    boundary states are visible.
     """
-    plain = fidelity.Remembered(lambda: victim)
-    fidelity.fidelity(victim, plain, tokenizer, held_out)  # what the plain victim says is remembered from here on
+    if plain is None:
+        plain = fidelity.Remembered(lambda: victim)
+        fidelity.fidelity(victim, plain, tokenizer, held_out)  # what it says is remembered from here on
     rows = []
     for boundary in boundaries:
         with defended(victim, view(victim, secured).last, boundary) as customers:

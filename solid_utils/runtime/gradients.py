@@ -86,16 +86,26 @@ def ask(model: PreTrainedModel, seen: View, samples: list[dict], batch: int, see
 def train(
     replica: PreTrainedModel, secured: SecuredSet, seen: View, answers: list[Answered], steps: int, rate: float
 ) -> list[float]:
-    """AdamW on the secret tensors of a replica, in place; returns the loss of each step. Batches go round in order."""
+    """Train a replica on what was told, see `descended`. Batches go round in order."""
+    return descended(replica, secured, steps, rate, lambda step: distance(replica, seen, answers[step % len(answers)]))
+
+
+def descended(
+    replica: PreTrainedModel, secured: SecuredSet, steps: int, rate: float, loss_at: Callable[[int], Tensor]
+) -> list[float]:
+    """AdamW on the secret tensors of a replica, in place; returns the loss of each step. `loss_at`: of a step's batch.
+
+    The fused attention has no second derivative, so the replica's is the plain one from here on.
+    """
     own = dict(replica.named_parameters())
     for name, parameter in own.items():
         parameter.requires_grad_(name in secured.names)
-    replica.set_attn_implementation("eager")  # the fused attention has no second derivative
+    replica.set_attn_implementation("eager")
     optimizer = torch.optim.AdamW([own[name] for name in secured.names], rate, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     losses = []
     for step in range(steps):
-        loss = distance(replica, seen, answers[step % len(answers)])
+        loss = loss_at(step)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

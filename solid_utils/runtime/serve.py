@@ -23,7 +23,7 @@ import torch
 
 from solid_utils.core import errors, lock
 from solid_utils.core.errors import StudyError
-from solid_utils.runtime import frames, keys, manifest, seal
+from solid_utils.runtime import counters, frames, keys, manifest, seal
 from solid_utils.runtime.boundary import Guard
 from solid_utils.runtime.counters import Ledger
 from solid_utils.runtime.frames import FrameError, Kind
@@ -92,6 +92,7 @@ class Server:
         made, binding = manifest.read(folder), manifest.sha256(folder)
         manifest.check_files(folder, made, only=("config.json",))
         lock.take(sealed)  # two processes would both spend the day's budget
+        counters.clear(sealed)
         secret = seal.unseal(sealed, made, binding, key)
         guard = Guard(made.policy.boundary, key, binding)
         self.world = World(Inside(folder, made, secret), made.policy, guard, binding, rows)

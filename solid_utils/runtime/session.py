@@ -14,7 +14,7 @@ from solid_utils.runtime.inside import Asked, Inside
 from solid_utils.runtime.manifest import Policy
 from solid_utils.runtime.states import Kept, States
 from solid_utils.runtime.tally import Tally
-from solid_utils.runtime.together import ROWS, Machine
+from solid_utils.runtime.together import ROWS, Logits, Machine
 
 HELD = 4  # calls whose states stay inside until the head is asked for logits
 Tensors = dict[str, Tensor]
@@ -39,7 +39,7 @@ class Session:
         self.world, self.tally, self.inside = world, tally, world.inside
         self.token, self.number = secrets.token_bytes(8), 0
         self.states = [States() for _ in self.inside.doors.segments]
-        self.held: dict[int, Tensor] = {}  # call -> what the head is given, (batch * tokens, width)
+        self.held: dict[int, Logits] = {}  # call -> what the head is given, (batch * tokens, width)
         self.calls = 0
 
     def answer(self, header: Header, data: bytes) -> Tensors:
@@ -75,10 +75,10 @@ class Session:
         with held.unless_refused(kept):
             count = int(wanted.sum()) if wanted is not None else asked.ids.numel()
             self.tally.spend(door, count, new, asked.ids.numel())
-        state = self.world.machine.run(asked)
+        state = self.world.machine.run(asked, id(self))
         answer = {"rows": held.keep(kept, asked.ids.shape[1])} if kept else {}
         if asked.segment.to_logits:
-            return answer | {"call": torch.tensor([self.hold(state)])}
+            return answer | {"call": torch.tensor([self.hold(state, bool(caches))])}
         state = self.world.guard(state)
         return answer | {"state": state if wanted is None else state[wanted]}
 
@@ -104,10 +104,10 @@ class Session:
             raise FrameError("frame: positions of another shape; use the client of the same version")
         return Asked(segment, state, ids, None if mask is None else mask.long(), where, None, past), wanted
 
-    def hold(self, state: Tensor) -> int:
-        """Keep states inside; returns the number of the call."""
+    def hold(self, state: Tensor, step: bool) -> int:
+        """Keep states inside; returns the number of the call. `step`: of a text whose keys and values are held."""
         self.calls += 1
-        self.held = dict(list(self.held.items())[-(HELD - 1) :]) | {self.calls: state.flatten(0, 1)}
+        self.held = dict(list(self.held.items())[-(HELD - 1) :]) | {self.calls: Logits(state.flatten(0, 1), step)}
         return self.calls
 
     def head(self, given: Tensors) -> Tensors:
@@ -116,11 +116,10 @@ class Session:
         if call not in self.held:
             raise FrameError("session: these states are not held any more; begin the text again")
         held = self.held[call]
-        places = integers(given, "places", None, len(held) - 1)
+        places = integers(given, "places", None, len(held.states) - 1)
         if places is None:
             raise FrameError("frame: no places in it; use the client of the same version")
-        with self.world.machine.lock:
-            logits = self.inside.head(held[places])
+        logits = self.world.machine.run(Logits(held.states[places], held.step), id(self))
         return {"logits": self.world.guard(logits)}
 
     # A lone module ----------------------------------------------------------------------------------------------------

@@ -1,10 +1,12 @@
 """One place at the machine. Decode steps of several sessions that wait for it go through the secured layers together.
 
-Who gets the machine takes along whoever stands in the queue, and waits for texts that came back quickly until now
-and are about to. A lone client's steps are always alone, wait for nobody, and equal the plain model's to the last bit.
-Steps that went together equal them up to rounding: a product of more rows adds in another order.
+So do the states whose logits they ask of a secured head. Who gets the machine takes along whoever stands in the queue,
+and waits for sessions that came back quickly until now and are about to. A lone client's steps are always alone, wait
+for nobody, and equal the plain model's to the last bit. Steps that went together equal them up to rounding: a product
+of more rows adds in another order.
 """
 
+import math
 import threading
 import time
 from dataclasses import dataclass, field, replace
@@ -17,17 +19,37 @@ from transformers.cache_utils import DynamicLayer
 from solid_utils.runtime.inside import Asked, Inside
 
 ROWS = 16  # of a batch, at most
-QUICK = 0.05  # seconds from an answer to the text's next step: who is slower is not waited for
+QUICK = 0.05  # seconds from an answer to the session's next step: who is slower is not waited for
+KNOWN = 60.0  # seconds after which a session's habits are forgotten
+
+
+@dataclass
+class Logits:
+    """States whose logits a session asks of the secured head, (places, width)."""
+
+    states: Tensor
+    step: bool  # of a text that goes on, whose keys and values are held
+
+
+Question = Asked | Logits
+
+
+@dataclass
+class Habit:
+    """How a session has come back until now."""
+
+    answered: float = -math.inf  # when it was answered last
+    pauses: dict[type, float] = field(default_factory=dict)  # what it asked -> seconds since the answer before that
 
 
 @dataclass(eq=False)  # two steps are the same only where they are one
 class Step:
     """What one session waits for."""
 
-    asked: Asked
+    asked: Question
+    session: int
     state: Tensor | None = None  # what leaves
     error: BaseException | None = None
-    pause: float = QUICK  # seconds since the text's last answer
     told: threading.Event = field(default_factory=threading.Event)
 
     @property
@@ -43,18 +65,22 @@ class Machine:
         self.inside, self.rows = inside, rows
         self.lock, self.door = threading.Lock(), threading.Condition()  # of the machine; of the queue
         self.waiting: list[Step] = []
-        self.answered: dict[int, float] = {}  # cache of a text -> when its last step was answered
-        self.due: dict[int, float] = {}  # the same -> until when its next step is waited for
+        self.habits: dict[int, Habit] = {}  # of sessions that were answered of late
+        self.due: dict[int, tuple[type, float]] = {}  # session -> what it will ask next, until when that is waited for
         self.busy = False  # does somebody lead?
         self.forwards = 0  # that were run
 
-    def run(self, asked: Asked) -> Tensor:
-        """What leaves the segment, (batch, tokens, width); the cache among what is asked has grown."""
-        step = Step(asked)
+    def run(self, asked: Question, session: int = 0) -> Tensor:
+        """What leaves the segment, (batch, tokens, width), where the cache among what is asked has grown; or logits.
+
+        `session` tells who asks: one of these asks one thing at a time.
+        """
+        step = Step(asked, session)
         with self.door:
             self.waiting.append(step)
-            step.pause = time.monotonic() - self.answered.pop(id(asked.cache), 0)
-            self.due.pop(id(asked.cache), None)
+            self.due.pop(session, None)
+            if (habit := self.habits.get(session)) is not None:
+                habit.pauses[type(asked)] = time.monotonic() - habit.answered
             leads, self.busy = not self.busy, True
             self.door.notify()
         if not leads:
@@ -80,32 +106,37 @@ class Machine:
         """This step and those that may go with it, off the queue."""
         with self.door:
             if self.rows > 1 and joinable(first.asked):
-                while (patience := self.patience()) > 0:
+                while (patience := self.patience(type(first.asked))) > 0:
                     self.door.wait(patience)
-            chosen, rows = [first], len(first.asked.ids)
+            chosen, rows = [first], rows_of(first.asked)
             for other in self.waiting:
                 fits = other is not first and fitting(first.asked, other.asked)
-                if fits and rows + len(other.asked.ids) <= self.rows:
+                if fits and rows + rows_of(other.asked) <= self.rows:
                     chosen.append(other)
-                    rows += len(other.asked.ids)
+                    rows += rows_of(other.asked)
             self.waiting = [step for step in self.waiting if step not in chosen]
         return chosen
 
-    def patience(self) -> float:
-        """Seconds that a batch which is not full yet waits for texts that are due."""
+    def patience(self, kind: type) -> float:
+        """Seconds that a batch which is not full yet waits for sessions that are due with the same."""
         now = time.monotonic()
-        self.due = {text: until for text, until in self.due.items() if until > now}
-        return max(self.due.values(), default=now) - now if len(self.waiting) < self.rows else 0
+        self.due = {session: due for session, due in self.due.items() if due[1] > now}
+        ends = [until for what, until in self.due.values() if what is kind]
+        return max(ends, default=now) - now if len(self.waiting) < self.rows else 0
 
     def note(self, step: Step) -> None:
-        """A text was answered: who came back quickly before is waited for, twice as long as that took."""
-        if step.asked.cache is None or self.rows == 1:
+        """A session was answered: who came back quickly before is waited for, twice as long as that took."""
+        if not goes_on(step.asked) or self.rows == 1:
             return
-        now, text = time.monotonic(), id(step.asked.cache)
+        now = time.monotonic()
         with self.door:
-            self.answered = {one: when for one, when in self.answered.items() if now - when < QUICK} | {text: now}
-            if step.pause < QUICK:
-                self.due[text] = now + 2 * step.pause
+            self.habits = {one: habit for one, habit in self.habits.items() if now - habit.answered < KNOWN}
+            habit = self.habits.setdefault(step.session, Habit())
+            habit.answered = now
+            following = follows(step.asked)
+            pause = habit.pauses.get(following, QUICK)
+            if pause < QUICK:
+                self.due[step.session] = following, now + 2 * pause
 
     def work(self, steps: list[Step]) -> None:
         """Fill in what leaves, or why not. What fails together is tried alone: none is refused for another's sake."""
@@ -122,13 +153,20 @@ class Machine:
         """One step, or anything else that is asked."""
         self.forwards += 1
         try:
-            step.state = self.inside.run(step.asked)
+            step.state = self.answer(step.asked)
         except Exception as error:
             step.error = error
         self.note(step)
 
+    def answer(self, asked: Question) -> Tensor:
+        """States that leave a segment, or logits."""
+        return self.inside.head(asked.states) if isinstance(asked, Logits) else self.inside.run(asked)
+
     def together(self, steps: list[Step]) -> None:
         """Steps as one batch."""
+        if isinstance(steps[0].asked, Logits):
+            self.heads_together(steps)
+            return
         whole = joined([step.asked for step in steps], self.inside.new_cache())
         self.forwards += 1
         states = self.inside.run(whole)
@@ -140,17 +178,45 @@ class Machine:
             begun = rows.stop
             self.note(step)
 
+    def heads_together(self, steps: list[Step]) -> None:
+        """Logits of several sessions by one product."""
+        self.forwards += 1
+        logits = self.inside.head(torch.cat([step.asked.states for step in steps]))
+        for step, own in zip(steps, logits.split([len(step.asked.states) for step in steps]), strict=True):
+            step.state = own.clone()
+            self.note(step)
 
-def fitting(first: Asked, other: Asked) -> bool:
-    """May these two go through the layers in one batch?"""
-    return first.segment == other.segment and joinable(first) and joinable(other)
+
+def rows_of(asked: Question) -> int:
+    """Rows of a batch that it takes."""
+    return len(asked.states) if isinstance(asked, Logits) else len(asked.ids)
 
 
-def joinable(asked: Asked) -> bool:
+def goes_on(asked: Question) -> bool:
+    """Is another step of the same text to be expected?"""
+    return asked.step if isinstance(asked, Logits) else asked.cache is not None
+
+
+def follows(asked: Question) -> type:
+    """What a session asks next: after states that stay inside their logits, else the next token."""
+    return Logits if isinstance(asked, Asked) and asked.segment.to_logits else Asked
+
+
+def fitting(first: Question, other: Question) -> bool:
+    """May these two go through the layers in one batch, or through the head?"""
+    if type(first) is not type(other) or not (joinable(first) and joinable(other)):
+        return False
+    return isinstance(first, Logits) or first.segment == other.segment
+
+
+def joinable(asked: Question) -> bool:
     """One token a row, after others whose keys and values are held in full, at positions that are known.
 
-    Models without position numbers count real tokens, or all: with no padding that is the same.
+    Models without position numbers count real tokens, or all: with no padding that is the same. A head takes any
+    states of a text that goes on.
     """
+    if isinstance(asked, Logits):
+        return asked.step
     if asked.cache is None or asked.ids.shape[1] != 1 or not asked.past:
         return False
     known = asked.positions is not None or asked.mask is None or bool(asked.mask.all())

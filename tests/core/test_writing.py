@@ -36,6 +36,7 @@ ALLOWED = {
     ("model/state.py", "rmtree"): "a state that its stage no longer needs, its outputs being written",
     ("grid/shared.py", "unlink"): "the lock of a shared folder, which is no result",
     ("runtime/serve.py", "unlink"): "a socket that nobody serves, no file",
+    ("runtime/counters.py", "unlink"): "a partial file that a killed process left, while the folder's lock is held",
     ("runtime/process.py", "open"): "what a server says, line by line while it runs",
     # Inside a folder or file that takes its place only at the end.
     ("raw/parts.py", "copyfileobj"): "the parts, one after the other, inside files.whole",

@@ -7,11 +7,15 @@ import pytest
 import torch
 
 from solid_utils.core.errors import StudyError
+from solid_utils.runtime import together
 from solid_utils.runtime.frames import Kind
+from solid_utils.runtime.inside import Asked
 from solid_utils.runtime.manifest import Boundary, Limits, Policy
 from solid_utils.runtime.serve import Server
 from solid_utils.runtime.session import Session
 from solid_utils.runtime.tally import Tally
+from solid_utils.runtime.together import Logits
+from tests.conftest import VOCABULARY, build
 from tests.runtime.split_model import KEY, divided
 from tests.runtime.test_frames import answered, packed, session
 
@@ -23,10 +27,17 @@ def opened(tmp_path, architecture, policy=None, declaration="layers 1-2", **opti
     return Server(tmp_path / "halves/open", tmp_path / "halves/sealed", KEY, lambda _: None, **options)
 
 
-def begin(number: int, length: int) -> dict:
+def entering(seed: int, tokens: int, ids: bool) -> dict:
+    """What enters a segment, two rows: states, or token ids."""
+    stream = torch.Generator().manual_seed(seed)
+    if ids:
+        return {"ids": torch.randint(1, VOCABULARY, (2, tokens), generator=stream)}
+    return {"state": torch.randn(2, tokens, 16, generator=stream)}
+
+
+def begin(number: int, length: int, ids: bool = False) -> dict:
     """A text's first frame; two rows, of which the third text's first is padded on the left."""
-    state = torch.randn(2, length, 16, generator=torch.Generator().manual_seed(number))
-    frame = {"numbers": torch.tensor([0, 0, 1]), "state": state}
+    frame = {"numbers": torch.tensor([0, 0, 1])} | entering(number, length, ids)
     if number == 2:
         frame["mask"] = torch.ones(2, length).bool()
         frame["mask"][0, :2] = False
@@ -34,10 +45,9 @@ def begin(number: int, length: int) -> dict:
     return frame
 
 
-def step(number: int, length: int, rows: torch.Tensor) -> dict:
+def step(number: int, length: int, rows: torch.Tensor, ids: bool = False) -> dict:
     """The frame of the text's next token."""
-    state = torch.randn(2, 1, 16, generator=torch.Generator().manual_seed(90 + number + length))
-    frame = {"numbers": torch.tensor([0, length, 1]), "state": state, "rows": rows}
+    frame = {"numbers": torch.tensor([0, length, 1]), "rows": rows} | entering(90 + number + length, 1, ids)
     if number == 2:
         frame["mask"] = torch.ones(2, length + 1).bool()
         frame["mask"][0, :2] = False
@@ -136,3 +146,70 @@ def test_a_step_that_came_too_fast_can_be_asked_again(tmp_path):
         asked(one, step(0, 5, rows))
     clock[0] = 9.0
     assert asked(one, step(0, 5, rows))["state"].shape == (2, 1, 16)
+
+
+def heads_of(server: Server, at_once: bool) -> list[torch.Tensor]:
+    """Logits that three sessions ask of states of a decode step, at the same time or one by one; (2, vocabulary) each.
+
+    The steps before them are the same: each session's alone.
+    """
+    sessions = [session(server) for _ in LENGTHS]
+    ids, calls = server.world.inside.doors.segments[0].from_ids, []
+    for number, one in enumerate(sessions):
+        rows = asked(one, begin(number, LENGTHS[number], ids))["rows"]
+        calls.append(asked(one, step(number, LENGTHS[number], rows, ids))["call"])
+    found = [None, None, None]
+
+    def ask(number: int) -> None:
+        frame = {"numbers": calls[number], "places": torch.arange(2)}
+        found[number] = answered(sessions[number], packed(sessions[number], Kind.HEAD, frame))["logits"]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(3)]
+    if not at_once:
+        for number in range(3):
+            ask(number)
+        return found
+    with server.world.machine.lock:
+        for number, thread in enumerate(threads):
+            thread.start()
+            while len(server.world.machine.waiting) <= number and thread.is_alive():
+                time.sleep(0.001)
+    for thread in threads:
+        thread.join(20)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("architecture", "declaration"), [("llama", "top 2 + rest after layers"), ("llama-tied", "all"), ("gpt2", "all")]
+)
+def test_heads_that_are_asked_together_are_one_product(tmp_path, architecture, declaration):
+    """Alone each is the model's own head to the last bit; together they are that head of all their rows."""
+    server = opened(tmp_path, architecture, declaration=declaration)
+    machine, states = server.world.machine, []
+    server.world.inside.head.register_forward_pre_hook(lambda _module, given: states.append(given[0]))
+    alone = heads_of(server, at_once=False)
+    assert [len(one) for one in states] == [2, 2, 2]
+    head = build(architecture).requires_grad_(False).get_output_embeddings()
+    assert all(torch.equal(one, head(state)) for one, state in zip(alone, states, strict=True))
+    before = machine.forwards
+    together = heads_of(server, at_once=True)
+    assert machine.forwards - before == 6 + 1
+    assert torch.equal(states[-1], torch.cat(states[:3]))
+    assert torch.equal(torch.cat(together), head(states[-1]))
+
+
+def test_a_text_that_goes_on_is_waited_for_where_it_comes_next(tmp_path, monkeypatch):
+    """After states that stay inside that is the head, after logits the layers: nobody waits there for the other."""
+    monkeypatch.setattr(together, "QUICK", 60)  # however slow this machine is
+    server = opened(tmp_path, "llama", declaration="top 2 + rest after layers")
+    machine, one, due = server.world.machine, session(server), []
+    rows = asked(one, begin(0, 5))["rows"]
+    for more in range(2):
+        answer = asked(one, step(0, 5 + more, rows))
+        due.append(machine.due.get(id(one), [None])[0])
+        rows, frame = answer["rows"], {"numbers": answer["call"], "places": torch.arange(2)}
+        answered(one, packed(one, Kind.HEAD, frame))
+        due.append(machine.due.get(id(one), [None])[0])
+    assert due == [None, Asked, Logits, Asked]
+    machine.due = {7: (Logits, time.monotonic() + 30)}
+    assert machine.patience(Logits) > 20 and machine.patience(Asked) == 0

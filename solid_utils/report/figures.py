@@ -1,7 +1,7 @@
 """The study's figures, drawn from its tables, each with one sentence, filled from the same numbers, on what to see.
 
-PNGs are byte-identical from run to run: fixed size and fonts, no date in the file. Colours are seaborn's colour-blind
-palette, and no figure tells things apart by colour alone.
+Files are byte-identical from run to run: fixed size and fonts, no date in them. Colours are seaborn's colour-blind
+palette, and no figure tells things apart by colour alone. Pages show SVG, where that is small; documents and notebooks PNG.
 """
 
 import base64
@@ -14,8 +14,10 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from markupsafe import Markup
+from matplotlib.figure import Figure as MatplotlibFigure
 
 from solid_utils.report.figures_attacks import cost_by_depth, recovered_by_queries
+from solid_utils.report.figures_depth import recovered_by_depth
 from solid_utils.report.figures_difficulty import (
     difficulty_choices,
     difficulty_prefix,
@@ -44,6 +46,8 @@ from solid_utils.report.plotting import (
 from solid_utils.report.wording import interval_note, percent
 
 DPI = 120
+LARGEST = 150_000  # bytes of an SVG; what has more marks is smaller, and scrolls faster, as pixels
+IDENTITY = {"svg.hashsalt": "solid"}  # names of clip paths, else drawn anew at each run
 ALL = "all"  # in place of a model's name
 
 
@@ -52,7 +56,7 @@ class Figure:
     """A figure of the study. plot: one model's tables -> the plot and its sentence, None where numbers are missing.
 
     below: the table that it stands under, and so its section. across: one figure of all models, from whole tables.
-    folder: of figures/ in which it lies, with a slash.
+    folder: of figures/ in which it lies, with a slash. vector: is it worth the try to make it SVG too?
     """
 
     name: str
@@ -61,21 +65,29 @@ class Figure:
     below: str
     across: bool = False
     folder: str = ""
+    vector: bool = True
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure of one model as PNG, and the sentence beside it."""
+    """A figure of one model as PNG, and as SVG where that is no larger than LARGEST; and the sentence beside it."""
 
     model: str
     name: str
     png: bytes
     sentence: str
     folder: str = ""
+    title: str = ""
+    svg: bytes = b""
 
     @property
     def file(self) -> str:
         return f"{self.folder}{self.model}-{self.name}.png"
+
+    @property
+    def shown(self) -> str:
+        """The file that pages show."""
+        return self.file.replace(".png", ".svg") if self.svg else self.file
 
     @property
     def markup(self) -> Markup:
@@ -91,7 +103,7 @@ def picture(name: str, made: Tables, model: str) -> Picture | None:
     figure = FIGURES[name]
     mine = made if figure.across else {key: table[table["model"] == model] for key, table in made.items()}
     looks = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.85) | STYLE
-    with matplotlib.rc_context(looks):
+    with matplotlib.rc_context(looks | IDENTITY):
         if (plot := figure.plot(mine)) is None:
             return None
         whole, sentence = plot
@@ -102,7 +114,16 @@ def picture(name: str, made: Tables, model: str) -> Picture | None:
         png = io.BytesIO()
         # Without it matplotlib writes its version into the file.
         whole.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-    return Picture(model, name, png.getvalue(), sentence, figure.folder)
+        svg = as_svg(whole) if figure.vector else b""
+    return Picture(model, name, png.getvalue(), sentence, figure.folder, title, svg)
+
+
+def as_svg(whole: MatplotlibFigure) -> bytes:
+    """A figure that was drawn as PNG, as SVG, its layout as it is; nothing where it would be larger than LARGEST."""
+    whole.set_layout_engine("none")  # to lay it out again takes most of the time
+    svg = io.BytesIO()
+    whole.savefig(svg, format="svg", metadata={"Creator": None, "Date": None})
+    return svg.getvalue() if svg.tell() <= LARGEST else b""
 
 
 def below(table: str) -> list[Figure]:
@@ -242,7 +263,9 @@ FIGURES = {
         Figure("agreement", "What each attack recovers", agreement, "fidelity"),
         Figure("training", "Agreement while training", training, "fidelity"),
         Figure("ratios", "The paper's ratio and the ratio above chance", ratios, "fidelity"),
-        Figure("recovered_by_queries", "What queries buy", recovered_by_queries, "attack_budgets"),
+        Figure("recovered_by_depth", "What queries buy, by secured bottom layers", recovered_by_depth, "attack_budgets"),
+        # A panel a secured set, with all curves: 1 s to draw as SVG, and several times LARGEST.
+        Figure("recovered_by_queries", "What queries buy", recovered_by_queries, "attack_budgets", vector=False),
         Figure("cost_by_depth", "What depth costs the attacker", cost_by_depth, "attack_budgets"),
         Figure("difficulty_prefix", "Distillation difficulty by prefix", difficulty_prefix, "search"),
         Figure("difficulty_single", "Distillation difficulty of single layers", difficulty_single, "search"),
@@ -255,7 +278,14 @@ FIGURES = {
         ),
         Figure("customization", "Customization", customization, "customization"),
         *(
-            Figure(plot.__name__, f"The paper's Figure {number}: {title}", plot, "published", folder="paper/")
+            Figure(
+                plot.__name__,
+                f"The paper's Figure {number}: {title}",
+                plot,
+                below="published",
+                folder="paper/",
+                vector=plot not in (figure_3, figure_5),  # a hatched bar a benchmark or deployment
+            )
             for number, title, plot in (
                 (3, "two bottom layers or two top ones", figure_3),
                 (4, "place and size of what is secured", figure_4),

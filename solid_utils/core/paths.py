@@ -14,6 +14,7 @@ RESULTS = Path("results")
 RUNS = RESULTS / "runs"  # RUNS / MODEL / {victim, dd, scan, attacks/RUN, customizations/RUN}
 REFERENCE = Path("reference")  # REFERENCE / MACHINE: a shipped run, and the attack grid of that machine
 REDRAWN = Path("build/report")  # the report of a run that lies elsewhere
+PAGES = "pages"  # of a report: its chapters, and CSV files that only these show
 FLOOR_FILE = "floor.csv"  # of RUNS / MODEL / victim, and of a grid
 ITEMS_END = ".items.csv"  # of a cell of a grid: every held-out text by itself
 BENCHMARK_ITEMS_END = ".benchmarks.csv"  # of a cell of a grid with benchmarks, and of the victim: every item by itself

@@ -1,11 +1,9 @@
 """The study's figures, drawn from its tables, each with one sentence, filled from the same numbers, on what to see.
 
 Files are byte-identical from run to run: fixed size and fonts, no date in them. Colours are seaborn's colour-blind
-palette, and no figure tells things apart by colour alone. Pages show SVG, where that is small; documents and notebooks PNG.
+palette, and no figure tells things apart by colour alone.
 """
 
-import base64
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,8 +11,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from markupsafe import Markup
-from matplotlib.figure import Figure as MatplotlibFigure
 
 from solid_utils.report.figures_attacks import cost_by_depth, recovered_by_queries
 from solid_utils.report.figures_depth import recovered_by_depth
@@ -27,6 +23,7 @@ from solid_utils.report.figures_difficulty import (
 from solid_utils.report.figures_paper import figure_3, figure_4, figure_7, figure_8
 from solid_utils.report.figures_paper_more import figure_5, figure_6, figure_9, figure_10
 from solid_utils.report.figures_scale import scale_cost
+from solid_utils.report.picture import IDENTITY, Picture, as_png, as_svg
 from solid_utils.report.plotting import (
     ATTACKS,
     BLUE,
@@ -45,9 +42,6 @@ from solid_utils.report.plotting import (
 )
 from solid_utils.report.wording import interval_note, percent
 
-DPI = 120
-LARGEST = 150_000  # bytes of an SVG; what has more marks is smaller, and scrolls faster, as pixels
-IDENTITY = {"svg.hashsalt": "solid"}  # names of clip paths, else drawn anew at each run
 ALL = "all"  # in place of a model's name
 
 
@@ -68,35 +62,6 @@ class Figure:
     vector: bool = True
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure of one model as PNG, and as SVG where that is no larger than LARGEST; and the sentence beside it."""
-
-    model: str
-    name: str
-    png: bytes
-    sentence: str
-    folder: str = ""
-    title: str = ""
-    svg: bytes = b""
-
-    @property
-    def file(self) -> str:
-        return f"{self.folder}{self.model}-{self.name}.png"
-
-    @property
-    def shown(self) -> str:
-        """The file that pages show."""
-        return self.file.replace(".png", ".svg") if self.svg else self.file
-
-    @property
-    def markup(self) -> Markup:
-        """As HTML that needs no other file."""
-        image = '<img alt="{text}" style="max-width: 100%" src="data:image/png;base64,{png}">'
-        whole = Markup(f"<figure>{image}<figcaption>{{text}}</figcaption></figure>")
-        return whole.format(text=self.sentence, png=base64.b64encode(self.png).decode())
-
-
 def picture(name: str, made: Tables, model: str) -> Picture | None:
     """One figure of one model from the tables that `catalogue.make` returns, of ALL of them where it goes across
     models; None where its numbers are missing."""
@@ -111,19 +76,9 @@ def picture(name: str, made: Tables, model: str) -> Picture | None:
         whole.suptitle(title, fontsize=11, fontweight="bold")
         for axes in whole.axes:
             sns.despine(ax=axes)
-        png = io.BytesIO()
-        # Without it matplotlib writes its version into the file.
-        whole.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
+        png = as_png(whole)
         svg = as_svg(whole) if figure.vector else b""
-    return Picture(model, name, png.getvalue(), sentence, figure.folder, title, svg)
-
-
-def as_svg(whole: MatplotlibFigure) -> bytes:
-    """A figure that was drawn as PNG, as SVG, its layout as it is; nothing where it would be larger than LARGEST."""
-    whole.set_layout_engine("none")  # to lay it out again takes most of the time
-    svg = io.BytesIO()
-    whole.savefig(svg, format="svg", metadata={"Creator": None, "Date": None})
-    return svg.getvalue() if svg.tell() <= LARGEST else b""
+    return Picture(model, name, png, sentence, figure.folder, title, svg)
 
 
 def below(table: str) -> list[Figure]:
@@ -263,8 +218,10 @@ FIGURES = {
         Figure("agreement", "What each attack recovers", agreement, "fidelity"),
         Figure("training", "Agreement while training", training, "fidelity"),
         Figure("ratios", "The paper's ratio and the ratio above chance", ratios, "fidelity"),
-        Figure("recovered_by_depth", "What queries buy, by secured bottom layers", recovered_by_depth, "attack_budgets"),
-        # A panel a secured set, with all curves: 1 s to draw as SVG, and several times LARGEST.
+        Figure(
+            "recovered_by_depth", "What queries buy, by secured bottom layers", recovered_by_depth, "attack_budgets"
+        ),
+        # A panel a secured set, with all its curves: as SVG several times what is small.
         Figure("recovered_by_queries", "What queries buy", recovered_by_queries, "attack_budgets", vector=False),
         Figure("cost_by_depth", "What depth costs the attacker", cost_by_depth, "attack_budgets"),
         Figure("difficulty_prefix", "Distillation difficulty by prefix", difficulty_prefix, "search"),

@@ -18,8 +18,8 @@ KEYS = ["depth", "attack", "recipe", "queries"]
 def recovered_by_depth(tables: Tables) -> Plot | None:
     """The most that any attack recovered within so many queries, a line a count of secured bottom layers.
 
-    Reads `attack_points`: means over seeds of each attack and recipe; a mark where another attack or more queries raised
-    the record, whose shape says which attack; the line ends where the last one that was tried ends.
+    Reads `attack_points`: means over seeds of each attack and recipe; a mark where the record was raised,
+    whose shape says by which attack; the line ends where the last one that was tried ends.
     """
     points = tables["attack_points"]
     points = points[points["prefix"].astype(bool)]
@@ -36,8 +36,10 @@ def recovered_by_depth(tables: Tables) -> Plot | None:
         tops[depth] = found
         _line(axes, found, colour, styles)
     _names(axes, tops)
+    best = set().union(*(found["attack"] for found in tops.values()))
     for attack in styles:
-        axes.scatter([], [], marker=styles[attack], color="#555555", label=attack)
+        if attack in best:
+            axes.scatter([], [], marker=styles[attack], color="#555555", label=attack)
     axes.axvspan(*legitimate(), **BAND)
     axes.axhline(HALF, color="black", linestyle=":", linewidth=0.9, zorder=1)
     axes.set(xscale="log", xlabel="oracle queries", ylabel="recovered by the best attack", ylim=(-0.03, 1.03))
@@ -98,7 +100,7 @@ def sentence(tops: dict[int, pd.DataFrame]) -> str:
         layers = f"{depth} secured bottom layer{'s' if depth > 1 else ''}"
         told.append(f"{percent(best['recovered'])} behind {layers} ({best['attack']}, {best['queries']:,.0f} queries)")
     return (
-        f"The best attack in hindsight recovered {' and '.join(told)} of what was missing on texts that no attack asked "
-        "for. A line is the record within so many queries, a mark where it was raised; green: one legitimate epoch "
+        f"The best attack in hindsight recovered {' and '.join(told)} of what was missing on texts that no attack "
+        "asked for. A line is the record within so many queries, a mark where it was raised; green: a legitimate epoch "
         "(paper, Table 8). Where a line ends nothing more was tried."
     )

@@ -120,7 +120,7 @@ class Report:
         return paper_tables.files(self.results.models, self.tables, catalogue.TABLES)
 
     def pages(self, pictures: dict[str, list], papers: Iterable[str], out: Path) -> dict[str, str]:
-        """All pages, and what lies beside them, by file in `out`; `pictures` by figure, `papers` files of tables/paper."""
+        """All pages and what lies beside them, by file in `out`. `papers`: names of files in tables/paper."""
         files_there = [f"tables/{name}.csv" for name in self.tables] + [f"tables/paper/{name}" for name in papers]
         files_there += [f"figures/{one.file}" for group in pictures.values() for one in group]
         study = Study(self.results, self.tables, pictures, frozenset(files_there))

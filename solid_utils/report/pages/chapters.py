@@ -59,7 +59,7 @@ CHAPTERS = (
     Chapter(
         "difficulty",
         "Difficulty",
-        "How hard is a start without the secured layers, where does SOLID's search end, and what does the score foretell?",
+        "How hard is a start without the secured layers, where does the search end, and what does the score foretell?",
         (
             section("difficulty"),
             section("cost", only=["difficulty_ranks"], title="Does difficulty rank the cost?"),

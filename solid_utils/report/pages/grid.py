@@ -20,6 +20,7 @@ CLASSES = {  # words that have a colour
     outcome.UNDECIDED: "untested",
     outcome.NOT_RUN: "untested",
 }
+WIDTHS = {300: "longest", 90: "longer", 28: "long"}  # class of a text with more characters than that
 Links = Mapping[str, Callable[[str], str | Markup]]  # by heading: what stands in a cell in place of its text
 
 
@@ -68,7 +69,7 @@ class Grid:
         for place, row in zip(self.places, self.rows.itertuples(index=False, name=None), strict=True):
             cells = []
             for text, (head, look) in zip(row, heads, strict=True):
-                cells.append((self.linked(head, text), CLASSES.get(text, look)))
+                cells.append((self.linked(head, text), CLASSES.get(text, look or width(text))))
             rows.append((place, cells))
         return rows
 
@@ -80,6 +81,11 @@ class Grid:
 def kind(column: pd.Series) -> str:
     """ "n" where a column holds numbers, else nothing."""
     return "n" if all(map(NUMBERS.fullmatch, column)) else ""
+
+
+def width(text: str) -> str:
+    """How much room a text asks for; a short one stays on its line."""
+    return next((name for least, name in WIDTHS.items() if len(text) > least), "")
 
 
 def of_table(table: Table, rows: pd.DataFrame, pictures: list, links: Links) -> Grid:

@@ -1,4 +1,4 @@
-"""The first page: three sentences from rows of the tables, each number a link to its row, and the verdicts as a strip."""
+"""The first page: three sentences from rows of the tables, linked to these, and the verdicts as a strip."""
 
 from dataclasses import dataclass
 
@@ -85,7 +85,7 @@ def depth(model: str, depths: pd.DataFrame) -> Markup:
 
 
 def best(depths: pd.DataFrame, model: str, count: int) -> pd.Series | None:
-    """The best attacker's row at HALF on so many bottom layers, with `place`, its row of the matrix; None without one."""
+    """The best attacker's row at HALF on so many bottom layers, and `place`, its row of the matrix; None without."""
     rows = depths.groupby(matrix.ORDER, sort=False)
     for place, ((name, layers, _, _), mine) in enumerate(rows, start=1):
         if name != model or layers != count:
@@ -105,7 +105,7 @@ def customer(study: Study, model: str) -> Markup:
     row = rows.iloc[0]
     href = f"pages/customization.html#customization-{rows.index[0] + 1}"
     after = anchor(href, between(row, "after"))
-    words = "A customer who fine-tunes the rest ({}, {}) solves {} of {} problems, {} points beside the fully open model."
+    words = "A customer who fine-tunes the rest ({}, {}) solves {} of {} problems, {} points beside the open model."
     gap = points(row, "gap_to_fully_open", "gap_stderr")
     return Markup(words).format(row["deployment"], row["secured"], after, cell(row["n"], "count"), gap)
 

@@ -1,4 +1,4 @@
-"""Every item of one run of the headline table, a page a run: right or wrong before the attack, after it, by the victim."""
+"""Every item of one run of the headline table, a page a run: before the attack, after it, and by the victim."""
 
 import pandas as pd
 
@@ -41,7 +41,7 @@ def by_item(mine: pd.DataFrame, victim: pd.DataFrame) -> pd.DataFrame:
 def blocks(model: str, run: str, rows: pd.DataFrame) -> list[Block]:
     csv = item_page(model, run).replace("pages/", "pages/csv/").replace(".html", ".csv")
     summary = Grid("by_benchmark", f"{run} by benchmark", by_benchmark(rows), csv)
-    said = "Of texts that agreement is taken on, an item's value is the share of its tokens; of a benchmark's, right or wrong."
+    said = "Of texts that agreement is taken on an item's value is a share of tokens; of benchmarks, right or wrong."
     found = [Block("on_benchmarks", "By benchmark", (said,), [summary])]
     if len(rows) <= MOST:
         every = Grid("i", f"Items of {run}", rows.map(written), csv, data=rows)

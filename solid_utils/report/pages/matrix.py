@@ -11,7 +11,7 @@ UNKNOWN = "?"  # one budget only, past the level: it neither confirms the level 
 BEST = "best"
 NAMES = ("solid", "darknetz")  # of sets: what is secured there is all that they are
 HOW = (
-    "Queries to recover half / four fifths of what was missing on web text and code, which no attack here asks for: the "
+    "Queries to recover half / four fifths of what was missing on web text and code, which no attack asks for: the "
     "first of two consecutive points of a curve past the level, where every point ends its own schedule, of the median "
     "seed, by the attack's cheapest recipe. ≥: not reached with that many, the most that was tried. ≤: the fewest that "
     "were tried sufficed already. ?: a single budget came past the level, which neither confirms it nor bounds it. "
@@ -79,6 +79,8 @@ def matrix(name: str, caption: str, rows: pd.DataFrame) -> Grid:
         line[BEST] = both(cheapest_of(mine))
         lines.append(line)
     shown = pd.DataFrame(lines)
+    if not shown["deployment"].any():
+        shown = shown.drop(columns="deployment")
     return Grid(name, caption, shown, csv, data=rows[CSV])
 
 

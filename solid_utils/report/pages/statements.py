@@ -11,7 +11,7 @@ HEADS |= {"evidence": "pieces of evidence", "rests_on": "rests on", "rule": "rul
 
 def made(study: Study) -> Block:
     grid = table(study, "statements", "All that the paper states")
-    said = "Theorem, contributions, observations, remarks, questions and sensitivity. The file has a row a piece of evidence."
+    said = "Theorem, contributions, observations, remarks, questions. The file has a row a piece of evidence."
     return Block("on_statements", "All that the paper states", (said,), [grid] if len(grid.rows) else [])
 
 

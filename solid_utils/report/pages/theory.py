@@ -27,7 +27,7 @@ def made(study: Study) -> list[Block]:
     found = numbered(steps(study.results.folder, study.results.models[0]))
     if found.empty:
         return []
-    said = "Notebook 00 computes each step of the proof, in float64, on layers drawn by a law that it fixes; no model is in it."
+    said = "Notebook 00 computes each step of the proof, on layers drawn by a law that it fixes; no model is in it."
     blocks = [Block("on_theorem", "The theorem", (said,), [verdict])]
     return [*blocks, Block("on_steps", "Step by step", (), [summary(found), every(found)])]
 

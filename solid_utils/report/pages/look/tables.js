@@ -64,7 +64,7 @@ function unfold() {
   const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
   if (!target) return;
   for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
-  target.scrollIntoView({ block: "center" });
+  target.scrollIntoView({ block: target.tagName === "TR" ? "center" : "start" });
 }
 
 for (const place of document.querySelectorAll("section.table")) {

@@ -5,19 +5,20 @@ import re
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 from urllib.parse import unquote
 
 import jinja2
 import pandas as pd
 import pytest
-from matplotlib.figure import Figure
 
 from solid_utils.metrics.attack_cost import POINTS
 from solid_utils.paper import registry
 from solid_utils.paper.audit_tools import Resolved
-from solid_utils.report import catalogue, figures, figures_depth, paper_tables
+from solid_utils.report import catalogue, figures, figures_depth, paper_tables, scale
 from solid_utils.report.pages import audit, chapters, cite, grid, home, items, matrix, site
 from solid_utils.report.pages.study import Study
+from solid_utils.report.picture import Picture
 from solid_utils.report.report import Report
 from solid_utils.report.table import Table
 from tests.browser import browser
@@ -31,20 +32,21 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="600" height="300"></svg>'
 WIDTHS = (1300, 400)  # a screen and a telephone
 
 
-def unpainted(_, file, **given) -> None:
-    """Figures are plotted; their pixels are half of the work."""
-    file.write(SVG if given["format"] == "svg" else PNG)
+def unpainted(_, name: str) -> list[Picture]:
+    """A figure that nobody drew."""
+    place = figures.FIGURES[name].folder
+    return [Picture("toy", name, PNG, "A sentence that reads it.", place, f"Title of {name}", SVG)]
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory) -> Path:
-    """A site of a made-up study; of the paper's items one, as in test_report."""
+    """A site of a made-up study without the scale study; of the paper's items one, as in test_report."""
     one = {"table_23": registry.load()["table_23"]}
-    few = {name: figure for name, figure in figures.FIGURES.items() if figure.folder != "paper/" or name == "figure_6"}
+    nothing = scale.load(tmp_path_factory.mktemp("reference"))
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Figure, "savefig", unpainted)
-        patched.setattr(figures, "FIGURES", few)
+        patched.setattr(Report, "pictures", unpainted)
         patched.setattr(paper_tables.registry, "load", lambda: one)
+        patched.setattr(scale, "load", lambda: nothing)
         return Report(write_study(tmp_path_factory.mktemp("results"))).write(tmp_path_factory.mktemp("site")).parent
 
 
@@ -105,14 +107,12 @@ def test_a_dead_link_is_seen(built, tmp_path):
 
 
 def test_the_study_links_to_its_executed_notebooks(built, monkeypatch):
-    assert "executed" not in (built / site.HOME).read_text()
-    empty = Study(None, {}, {}, frozenset())
+    assert site.NOTEBOOKS not in (built / site.HOME).read_text()
     monkeypatch.setattr(site, "CHAPTERS", ())
     monkeypatch.setattr(site.items, "pages", lambda _: {})
     monkeypatch.setattr(site.home, "firsts", lambda _: [])
-    monkeypatch.setattr(Study, "results", type("None", (), {"models": []}), raising=False)
-    home_page = site.files(empty, [], {}, site.paths.RESULTS)[site.HOME]
-    assert f'href="{site.NOTEBOOKS}"' in home_page
+    empty = Study(SimpleNamespace(models=[]), {}, {}, frozenset())
+    assert f'href="{site.NOTEBOOKS}"' in site.files(empty, [], {}, site.paths.RESULTS)[site.HOME]
     assert (site.paths.RESULTS / site.NOTEBOOKS).resolve() == Path("build/executed/index.html").resolve()
 
 
@@ -154,8 +154,10 @@ def test_the_first_page_says_what_rows_say(built, pages):
     assert Counter(re.findall(r'<a class="(\w+)" href="pages/verdicts', text)) == Counter(
         claims["verdict"].map(grid.CLASSES)
     )
-    assert "SOLID's search secures layers 0. No attack that was tried recovered half" in said
-    assert "with up to 6,400 queries" in said and "From no number of bottom layers was half recovered." in said
+    assert (
+        "SOLID's search secures layers 0. An attack (sem) came past half of what was missing with 6,400 queries" in said
+    )
+    assert "Half came back from up to 1 secured bottom layers (6,400 queries); from 4 or more it did not" in said
     assert re.search(
         r"\(solid, layers 0\) solves \d\d\.\d % \[.*?\] of \d+ problems, -2\.0 \[.*?\] points beside", said
     )
@@ -200,7 +202,7 @@ def test_a_matrix_has_a_row_a_set_and_a_column_an_attack(spent):
             "secured": "layers 0",
             "ft_all": "≥ 16 / ≥ 16",
             "sem": "≤ 100 / ≥ 400",
-            "stitch": "? / ≥ 50",
+            "stitch": "50 ? / ≥ 50",
             "best": "≤ 100 / ≥ 400",
         },
         {"secured": "layers 0-1", "ft_all": "", "sem": "400 / 900", "stitch": "", "best": "400 / 900"},
@@ -210,11 +212,15 @@ def test_a_matrix_has_a_row_a_set_and_a_column_an_attack(spent):
 
 
 def test_sentences_say_whether_half_was_reached(spent):
+    alone = home.price(home.best(spent[spent["attack"] != "sem"], "m", 1))
+    assert "(stitch) came past half" in alone and "50 queries" in alone
     half = home.best(spent, "m", 1)
     assert (half["attack"], half["queries"], half["place"]) == ("sem", 100, 1)
     assert "for at most <a" in home.price(half) and "cost_by_depth-1" in home.price(half)
     assert "up to 2 secured bottom layers" in home.depth("m", spent) and "no deeper set" in home.depth("m", spent)
-    assert "No attack that was tried" in home.price(home.best(spent, "m", 1).replace({False: True}))
+    short = half.copy()
+    short["censored"] = True
+    assert "No attack that was tried" in home.price(short) and "with up to <a" in home.price(short)
     shallow = home.depth("m", spent.assign(censored=spent["censored"].astype(object).where(spent["depth"] == 1, True)))
     assert "up to 1 secured" in shallow and "from 2 or more it did not" in shallow
     assert home.best(spent, "m", 3) is None and home.best(spent, "other", 1) is None
@@ -284,11 +290,11 @@ SORTED = """(() => {
   return [...up, read(), header.getAttribute("aria-sort")];
 })()"""
 FILTERED = """(() => {
-  const input = document.querySelector("#evidence input");
-  input.value = "SEM layers";
+  const input = document.querySelector("#i input");
+  input.value = "SUMS 3";
   input.dispatchEvent(new Event("input"));
-  const rows = [...document.querySelectorAll("#evidence tbody tr")].filter((row) => !row.hidden);
-  return [rows.map((row) => row.textContent), document.querySelector("#evidence output").textContent];
+  const rows = [...document.querySelectorAll("#i tbody tr")].filter((row) => !row.hidden);
+  return [rows.map((row) => row.textContent), document.querySelector("#i output").textContent];
 })()"""
 OVER = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
 BROKEN = "[...document.images].filter((image) => !image.naturalWidth).map((image) => image.src)"
@@ -315,6 +321,7 @@ def test_a_browser_shows_every_page_and_sorts(built, pages, tmp_path):
         known = [int(text) for text in up if text]
         assert known == sorted(known) and len(set(known)) > 2 and (ascending, descending) == ("ascending", "descending")
         assert [int(text) for text in down if text] == known[::-1] and up[-1] == down[-1] == "", "blanks stay last"
+        tab.open(built / "pages/items-toy-layer0-sem.html", WIDTHS[0])
         rows, told = tab.value(FILTERED)
-        assert rows and all("sem" in row for row in rows) and told.startswith(f"{len(rows)} of ")
+        assert rows and all("sums" in row and "3" in row for row in rows) and told.startswith(f"{len(rows)} of ")
         assert tab.said == []

@@ -53,8 +53,10 @@ def choice(study: Study, model: str, depths: pd.DataFrame) -> Markup:
 
 def price(half: pd.Series) -> Markup:
     """Half of one secured set, in words."""
-    href = f"pages/attacks.html#cost_by_depth-{half['place']}"
-    queries = anchor(href, f"{half['queries']:,.0f} queries")
+    queries = anchor(place(half), f"{half['asked']:,.0f} queries")
+    if half["unknown"]:
+        words = "An attack ({}) came past half of what was missing with {}, the one budget that was tried."
+        return Markup(words).format(half["attack"], queries)
     if half["censored"]:
         return Markup("No attack that was tried recovered half of what was missing, with up to {}.").format(queries)
     fewest = "at most " if half["at_most"] else ""
@@ -62,37 +64,42 @@ def price(half: pd.Series) -> Markup:
     return Markup(words).format(half["attack"], fewest, queries)
 
 
+def place(half: pd.Series) -> str:
+    """Its row of the matrix."""
+    return f"pages/attacks.html#cost_by_depth-{half['place']}"
+
+
 def depth(model: str, depths: pd.DataFrame) -> Markup:
     """How far down half was still recovered, and from where on it was not."""
     sets = depths.loc[depths["model"] == model, "depth"].drop_duplicates()
     halves = [half for count in sets if (half := best(depths, model, count)) is not None]
-    fallen = [half for half in halves if not half["censored"]]
+    fallen = [half for half in halves if half["unknown"] or not half["censored"]]
     if not fallen:
         return Markup("From no number of bottom layers was half recovered.")
     deepest = fallen[-1]
-    href = f"pages/attacks.html#cost_by_depth-{deepest['place']}"
     told = Markup("Half came back from up to {} secured bottom layers ({})").format(
-        deepest["depth"], anchor(href, f"{deepest['queries']:,.0f} queries")
+        deepest["depth"], anchor(place(deepest), f"{deepest['asked']:,.0f} queries")
     )
     beyond = [half for half in halves if half["depth"] > deepest["depth"]]
     if not beyond:
         return told + "; no deeper set was attacked."
-    most = max(beyond, key=lambda half: half["queries"])
-    href = f"pages/attacks.html#cost_by_depth-{most['place']}"
+    most = max(beyond, key=lambda half: half["asked"])
     return told + Markup("; from {} or more it did not, with at most {} tried: that may be the budget.").format(
-        min(half["depth"] for half in beyond), anchor(href, f"{most['queries']:,.0f}")
+        min(half["depth"] for half in beyond), anchor(place(most), f"{most['asked']:,.0f}")
     )
 
 
 def best(depths: pd.DataFrame, model: str, count: int) -> pd.Series | None:
-    """The best attacker's row at HALF on so many bottom layers, and `place`, its row of the matrix; None without."""
+    """The best attacker's row at HALF on so many bottom layers, None without one. `place`: its row of the matrix;
+    `asked`: its queries."""
     rows = depths.groupby(matrix.ORDER, sort=False)
-    for place, ((name, layers, _, _), mine) in enumerate(rows, start=1):
+    for number, ((name, layers, _, _), mine) in enumerate(rows, start=1):
         if name != model or layers != count:
             continue
         found = matrix.cheapest_of(mine)
         found = found[found["level"] == HALF]
-        return None if found.empty else found.assign(place=place).iloc[0]
+        found = found.assign(place=number, asked=found["queries"].fillna(found["most"]))
+        return None if found.empty else found.iloc[0]
     return None
 
 

@@ -29,13 +29,18 @@ def pages(study: Study) -> dict[str, list[Block]]:
 def by_item(mine: pd.DataFrame, victim: pd.DataFrame) -> pd.DataFrame:
     """One row an item: KEYS, weight, before, after (means over seeds), victim. nan where one of them lacks it."""
     both = states(mine)
-    values = both.assign(value=both["value"].astype(float)).pivot_table(
+    values = both.assign(value=share(both)).pivot_table(
         index=KEYS, columns="state", values="value", aggfunc="mean", sort=False
     )
     rows = values.rename(columns=STATES).reindex(columns=list(STATES.values()))
     rows.insert(0, "weight", both.drop_duplicates(KEYS).set_index(KEYS)["weight"])
-    rows["victim"] = victim.drop_duplicates(KEYS).set_index(KEYS)["value"].astype(float)
+    rows["victim"] = share(victim.drop_duplicates(KEYS).set_index(KEYS))
     return rows.reset_index()
+
+
+def share(items: pd.DataFrame) -> pd.Series:
+    """Values of items as shares: of a text's tokens, `weight` of them, so many agree."""
+    return items["value"].astype(float) / items["weight"].astype(float)
 
 
 def blocks(model: str, run: str, rows: pd.DataFrame) -> list[Block]:

@@ -7,15 +7,14 @@ from solid_utils.report.pages.grid import Grid
 from solid_utils.report.pages.study import Block, Study
 
 LEVELS = (0.5, 0.8)
-UNKNOWN = "?"  # one budget only, past the level: it neither confirms the level nor bounds its cost
 BEST = "best"
 NAMES = ("solid", "darknetz")  # of sets: what is secured there is all that they are
 HOW = (
     "Queries to recover half / four fifths of what was missing on web text and code, which no attack asks for: the "
     "first of two consecutive points of a curve past the level, where every point ends its own schedule, of the median "
     "seed, by the attack's cheapest recipe. ≥: not reached with that many, the most that was tried. ≤: the fewest that "
-    "were tried sufficed already. ?: a single budget came past the level, which neither confirms it nor bounds it. "
-    "Blank: not run."
+    "were tried sufficed already. With a question mark: that one budget came past the level, and no other was tried, "
+    "which neither confirms nor bounds it. Blank: not run."
 )
 
 
@@ -48,11 +47,11 @@ def single(rows: pd.DataFrame) -> pd.Series:
 
 def spent(study: Study) -> pd.DataFrame:
     """metrics.attack_cost.costs of both levels, the median seed of each attack's cheapest recipe; a row a secured set,
-    attack and level. `unknown`: the level has no row there, see UNKNOWN."""
+    attack and level. `unknown`: one budget only, `most`, came past the level, which neither confirms nor bounds it."""
     points = judged(study.tables["attack_points"])
     found = by_set(middle_seeds(costs(points, LEVELS), "queries"))
     best = cheapest(found, "queries", [*SET, "attack", "level"])
-    ran = by_set(points[points["queries"] > 0])[[*SET, "attack"]].drop_duplicates()
+    ran = by_set(points[points["queries"] > 0]).groupby([*SET, "attack"], as_index=False).agg(most=("queries", "max"))
     every = ran.merge(pd.DataFrame({"level": LEVELS}), how="cross")
     rows = every.merge(best, on=[*SET, "attack", "level"], how="left")
     rows["unknown"] = rows["queries"].isna()
@@ -84,13 +83,18 @@ def matrix(name: str, caption: str, rows: pd.DataFrame) -> Grid:
     return Grid(name, caption, shown, csv, data=rows[CSV])
 
 
-CSV = [*SET, "attack", "level", "queries", "censored", "at_most", "unknown", "recipe", "seeds", "recovered"]
+CSV = [*SET, "attack", "level", "queries", "censored", "at_most", "unknown", "most", "recipe", "seeds", "recovered"]
 
 
 def cheapest_of(rows: pd.DataFrame) -> pd.DataFrame:
-    """The best attacker's rows of one secured set, by level."""
-    known = rows[~rows["unknown"]]
-    return cheapest(known.assign(censored=known["censored"].astype(bool)), "queries", ["level"])
+    """The best attacker's rows of one secured set, by level; an unknown one where no known one reached the level."""
+    filled = rows.assign(censored=rows["censored"].astype(object).where(~rows["unknown"], True).astype(bool))
+    best = cheapest(filled[~filled["unknown"]], "queries", ["level"])
+    reached = best[~best["censored"]]
+    left = rows[rows["unknown"] & ~rows["level"].isin(reached["level"])]
+    alone = left.sort_values("most", kind="stable").drop_duplicates("level")
+    short = best[best["censored"] & ~best["level"].isin(alone["level"])]
+    return pd.concat([reached, alone, short]).sort_values("level")
 
 
 def both(rows: pd.DataFrame) -> str:
@@ -98,12 +102,12 @@ def both(rows: pd.DataFrame) -> str:
     if rows.empty:
         return ""
     by_level = rows.set_index("level")
-    return " / ".join(cost(by_level.loc[level]) if level in by_level.index else UNKNOWN for level in LEVELS)
+    return " / ".join(cost(by_level.loc[level]) for level in LEVELS)
 
 
 def cost(row: pd.Series) -> str:
     """Queries in words, with what is known of them."""
-    if pd.isna(row["queries"]):
-        return UNKNOWN
+    if row["unknown"]:
+        return f"{row['most']:,.0f} ?"
     sign = "≥ " if row["censored"] else "≤ " if row["at_most"] else ""
     return f"{sign}{row['queries']:,.0f}"

@@ -16,7 +16,7 @@ from solid_utils.metrics.attack_cost import POINTS
 from solid_utils.paper import registry
 from solid_utils.paper.audit_tools import Resolved
 from solid_utils.report import catalogue, figures, figures_depth, paper_tables, scale
-from solid_utils.report.pages import audit, chapters, cite, grid, home, items, matrix, site
+from solid_utils.report.pages import audit, chapters, cite, costs, grid, home, items, matrix, site
 from solid_utils.report.pages.study import Study
 from solid_utils.report.picture import Picture
 from solid_utils.report.report import Report
@@ -192,7 +192,7 @@ def spent() -> pd.DataFrame:
     rows += curve("ft_all", {16: 0.1}, deployment="solid", recipe="other")
     points = pd.DataFrame(rows)
     assert set(POINTS) <= set(points)
-    return matrix.spent(Study(None, {"attack_points": points}, {}, frozenset()))
+    return costs.spent(points)
 
 
 def test_a_matrix_has_a_row_a_set_and_a_column_an_attack(spent):

@@ -10,7 +10,7 @@ from markupsafe import Markup, escape
 from solid_utils.report import evidence, outcome
 from solid_utils.report.table import CSV_ROW, Table
 
-NUMBERS = re.compile(r"[-+±≥≤<>=.,\[\]/?\d ]*")  # what a column of numbers is made of
+NUMBERS = re.compile(r"[-+±≥≤<>=.,\[\]/?%e\d ]*")  # what a column of numbers is made of
 CLASSES = {  # words that have a colour
     evidence.SUPPORTED: "supported",
     evidence.CONTRADICTED: "contradicted",

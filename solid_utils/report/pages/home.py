@@ -5,14 +5,15 @@ from dataclasses import dataclass
 import pandas as pd
 from markupsafe import Markup
 
-from solid_utils.report.pages import matrix
+from solid_utils.metrics.attack_cost import ORDER
+from solid_utils.report.pages.costs import LEVELS, cheapest_of
 from solid_utils.report.pages.grid import CLASSES, anchor
 from solid_utils.report.pages.study import Study
 from solid_utils.report.table import cell
 from solid_utils.report.wording import between, points
 
 FIGURE = "recovered_by_depth"
-HALF = matrix.LEVELS[0]
+HALF = LEVELS[0]
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,7 @@ class First:
 def firsts(study: Study) -> list[First]:
     """One a model."""
     pictures = {one.model: one for one in study.pictures.get(FIGURE, [])}
-    costs = matrix.spent(study)
-    depths = costs[costs["prefix"].astype(bool)]
+    depths = study.costs[study.costs["prefix"].astype(bool)]
     made = []
     for model in study.results.models:
         said = [choice(study, model, depths), depth(model, depths), customer(study, model)]
@@ -92,11 +92,11 @@ def depth(model: str, depths: pd.DataFrame) -> Markup:
 def best(depths: pd.DataFrame, model: str, count: int) -> pd.Series | None:
     """The best attacker's row at HALF on so many bottom layers, None without one. `place`: its row of the matrix;
     `asked`: its queries."""
-    rows = depths.groupby(matrix.ORDER, sort=False)
+    rows = depths.groupby(ORDER, sort=False)
     for number, ((name, layers, _, _), mine) in enumerate(rows, start=1):
         if name != model or layers != count:
             continue
-        found = matrix.cheapest_of(mine)
+        found = cheapest_of(mine)
         found = found[found["level"] == HALF]
         found = found.assign(place=number, asked=found["queries"].fillna(found["most"]))
         return None if found.empty else found.iloc[0]

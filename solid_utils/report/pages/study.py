@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import pandas as pd
 from markupsafe import Markup
 
 from solid_utils.report import catalogue
-from solid_utils.report.pages import grid
+from solid_utils.report.pages import costs, grid
 from solid_utils.report.pages.grid import Grid, Links
 from solid_utils.report.results import Results
 
@@ -20,6 +21,11 @@ class Study:
     tables: Mapping[str, pd.DataFrame]
     pictures: Mapping[str, list]
     made: frozenset[str]
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """What each secured set costs each attack: costs.spent."""
+        return costs.spent(self.tables["attack_points"])
 
     def grid(self, name: str) -> Grid:
         """A table of the catalogue, its figures below it."""

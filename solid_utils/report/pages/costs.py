@@ -1,4 +1,4 @@
-"""What half and four fifths of each secured set cost each attack: the numbers behind the matrices and the first page."""
+"""What half and four fifths of each secured set cost each attack: what matrices and the first page stand on."""
 
 import pandas as pd
 
@@ -9,8 +9,11 @@ NAMES = ("solid", "darknetz")  # of sets: what is secured there is all that they
 
 
 def spent(points: pd.DataFrame) -> pd.DataFrame:
-    """From the table `attack_points`: metrics.attack_cost.costs of both levels, the median seed of each attack's cheapest recipe; a row a secured set,
-    attack and level. `unknown`: one budget only, `most`, came past the level, which neither confirms nor bounds it."""
+    """Costs of both levels from the table `attack_points`: a row a secured set, attack and level (attack_cost.costs).
+
+    Of seeds the median counts, of recipes the cheapest. `unknown`: one budget only, `most`, came past the level, which
+    neither confirms nor bounds it.
+    """
     points = judged(points)
     found = by_set(middle_seeds(costs(points, LEVELS), "queries"))
     best = cheapest(found, "queries", [*SET, "attack", "level"])

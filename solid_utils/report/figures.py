@@ -23,7 +23,7 @@ from solid_utils.report.figures_difficulty import (
 from solid_utils.report.figures_paper import figure_3, figure_4, figure_7, figure_8
 from solid_utils.report.figures_paper_more import figure_5, figure_6, figure_9, figure_10
 from solid_utils.report.figures_scale import scale_cost
-from solid_utils.report.picture import IDENTITY, Picture, as_png, as_svg
+from solid_utils.report.picture import SETTINGS, Picture, as_png, as_svg
 from solid_utils.report.plotting import (
     ATTACKS,
     BLUE,
@@ -68,7 +68,7 @@ def picture(name: str, made: Tables, model: str) -> Picture | None:
     figure = FIGURES[name]
     mine = made if figure.across else {key: table[table["model"] == model] for key, table in made.items()}
     looks = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.85) | STYLE
-    with matplotlib.rc_context(looks | IDENTITY):
+    with matplotlib.rc_context(looks | SETTINGS):
         if (plot := figure.plot(mine)) is None:
             return None
         whole, sentence = plot

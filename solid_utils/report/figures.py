@@ -221,9 +221,9 @@ FIGURES = {
         Figure(
             "recovered_by_depth", "What queries buy, by secured bottom layers", recovered_by_depth, "attack_budgets"
         ),
-        # A panel a secured set, with all its curves: as SVG several times what is small.
+        # All curves, and all costs with an arrow each: as SVG these are large, or take a second to write.
         Figure("recovered_by_queries", "What queries buy", recovered_by_queries, "attack_budgets", vector=False),
-        Figure("cost_by_depth", "What depth costs the attacker", cost_by_depth, "attack_budgets"),
+        Figure("cost_by_depth", "What depth costs the attacker", cost_by_depth, "attack_budgets", vector=False),
         Figure("difficulty_prefix", "Distillation difficulty by prefix", difficulty_prefix, "search"),
         Figure("difficulty_single", "Distillation difficulty of single layers", difficulty_single, "search"),
         Figure("difficulty_choices", "Distillation difficulty by size and by start", difficulty_choices, "search"),
@@ -241,7 +241,7 @@ FIGURES = {
                 plot,
                 below="published",
                 folder="paper/",
-                vector=plot not in (figure_3, figure_5),  # a hatched bar a benchmark or deployment
+                vector=plot not in (figure_3, figure_5, figure_10),  # a hatched bar each, or a mark a set
             )
             for number, title, plot in (
                 (3, "two bottom layers or two top ones", figure_3),

@@ -112,7 +112,7 @@ def in_columns(rows: pd.DataFrame, columns: Columns, printed: bool = False) -> p
     for name in names:
         heading, kind = columns[name]
         shown[heading] = _cells(rows, name, kind)
-    return pd.DataFrame(shown, index=rows.index.rename(CSV_ROW))
+    return pd.DataFrame(shown, index=pd.Index(rows.index, name=CSV_ROW))
 
 
 def _cells(rows: pd.DataFrame, column: str, kind: str) -> list[str]:

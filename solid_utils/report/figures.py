@@ -241,7 +241,7 @@ FIGURES = {
                 plot,
                 below="published",
                 folder="paper/",
-                vector=plot not in (figure_3, figure_5, figure_10),  # a hatched bar each, or a mark a set
+                vector=False,  # panels full of bars and marks: as SVG no smaller, and seconds more
             )
             for number, title, plot in (
                 (3, "two bottom layers or two top ones", figure_3),

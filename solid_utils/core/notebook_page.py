@@ -17,6 +17,7 @@ from solid_utils.core.errors import StudyError
 
 LOOK = Path(__file__).parent / "study"  # templates
 LIST = "notebooks.html.j2"
+STYLE = "study.css"  # of every page of the study, the report's too
 BAR = re.compile(r"(?P<name>[^\r\n|]*?):? *\d+%\|[^|\n]*\| (?P<done>\S+)/(?P<all>\S+) \[[^\]\n]*\]")
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)  # in Markdown; what stands there is no math
 DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
@@ -122,4 +123,5 @@ def write_index(folder: Path) -> None:
     for path in sorted(folder.glob("[0-9][0-9]_*.html")):
         pages.setdefault(path.name[:2], []).append(path.stem)
     template = Environment(loader=FileSystemLoader(LOOK), autoescape=True, trim_blocks=True).get_template(LIST)
-    files.write_text(template.render(pages=pages, report=REPORT), folder / INDEX)
+    look = (LOOK / STYLE).read_text(encoding="utf8")
+    files.write_text(template.render(pages=pages, report=REPORT, look=look), folder / INDEX)

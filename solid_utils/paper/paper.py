@@ -49,15 +49,28 @@ CEILINGS = {
 
 def published_table(number: int) -> pd.DataFrame:
     """Any of the paper's 42 tables as stored. Raises StudyError for another number."""
+    return _read(*_file(number)).copy()
+
+
+def _file(number: int) -> tuple[Path, int]:
+    """Where a table lies, and when it was last changed."""
     paths = list(PUBLISHED.glob(f"table{number:02d}_*.csv"))
     if len(paths) != 1:
         raise StudyError(f"published table {number}: no such file; the paper has Tables 1 to 42")
-    return _read(paths[0], paths[0].stat().st_mtime_ns).copy()
+    return paths[0], paths[0].stat().st_mtime_ns
 
 
 @functools.lru_cache(maxsize=64)  # figures and the audit ask a hundred times; a corrected file has another time
 def _read(path: Path, _changed: int) -> pd.DataFrame:
     return readers.read_csv(path, AGAIN, dtype={"secured": "str"})
+
+
+@functools.lru_cache(maxsize=64)  # as _read: to look a column up in the long table took most of the audit
+def _columns(path: Path, changed: int) -> dict[tuple[str, str, str], pd.Series]:
+    """Every column of a table of scores: its values by row."""
+    rows = _read(path, changed)
+    groups = rows.groupby(COLUMN[1:], sort=False, dropna=False)
+    return {key: mine.set_index("row")["value"] for key, mine in groups}
 
 
 def result_table(number: int) -> pd.DataFrame:
@@ -116,8 +129,9 @@ def ceilings() -> pd.DataFrame:
 
 def _values(table: int, model: str, attack: str, secured: str) -> pd.Series:
     """All printed rows of one column, indexed by row. Raises StudyError when there is no such column."""
-    values = result_table(table).set_index(COLUMN[1:])
-    if (model, attack, secured) not in values.index:
-        known = "; ".join(", ".join(key) for key in values.index.unique())
+    result_table(table)  # refuses one without scores
+    columns = _columns(*_file(table))
+    if (model, attack, secured) not in columns:
+        known = "; ".join(", ".join(key) for key in columns)
         raise StudyError(f"published table {table}: no column {model}, {attack}, {secured}; it has {known}")
-    return values.loc[[(model, attack, secured)]].set_index("row")["value"]
+    return columns[model, attack, secured].copy()

@@ -55,6 +55,8 @@ def ship() -> Path:
     target = paths.REFERENCE / machine.slug(here)
     with folders.whole(target) as partial:
         for path in sorted(paths.RESULTS.rglob("*")):
+            if paths.PAGES in path.relative_to(paths.RESULTS).parts:
+                continue  # pages and what they show are made from the rest
             if path.suffix in (".csv", ".json") and ".partial-" not in str(path):  # left by a process that was killed
                 files.copy(path, partial / path.relative_to(paths.RESULTS))
         for kept in filter(Path.exists, (target / name for name in BESIDE)):

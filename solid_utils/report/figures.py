@@ -1,11 +1,9 @@
 """The study's figures, drawn from its tables, each with one sentence, filled from the same numbers, on what to see.
 
-PNGs are byte-identical from run to run: fixed size and fonts, no date in the file. Colours are seaborn's colour-blind
+Files are byte-identical from run to run: fixed size and fonts, no date in them. Colours are seaborn's colour-blind
 palette, and no figure tells things apart by colour alone.
 """
 
-import base64
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -13,10 +11,10 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from markupsafe import Markup
 
 from solid_utils.report.figures_attacks import cost_by_depth, recovered_by_queries
 from solid_utils.report.figures_customers import trade_off
+from solid_utils.report.figures_depth import recovered_by_depth
 from solid_utils.report.figures_difficulty import (
     difficulty_choices,
     difficulty_prefix,
@@ -26,6 +24,7 @@ from solid_utils.report.figures_difficulty import (
 from solid_utils.report.figures_paper import figure_3, figure_4, figure_7, figure_8
 from solid_utils.report.figures_paper_more import figure_5, figure_6, figure_9, figure_10
 from solid_utils.report.figures_scale import scale_cost
+from solid_utils.report.picture import SETTINGS, Picture, as_png, as_svg
 from solid_utils.report.plotting import (
     ATTACKS,
     BLUE,
@@ -45,7 +44,6 @@ from solid_utils.report.plotting import (
 from solid_utils.report.tables.customization import domain
 from solid_utils.report.wording import interval_note, percent
 
-DPI = 120
 ALL = "all"  # in place of a model's name
 
 
@@ -54,7 +52,7 @@ class Figure:
     """A figure of the study. plot: one model's tables -> the plot and its sentence, None where numbers are missing.
 
     below: the table that it stands under, and so its section. across: one figure of all models, from whole tables.
-    folder: of figures/ in which it lies, with a slash.
+    folder: of figures/ in which it lies, with a slash. vector: is it worth the try to make it SVG too?
     """
 
     name: str
@@ -63,28 +61,7 @@ class Figure:
     below: str
     across: bool = False
     folder: str = ""
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of one model as PNG, and the sentence beside it."""
-
-    model: str
-    name: str
-    png: bytes
-    sentence: str
-    folder: str = ""
-
-    @property
-    def file(self) -> str:
-        return f"{self.folder}{self.model}-{self.name}.png"
-
-    @property
-    def markup(self) -> Markup:
-        """As HTML that needs no other file."""
-        image = '<img alt="{text}" style="max-width: 100%" src="data:image/png;base64,{png}">'
-        whole = Markup(f"<figure>{image}<figcaption>{{text}}</figcaption></figure>")
-        return whole.format(text=self.sentence, png=base64.b64encode(self.png).decode())
+    vector: bool = True
 
 
 def picture(name: str, made: Tables, model: str) -> Picture | None:
@@ -93,7 +70,7 @@ def picture(name: str, made: Tables, model: str) -> Picture | None:
     figure = FIGURES[name]
     mine = made if figure.across else {key: table[table["model"] == model] for key, table in made.items()}
     looks = sns.axes_style("whitegrid") | sns.plotting_context("notebook", font_scale=0.85) | STYLE
-    with matplotlib.rc_context(looks):
+    with matplotlib.rc_context(looks | SETTINGS):
         if (plot := figure.plot(mine)) is None:
             return None
         whole, sentence = plot
@@ -101,10 +78,9 @@ def picture(name: str, made: Tables, model: str) -> Picture | None:
         whole.suptitle(title, fontsize=11, fontweight="bold")
         for axes in whole.axes:
             sns.despine(ax=axes)
-        png = io.BytesIO()
-        # Without it matplotlib writes its version into the file.
-        whole.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-    return Picture(model, name, png.getvalue(), sentence, figure.folder)
+        png = as_png(whole)
+        svg = as_svg(whole) if figure.vector else b""
+    return Picture(model, name, png, sentence, figure.folder, title, svg)
 
 
 def below(table: str) -> list[Figure]:
@@ -251,8 +227,12 @@ FIGURES = {
         Figure("agreement", "What each attack recovers", agreement, "fidelity"),
         Figure("training", "Agreement while training", training, "fidelity"),
         Figure("ratios", "The paper's ratio and the ratio above chance", ratios, "fidelity"),
-        Figure("recovered_by_queries", "What queries buy", recovered_by_queries, "attack_budgets"),
-        Figure("cost_by_depth", "What depth costs the attacker", cost_by_depth, "attack_budgets"),
+        Figure(
+            "recovered_by_depth", "What queries buy, by secured bottom layers", recovered_by_depth, "attack_budgets"
+        ),
+        # All curves, and all costs with an arrow each: as SVG these are large, or take a second to write.
+        Figure("recovered_by_queries", "What queries buy", recovered_by_queries, "attack_budgets", vector=False),
+        Figure("cost_by_depth", "What depth costs the attacker", cost_by_depth, "attack_budgets", vector=False),
         Figure("difficulty_prefix", "Distillation difficulty by prefix", difficulty_prefix, "search"),
         Figure("difficulty_single", "Distillation difficulty of single layers", difficulty_single, "search"),
         Figure("difficulty_choices", "Distillation difficulty by size and by start", difficulty_choices, "search"),
@@ -265,7 +245,14 @@ FIGURES = {
         Figure("customization", "Customization", customization, "customization"),
         Figure("trade_off", "What securing costs the customer and the thief", trade_off, "trade_off"),
         *(
-            Figure(plot.__name__, f"The paper's Figure {number}: {title}", plot, "published", folder="paper/")
+            Figure(
+                plot.__name__,
+                f"The paper's Figure {number}: {title}",
+                plot,
+                below="published",
+                folder="paper/",
+                vector=False,  # panels full of bars and marks: as SVG no smaller, and seconds more
+            )
             for number, title, plot in (
                 (3, "two bottom layers or two top ones", figure_3),
                 (4, "place and size of what is secured", figure_4),

@@ -49,7 +49,7 @@ def recovered_by_queries(tables: Tables) -> Plot | None:
     for axes, ((_, _, deployment, secured), mine) in zip(panels, sets, strict=True):
         for (attack, _), curve in mine.groupby(["attack", "recipe"], sort=False):
             _curve(axes, curve, attack, styles)
-        axes.axvspan(*_legitimate(), **BAND)
+        axes.axvspan(*legitimate(), **BAND)
         place = deployment if deployment == secured else f"{deployment} ({secured})"
         for level in LEVELS:
             axes.axhline(level, color="black", linestyle=":", linewidth=0.9, zorder=1)
@@ -81,7 +81,7 @@ def cost_by_depth(tables: Tables, measure: str = "queries") -> Plot | None:
             _marks(axes, mine, measure, attack, styles)
         _line(axes, fits.loc[(level, measure)], spent["depth"])
         if measure == "queries":
-            axes.axhspan(*_legitimate(), **BAND)
+            axes.axhspan(*legitimate(), **BAND)
         axes.set_title(f"{whole_percent(level)} recovered", fontsize=10)
     panels[0].set(xscale="log", yscale="log", ylim=_height(spent[measure], measure))
     panels[0].xaxis.set(major_locator=FixedLocator(sorted(spent["depth"].unique())), minor_locator=NullLocator())
@@ -135,7 +135,7 @@ def _curve(axes: Axes, curve: pd.DataFrame, attack: str, styles: Style) -> None:
     axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0, zorder=2)
 
 
-def _legitimate() -> tuple[int, int]:
+def legitimate() -> tuple[int, int]:
     return legitimate_queries().min(), legitimate_queries().max()
 
 
@@ -143,7 +143,7 @@ def _from_zero(axes: Axes, queries: pd.Series) -> None:
     """A logarithmic axis whose left edge is 0: linear below half the smallest budget, where nothing was run."""
     least = queries[queries > 0].min() / 2
     axes.set_xscale("symlog", linthresh=least, linscale=0.3)
-    axes.set_xlim(0, 1.3 * max(queries.max(), _legitimate()[1]))
+    axes.set_xlim(0, 1.3 * max(queries.max(), legitimate()[1]))
     decades = 10.0 ** np.arange(math.ceil(math.log10(least)), 9)
     axes.xaxis.set(major_locator=FixedLocator([0, *decades]), minor_locator=NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
@@ -171,7 +171,7 @@ def _marks(axes: Axes, mine: pd.DataFrame, measure: str, attack: str, styles: St
 
 def _height(cost: pd.Series, measure: str) -> tuple[float, float]:
     """Limits of the axis: all marks, their arrows and the band, but not all of the fit, which runs far above them."""
-    top = max(cost.max(), _legitimate()[1] if measure == "queries" else 0)
+    top = max(cost.max(), legitimate()[1] if measure == "queries" else 0)
     return cost.min() / 2, 6 * top
 
 

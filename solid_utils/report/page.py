@@ -1,17 +1,14 @@
-"""Tables and figures as HTML, and the one page that holds them all (page.html.j2)."""
+"""Tables as HTML that needs no style sheet, as notebooks show them; for the site see `pages`."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from solid_utils.report import evidence
 from solid_utils.report.table import Table
 
-TEMPLATE = Path(__file__).with_name("page.html.j2")
 COLOURS = {evidence.SUPPORTED: "#d5ecdf", evidence.CONTRADICTED: "#f7d9c4", evidence.NOT_TESTED: "#e6e6e6"}
 
 
@@ -47,13 +44,6 @@ def together(parts: Iterable[tuple[str, Shown]]) -> Shown:
     parts = list(parts)
     markup = Markup("\n").join(Markup("<h4>{}</h4>\n{}").format(name, part.markup) for name, part in parts)
     return Shown(markup, "\n\n".join(f"{name}\n{part.text}" for name, part in parts))
-
-
-def render(**fields) -> str:
-    """The page. A field that the template names and `fields` lacks is an error, and text is escaped but for Markup."""
-    look = {"autoescape": True, "undefined": StrictUndefined, "trim_blocks": True, "lstrip_blocks": True}
-    environment = Environment(loader=FileSystemLoader(TEMPLATE.parent), keep_trailing_newline=True, **look)
-    return environment.get_template(TEMPLATE.name).render(fields)
 
 
 def _verdict_colour(text: str) -> str:

@@ -64,9 +64,19 @@ $inputs
 PAGE = Template(
     """<!DOCTYPE html>
 <html lang="en">
-<head><meta charset="utf-8"><title>$title</title></head>
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<link rel="stylesheet" href="../../pages/study.css">
+</head>
 <body>
+<main>
+<p><a href="../../pages/paper.html">The paper's tables</a> · <a href="$name.tex" download>LaTeX</a></p>
+<div class="wide" tabindex="0" role="region" aria-label="The table, scrolls">
 $table
+</div>
+</main>
 </body>
 </html>
 """
@@ -117,7 +127,7 @@ def both(name: str, table: pd.DataFrame, title: str) -> dict[str, str]:
     plain = table.style.hide(axis="index").set_uuid(re.sub(r"\W", "_", name)).set_caption(title.translate(HTML))
     html = plain.format(escape="html").format_index(escape="html", axis=1).to_html()
     return {
-        f"{name}.html": PAGE.substitute(title=title.translate(HTML), table=html),
+        f"{name}.html": PAGE.substitute(name=name, title=title.translate(HTML), table=html),
         f"{name}.tex": as_latex(name, table, title),
     }
 

@@ -1,4 +1,4 @@
-"""The report: tables, figures, headline numbers and one HTML page from a results folder, with no model.
+"""The report: tables, figures, headline numbers and pages from a results folder, with no model.
 
 python -m solid_utils.report            build from results/, else from the shipped run in reference/; print the tables;
                                         from the shipped run the numbers of README and docs/ are written too
@@ -7,6 +7,7 @@ python -m solid_utils.report --print    print the main tables of an existing bui
 """
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -16,12 +17,17 @@ from solid_utils.core import files, folders, machine, paths, readers
 from solid_utils.core.errors import StudyError
 from solid_utils.report import catalogue, documents, page, paper_tables, ratios, results
 from solid_utils.report.page import Shown
+from solid_utils.report.pages import site
+from solid_utils.report.pages.study import Study
 
 STALE = (
     "tables/*.csv",
     "tables/paper/*",
     "figures/*.png",
-    "figures/paper/*.png",
+    "figures/*.svg",
+    "figures/paper/*",
+    "pages/*.html",
+    "pages/csv/*.csv",
 )  # of an older report, where a new one lacks them
 
 
@@ -87,7 +93,7 @@ class Report:
         return {key: round(float(value), 6) for key, value in values.items() if not pd.isna(value)}
 
     def write(self, out: Path | str) -> Path:
-        """Write tables/, figures/, metrics.json and report.html under `out`; returns the page's path.
+        """Write tables/, figures/, pages/, metrics.json and report.html under `out`; returns the first page's path.
 
         An older report there stays until all of the new one is made.
         """
@@ -99,35 +105,26 @@ class Report:
             for name, table in self.tables.items():
                 with files.whole(made / "tables" / f"{name}.csv") as partial:
                     table.to_csv(partial, index=False, float_format="%.10g")
-            for name, text in self.paper_tables().items():
+            papers = self.paper_tables()
+            for name, text in papers.items():
                 files.write_text(text, made / "tables" / "paper" / name)
             for one in (one for group in pictures.values() for one in group):
-                with files.whole(made / "figures" / one.file) as partial:
-                    partial.write_bytes(one.png)
+                _draw(one, made / "figures")
             files.write_json(self.metrics(), made / "metrics.json", indent=2)
-            files.write_text(self.page(pictures), made / "report.html")
-        return out / "report.html"
+            for name, text in self.pages(pictures, papers, out).items():
+                files.write_text(text, made / name)
+        return out / site.HOME
 
     def paper_tables(self) -> dict[str, str]:
         """The paper's tables and ours beside them, as HTML and LaTeX: text by the file's name."""
         return paper_tables.files(self.results.models, self.tables, catalogue.TABLES)
 
-    def page(self, pictures: dict[str, list]) -> str:
-        """The whole report as one HTML file that needs nothing else; `pictures` by figure."""
-        from solid_utils.report import figures
-
-        by_table = {
-            name: [one.markup for figure in figures.below(name) for one in pictures[figure.name]]
-            for name in catalogue.SHOWN
-        }
-        return page.render(
-            models=", ".join(self.results.models),
-            missing=self.missing,
-            sections=catalogue.SECTIONS.values(),
-            tables={name: self.table(name).markup for name in catalogue.SHOWN},
-            pictures=by_table,
-            machine=self.machine(),
-        )
+    def pages(self, pictures: dict[str, list], papers: Iterable[str], out: Path) -> dict[str, str]:
+        """All pages and what lies beside them, by file in `out`. `papers`: names of files in tables/paper."""
+        files_there = [f"tables/{name}.csv" for name in self.tables] + [f"tables/paper/{name}" for name in papers]
+        files_there += [f"figures/{one.file}" for group in pictures.values() for one in group]
+        study = Study(self.results, self.tables, pictures, frozenset(files_there))
+        return site.files(study, self.missing, self.machine(), out)
 
     def machine(self) -> dict[str, str]:
         """The machine of a shipped run, as recorded with it; else this one."""
@@ -137,6 +134,15 @@ class Report:
         from solid_utils.settings import params  # imports torch
 
         return machine.describe(params.load().threads)
+
+
+def _draw(one, folder: Path) -> None:
+    """A figure's files."""
+    with files.whole(folder / one.file) as partial:
+        partial.write_bytes(one.png)
+    if one.svg:
+        with files.whole(folder / one.shown) as partial:
+            partial.write_bytes(one.svg)
 
 
 def read_built(folder: Path) -> dict[str, pd.DataFrame]:

@@ -10,6 +10,7 @@ from solid_utils.report.ratios import Resampled, benchmark_rule, resampled
 from solid_utils.report.results import Results
 
 Columns = dict[str, tuple[str, str] | None]  # column -> heading and kind of cell; see WRITTEN and `in_columns`
+CSV_ROW = "row of the CSV file"  # name of the index of a compact table that has one of its rows for each of these
 WRITTEN = {
     "number": "{:.2f}".format,
     "count": "{:.0f}".format,
@@ -77,7 +78,7 @@ class Table:
         return self.reads is not None
 
     def compact(self, rows: pd.DataFrame, printed: bool = False) -> pd.DataFrame:
-        """The rows as short strings under readable headings; `printed` keeps what fits a terminal."""
+        """The rows as short strings under readable headings; `printed` keeps what fits a terminal. See CSV_ROW."""
         if self.show:
             return self.show(rows, printed)
         return in_columns(rows, self.columns, printed)
@@ -111,7 +112,7 @@ def in_columns(rows: pd.DataFrame, columns: Columns, printed: bool = False) -> p
     for name in names:
         heading, kind = columns[name]
         shown[heading] = _cells(rows, name, kind)
-    return pd.DataFrame(shown)
+    return pd.DataFrame(shown, index=pd.Index(rows.index, name=CSV_ROW))
 
 
 def _cells(rows: pd.DataFrame, column: str, kind: str) -> list[str]:

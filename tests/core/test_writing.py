@@ -48,7 +48,8 @@ ALLOWED = {
     ("model/models.py", "unlink"): "source.json, the mark of a whole model, while the files of a new one are moved",
     ("model/tensors.py", "open"): "the seal of a partial file",
     # No files of the study.
-    ("report/figures.py", "savefig"): "into memory",
+    ("report/picture.py", "savefig"): "into memory",
+    ("report/pages/site.py", "to_csv"): "into a text",
     ("model/loading.py", "symlink_to"): "in a temporary folder",
     ("evaluation/jail.py", "rmdir"): "the jail's own files, in its own file system",
     ("attacks/launch.py", "open"): "the null device",

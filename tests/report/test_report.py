@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import power
-from solid_utils.paper import registry, said
-from solid_utils.report import catalogue, evidence, paper_tables, ratios, report, results, terminal, verdicts
+from solid_utils.paper import audit, registry, said
+from solid_utils.report import catalogue, evidence, paper_tables, picture, ratios, report, results, terminal, verdicts
 from solid_utils.report.catalogue import TABLES
 from solid_utils.report.evidence import CONTRADICTED, NOT_TESTED, SUPPORTED
 from solid_utils.report.report import Report
@@ -38,6 +38,7 @@ def few_of_the_papers() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(figures, "FIGURES", few)
         patched.setattr(paper_tables.registry, "load", lambda: items)
+        patched.setattr(audit, "POINTS", {2: audit.POINTS[2]})
         yield
 
 
@@ -467,25 +468,33 @@ def test_the_tiny_tier_decides_nothing(tmp_path):
 
 
 def test_two_builds_are_byte_identical_and_leave_nothing_stale(built, folder, tmp_path):
-    (tmp_path / "figures" / "paper").mkdir(parents=True)
-    for name in ("gone-agreement.png", "paper/gone-figure_6.png"):
-        (tmp_path / "figures" / name).write_bytes(b"of an earlier build")
+    for name in (
+        "figures/gone-agreement.png",
+        "figures/paper/gone-figure_6.svg",
+        "pages/gone.html",
+        "pages/csv/gone.csv",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"of an earlier build")
     Report(folder).write(tmp_path)
     files = sorted(path.relative_to(built) for path in built.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
-    assert len([path for path in files if path.suffix == ".png"]) == 9 + 2, "one across victims, and one of the paper's"
-    assert Path("figures/paper/toy-figure_6.png") in files
+    assert len([path for path in files if path.suffix == ".png"]) == 10 + 2, (
+        "one across victims, and one of the paper's"
+    )
+    assert {Path("figures/paper/toy-figure_6.png"), Path("figures/toy-agreement.svg")} <= set(files)
     assert {path.name for path in files} >= {"report.html", "metrics.json", "claims.csv", "attacks.csv"}
     for path in files:
         assert (built / path).read_bytes() == (tmp_path / path).read_bytes(), path
 
 
-def test_the_page_stands_alone_and_says_everything(built):
-    page = (built / "report.html").read_text()
-    text = html.unescape(page)
-    assert page.count("data:image/png;base64,") == 9 + 2, "one across victims, and one of the paper's"
-    assert not re.search(r'(src|href)="(?!data:)', page)
-    assert not re.search(r"\b20\d\d-\d\d|[{}][{}%#]", page)  # no date, no field left unfilled
+def test_the_pages_say_everything(built):
+    pages = [path.read_text() for path in [built / "report.html", *sorted((built / "pages").glob("*.html"))]]
+    text = html.unescape("".join(pages))
+    shown = {place for page in pages for place in re.findall(r'src="[./]*figures/([^"]+)"', page)}
+    assert len(shown) == 10 + 2, "one across victims, and one of the paper's"
+    assert all(len(path.read_bytes()) <= picture.LARGEST for path in built.rglob("*.svg"))
+    assert not re.search(r"\b20\d\d-\d\d|[{][{%#]|[%#}][}]", text)  # no date, no field left unfilled
     for words in (ratios.SIGNAL_RULE, "truthfulqa*", CONTRADICTED, "Made on: cpu"):
         assert words in text
 
@@ -516,7 +525,7 @@ def test_missing_parts_are_named_and_the_rest_is_made(folder, tmp_path, gone, un
     for part in gone:
         shutil.rmtree(tmp_path / "results" / "runs" / "toy" / part)
     found = Report(tmp_path / "results")
-    page = html.unescape(found.write(tmp_path / "out").read_text())
+    page = " ".join(html.unescape(found.write(tmp_path / "out").read_text()).split())
     assert all(any(part in line for line in found.missing) for part in gone)
     assert all(line in page for line in found.missing)
     assert not any("\n" in line for line in found.missing)
@@ -528,7 +537,7 @@ def test_two_models_get_a_figure_each_and_a_column(folder, tmp_path, unrendered)
     write_study(tmp_path / "results", model="other", attacks={"solid-ft_all": ATTACKS["solid-ft_all"]})
     found = Report(tmp_path / "results")
     found.write(tmp_path / "out")
-    assert len(list((tmp_path / "out" / "figures").glob("other-*.png"))) == 9
+    assert len(list((tmp_path / "out" / "figures").glob("other-*.png"))) == 10
     assert "model" in TABLES["attacks"].compact(found.tables["attacks"]).columns
     assert len(found.tables["claims"]) == 2 * len(said.CLAIMS)
 
@@ -587,10 +596,10 @@ def test_an_error_while_writing_leaves_the_older_report(error, study, tmp_path, 
 
     monkeypatch.setattr(Report, "pictures", lambda *_: [])
     with monkeypatch.context() as patched, pytest.raises((StudyError, KeyboardInterrupt)):
-        patched.setattr(Report, "page", ends)  # what is made last
+        patched.setattr(Report, "pages", ends)  # what is made last
         study.write(tmp_path)
     assert sorted((path, path.read_text()) for path in tmp_path.rglob("*") if path.is_file()) == before
-    monkeypatch.setattr(Report, "page", lambda *_: "new")
+    monkeypatch.setattr(Report, "pages", lambda *_: {"report.html": "new"})
     study.write(tmp_path)
     assert (tmp_path / "report.html").read_text() == "new" and (tmp_path / "mine").read_text() == "old"
     assert not list(tmp_path.rglob("*stale*")) and not list(tmp_path.glob("*partial*"))
@@ -630,7 +639,15 @@ def test_the_numbers_by_hand_in_the_notebook_are_the_tables(study, folder):
 
 def test_a_section_shows_its_tables_and_figures_in_order(study):
     found = study.section("cost")
-    names = ["attack_cost", "attack_budgets", "recovered_by_queries", "cost_by_depth", "queries", "difficulty_ranks"]
+    names = [
+        "attack_cost",
+        "attack_budgets",
+        "recovered_by_depth",
+        "recovered_by_queries",
+        "cost_by_depth",
+        "queries",
+        "difficulty_ranks",
+    ]
     assert re.findall(r"<h4>(\w+)</h4>", found.markup) == names
     assert [part.split("\n")[0] for part in repr(found).split("\n\n")] == names
     assert found.markup.count("<table") == 4 - study.tables["difficulty_ranks"].empty

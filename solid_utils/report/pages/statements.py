@@ -1,0 +1,28 @@
+"""All that the paper states as its own, a row each; the evidence behind it lies in the CSV file."""
+
+import pandas as pd
+
+from solid_utils.report.pages.grid import Grid, as_text
+from solid_utils.report.pages.study import Block, Study
+
+HEADS = {"statement": "statement", "claim": "in words of our own", "stands_in": "where", "verdict": "verdict"}
+HEADS |= {"evidence": "pieces of evidence", "rests_on": "rests on", "rule": "rule"}
+
+
+def made(study: Study) -> Block:
+    grid = table(study, "statements", "All that the paper states")
+    said = "Theorem, contributions, observations, remarks, questions. The file has a row a piece of evidence."
+    return Block("on_statements", "All that the paper states", (said,), [grid] if len(grid.rows) else [])
+
+
+def table(study: Study, name: str, caption: str, only: str = "") -> Grid:
+    """A row a model and statement; `only` those whose key begins so."""
+    rows = study.tables["statements"]
+    rows = rows[rows["statement"].str.startswith(only)].fillna({"source": ""})
+    shown = rows.drop_duplicates(["model", "statement"]).copy()
+    counts = rows[rows["source"] != ""].groupby(["model", "statement"]).size()
+    keys = pd.MultiIndex.from_frame(shown[["model", "statement"]])
+    shown["evidence"] = counts.reindex(keys, fill_value=0).to_numpy()
+    several = ["model"] if shown["model"].nunique() > 1 else []
+    words = as_text(shown[[*several, *HEADS]]).rename(columns=HEADS)
+    return Grid(name, caption, words, "tables/statements.csv")

@@ -1,0 +1,78 @@
+"""What pages are made from, and the pieces that they are made of."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import pandas as pd
+from markupsafe import Markup
+
+from solid_utils.report import catalogue
+from solid_utils.report.pages import costs, grid
+from solid_utils.report.pages.grid import Grid, Links
+from solid_utils.report.results import Results
+
+
+@dataclass(frozen=True)
+class Study:
+    """A report's parts. pictures: by figure, of each model. made: files that the report's folder will hold."""
+
+    results: Results
+    tables: Mapping[str, pd.DataFrame]
+    pictures: Mapping[str, list]
+    made: frozenset[str]
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """What each secured set costs each attack: costs.spent."""
+        return costs.spent(self.tables["attack_points"])
+
+    def grid(self, name: str) -> Grid:
+        """A table of the catalogue, its figures below it."""
+        from solid_utils.report import figures  # seconds to import, and the catalogue of chapters needs none
+
+        below = [one for figure in figures.below(name) for one in self.pictures.get(figure.name, [])]
+        return grid.of_table(catalogue.TABLES[name], self.tables[name], below, self.links(name))
+
+    def links(self, name: str) -> Links:
+        """Which cells of a table are links, by heading."""
+        if name == "attacks":
+            return {"run": self.to_items}
+        if name == "published":
+            return {"paper's": self.to_paper, "beside it here": self.to_files, "audit": to_points}
+        return {}
+
+    def to_items(self, run: str) -> str | Markup:
+        """A run's name, as a link to its items where they have a page. Two models with one run's name: the first."""
+        there = [place for model in self.results.models if (place := item_page(model, run)) in self.made]
+        return grid.anchor(f"../{there[0]}", run) if there else run
+
+    def to_paper(self, item: str) -> str | Markup:
+        """ "table_14" as a link to the published table."""
+        place = f"tables/paper/{item}.html"
+        return grid.anchor(f"../{place}", item) if place in self.made else item
+
+    def to_files(self, text: str) -> Markup:
+        """Each file of the report that is named, as a link."""
+        return grid.words(text, lambda word: f"../{word}" if word in self.made else None)
+
+
+def to_points(text: str) -> Markup:
+    """Points of the audit as links to where they are computed."""
+    return grid.words(text, lambda word: f"audit.html#point_{word}" if word.isdigit() else None)
+
+
+def item_page(model: str, run: str) -> str:
+    """The page of a run's items, as seen from the report's folder."""
+    return f"pages/items-{model}-{run}.html".replace(" ", "_")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A heading of a chapter and what stands below it. code: text that is shown as it is."""
+
+    name: str
+    title: str
+    paragraphs: tuple[str | Markup, ...] = ()
+    grids: list[Grid] = field(default_factory=list)
+    code: str = ""

@@ -16,7 +16,7 @@ def spent(points: pd.DataFrame) -> pd.DataFrame:
     """
     points = judged(points)
     found = by_set(middle_seeds(costs(points, LEVELS), "queries"))
-    best = cheapest(found, "queries", [*SET, "attack", "level"])
+    best = cheapest(found, "queries", [*SET, "attack", "level"]).astype({"level": float})  # objects where there is none
     ran = by_set(points[points["queries"] > 0]).groupby([*SET, "attack"], as_index=False).agg(most=("queries", "max"))
     every = ran.merge(pd.DataFrame({"level": LEVELS}), how="cross")
     rows = every.merge(best, on=[*SET, "attack", "level"], how="left")

@@ -3,7 +3,6 @@
 import math
 from dataclasses import asdict
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from solid_utils.customization.customization import CustomizationRun
 from solid_utils.deployment import oracle, starts
 from solid_utils.evaluation import fidelity
 from solid_utils.grid.adapter_cells import AdapterCell, Tuning
-from solid_utils.model import models
+from solid_utils.model import models, ridge_map
 from solid_utils.settings import params
 from solid_utils.training import recorded
 
@@ -149,22 +148,18 @@ class AdapterRun(AttackRun):
             more, more_held_out = self.equations(number)
             total += more
             held_out += more_held_out
-        sizes = linear_map.sizes(total.cross.shape[1], attack.previous)
-        choices = product(linear_map.ridges(attack.scaled), sizes)
-        ridge, size = min(choices, key=lambda choice: held_out.error(total.solve(*choice, attack.scaled)))
-        total += held_out
-        linear_map.save(total.solve(ridge, size, attack.scaled).float(), self.kept(seed))
+        linear_map.save(ridge_map.chosen(total, held_out, attack.previous, attack.scaled), self.kept(seed))
         return [{"step": step} for step in (0, self.account.steps)]
 
-    def equations(self, number: int) -> tuple[linear_map.Equations, linear_map.Equations]:
+    def equations(self, number: int) -> tuple[ridge_map.Equations, ridge_map.Equations]:
         """Of one deployment's texts, and of every ninth of them, which only chooses."""
         asks = oracle.Oracle(self.deployed(number), self.secured, self.tokenizer.pad_token_id)
         mine = list(self.share_of(dict(enumerate(self.samples)), number).values())
-        kept = [sample for at, sample in enumerate(mine) if at % linear_map.HELD_OUT]
+        kept = [sample for at, sample in enumerate(mine) if at % ridge_map.HELD_OUT]
         thief = self.handed_out(number)
         with models.precision(self.spec):
             total = linear_map.equations(thief, asks, kept, self.attack.previous)
-            return total, linear_map.equations(thief, asks, mine[:: linear_map.HELD_OUT], self.attack.previous)
+            return total, linear_map.equations(thief, asks, mine[:: ridge_map.HELD_OUT], self.attack.previous)
 
     def start_scores(self, seed: int) -> Scored:
         return Scored(**self.state.cached(f"start-{seed}", lambda: asdict(self.scores(self.start(seed)))))

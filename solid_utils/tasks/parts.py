@@ -1,6 +1,7 @@
 """Which parts of the hub's data sets (tasks.downloads) a study reads, by its settings."""
 
 from solid_utils.settings import params
+from solid_utils.tasks.downloads import EVERYTHING
 
 
 def parts_read(study: params.Params) -> frozenset[str]:
@@ -13,4 +14,4 @@ def parts_read(study: params.Params) -> frozenset[str]:
         parts |= {"code"}
     if study.published.judge and domains:
         parts |= {"mt_bench"}
-    return frozenset(parts | {"security"} | domains - {"code"})
+    return frozenset(parts | {"security"} | domains - {"code"}) & EVERYTHING  # a domain may have no data set there

@@ -107,10 +107,10 @@ def test_the_wheel_holds_all_that_the_rooms_read(tmp_path):
     wanted = {str(path.relative_to(ROOT)) for path in package.rglob("*") if path.is_file()}
     assert {path for path in wanted if "__pycache__" not in path} <= installed
     reading = (
-        "from solid_utils.paper import paper; from solid_utils.report import page; "
+        "from solid_utils.paper import paper; from solid_utils.report.pages import site; "
         "from solid_utils.tasks import suites; "
         "assert len(paper.published_table(8)) and (suites.TASKS / 'hellaswag.yaml').read_text(); "
-        "assert page.TEMPLATE.read_text(); print(paper.__file__)"
+        "assert len(list(site.LOOK.iterdir())) > 3; print(paper.__file__)"
     )
     done = subprocess.run([sys.executable, "-c", reading], cwd=tmp_path / "site", capture_output=True, text=True)
     assert done.stdout.strip() == str(tmp_path / "site/solid_utils/paper/paper.py"), done.stderr

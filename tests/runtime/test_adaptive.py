@@ -7,6 +7,7 @@ import torch
 from solid_utils.attacks import linear_map
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import secured_set
+from solid_utils.model import ridge_map
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.model.models import open_part
 from solid_utils.runtime import adaptive
@@ -85,7 +86,7 @@ class Linear(Guarded):
         layers = DecoderLayers(self._victim)
         with torch.no_grad(), layers.replaced({0: layers.skip}):
             entering = layers.boundary(input_ids, 0)
-        return self.guards[0](entering + linear_map.features(entering, attention_mask, 0) @ TRUE)
+        return self.guards[0](entering + ridge_map.features(entering, attention_mask, 0) @ TRUE)
 
 
 TRUE = torch.randn(18, 16, generator=torch.Generator().manual_seed(3)) / 4

@@ -117,7 +117,7 @@ def _power(row: pd.Series) -> str:
 
 def domain(rows: pd.DataFrame) -> pd.Series:
     """Of each row, read off its recipe, whose first word it is."""
-    return rows["recipe"].str.partition(",")[0]
+    return rows["recipe"].str.split(",").str[0]
 
 
 def _read_customization(rows: pd.DataFrame) -> str:

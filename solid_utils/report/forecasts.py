@@ -34,6 +34,8 @@ FACTS = paths.REFERENCE / "facts.csv"
 def sets(found: Scale, outcome: str) -> pd.DataFrame:
     """A row a model and secured set that has this outcome, DD and scores: SCORES and RIVALS as columns, `end` the
     outcome, `texts` and `flops_SCORE`. Several machines that ran one point: the one with most seeds."""
+    if found.cells.empty:
+        return pd.DataFrame(columns=["model", "secured", "end", "asked_before", *RIVALS, *SCORES, "texts"])
     points = scale.points(found.cells)
     mine = points[(points[["attack", "recipe", "queries"]] == list(OUTCOMES[outcome])).all(axis=1)]
     mine = mine.sort_values("seeds", ascending=False, kind="stable").drop_duplicates(["model", "secured"])

@@ -11,7 +11,6 @@ give is an error; delete its file to run it again. A killed cell goes on from it
 several times, on one GPU or one disk, shares the work: each process takes the next cell that no other works on.
 """
 
-import argparse
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -64,8 +63,10 @@ class CustomerRun(CustomizationRun):
         return before + self.after().of(self.row(self.steps))
 
 
-class Customers:
+class Customers(shared.CellList):
     """All cells: which have run, and running the rest."""
+
+    name = "customers"
 
     def __init__(self, study: params.Params, only: list[str] | None = None):
         """Raises StudyError where the settings have no such list, or no victim of it is there."""
@@ -73,6 +74,7 @@ class Customers:
             raise StudyError("configs/customization.yaml: missing; take it from the repository again")
         torch.set_num_threads(study.threads)
         self.study = study
+        self.limit = study.customers.minutes
         self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / customer_cells.NAME
         named = dict.fromkeys(model for group in study.customers.groups.values() for model in group.models)
         self.depths = {model: depth for model in named if (depth := layers(model))}
@@ -105,37 +107,20 @@ class Customers:
                 raise StudyError(f"{path}: its {name} is '{found[name]}', the settings say '{value}'; {schema.RERUN}")
         return True
 
+    def title(self, cell: CustomerCell) -> str:
+        return f"{cell.model} {cell.name}"
+
     def listing(self) -> str:
         """The plan, a line a cell in the order of running."""
-        lines, left = [], 0
-        for cell in self.cells:
-            there = self.ran(cell)
-            left += not there
-            minutes = self.minutes(cell)
-            foreseen = "not reached" if minutes is None else f"not reached, {minutes:.1f} min"
-            lines.append(f"{cell.model} {cell.name}  {'there' if there else foreseen}")
-        lines += [f"{model}: its victim is not there, so none of its cells is planned" for model in self.absent]
-        return "\n".join([*lines, f"{len(self.cells) - left} of {len(self.cells)} cells are there"])
+        absent = [f"{model}: its victim is not there, so none of its cells is planned" for model in self.absent]
+        return "\n".join([*self.standing(), *absent, self.count()])
 
     def run(self, minutes: float) -> None:
-        """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
+        """Write the plan and run what is missing of it (shared.CellList)."""
         for model in self.depths:  # the whole plan, whatever --only says: what was not reached is said
             plan = customer_cells.plan_table(self.planned, model)
             schema.write(plan, schema.CUSTOMERS, self.folder / model / paths.PLAN_FILE)
-        failed = []
-        begun = time.monotonic()
-        for cell in self.cells:
-            if self.ran(cell):
-                continue
-            if (spent := (time.monotonic() - begun) / 60) > minutes:
-                print(f"customers: {spent:.1f} min spent; from {cell.name} on nothing was started", flush=True)
-                return
-            if (foreseen := self.minutes(cell)) is not None and foreseen > self.study.customers.minutes:
-                print(f"customers: {cell.name}: {foreseen:.1f} min foreseen, over the limit; not run", flush=True)
-                continue
-            if self.claimed(cell) and not shared.ended(cell.name, lambda cell=cell: self.run_cell(cell)):
-                failed.append(cell.name)
-        shared.check_ended(failed)
+        self.run_cells(minutes)
 
     def claimed(self, cell: CustomerCell) -> bool:
         """Is this cell for this process to run? Else another works on it, or has just ended it."""
@@ -183,11 +168,7 @@ def sets_of(domain: str, study: params.Params) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--list", action="store_true", help="print the plan and leave")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many")
-    parser.add_argument("--only", nargs="+", metavar="GROUP", help="groups of the list of cells")
-    chosen = parser.parse_args()
+    chosen = shared.asked(__doc__.splitlines()[0])
     customers = Customers(all_settings.load(), chosen.only)
     print(customers.listing()) if chosen.list else customers.run(chosen.minutes)
 

@@ -10,7 +10,6 @@ that were planned. A cell that is there is skipped, one of other recipes is an e
 killed cell goes on; fine-tunings wait in build/state until no cell needs them. Several processes share the list.
 """
 
-import argparse
 import time
 from pathlib import Path
 
@@ -30,8 +29,10 @@ from solid_utils.settings import params
 TIMES = Path("build/grid") / f"{NAME}.json"  # seconds of cells that ran; never part of the results
 
 
-class PublishedAdapters:
+class PublishedAdapters(shared.CellList):
     """All cells: which have run, and running the rest."""
+
+    name = NAME
 
     def __init__(self, study: params.Params, only: list[str] | None = None):
         """Raises StudyError where the settings have no such list, or its victim is not there."""
@@ -40,6 +41,7 @@ class PublishedAdapters:
         torch.set_num_threads(study.threads)
         self.study = study
         self.listed = study.published_adapters
+        self.limit = self.listed.minutes
         self.folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / NAME
         depth = layers(self.listed.model)
         if depth is None:
@@ -83,34 +85,13 @@ class PublishedAdapters:
 
     def listing(self) -> str:
         """The plan, a line a cell in the order of running."""
-        lines = []
-        left = 0
-        for cell in self.cells:
-            there = self.ran(cell)
-            left += not there
-            minutes = self.minutes(cell)
-            foreseen = "not reached" if minutes is None else f"not reached, {minutes:.1f} min"
-            lines.append(f"{cell.name}  {'there' if there else foreseen}")
-        return "\n".join([*lines, f"{len(self.cells) - left} of {len(self.cells)} cells are there"])
+        return "\n".join([*self.standing(), self.count()])
 
     def run(self, minutes: float) -> None:
-        """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit."""
+        """Write the plan and run what is missing of it (shared.CellList)."""
         plan = adapter_cells.plan_table(self.planned)
         schema.write(plan, schema.ADAPTER_PLAN, self.folder / self.listed.model / paths.PLAN_FILE)
-        failed = []
-        begun = time.monotonic()
-        for cell in self.cells:
-            if self.ran(cell):
-                continue
-            if (spent := (time.monotonic() - begun) / 60) > minutes:
-                print(f"{NAME}: {spent:.1f} min spent; from {cell.name} on nothing was started", flush=True)
-                return
-            if (foreseen := self.minutes(cell)) is not None and foreseen > self.listed.minutes:
-                print(f"{NAME}: {cell.name}: {foreseen:.1f} min foreseen, over the limit; not run", flush=True)
-                continue
-            if self.claimed(cell) and not shared.ended(cell.name, lambda cell=cell: self.run_cell(cell)):
-                failed.append(cell.name)
-        shared.check_ended(failed)
+        self.run_cells(minutes)
 
     def states(self, cell: AdapterCell) -> list[Path]:
         """Folders of half-done work: the attack's, and of the fine-tunings that it needs."""
@@ -159,11 +140,7 @@ class PublishedAdapters:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--list", action="store_true", help="print the plan and leave")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many")
-    parser.add_argument("--only", nargs="+", metavar="GROUP", help="groups of the list of cells")
-    chosen = parser.parse_args()
+    chosen = shared.asked(__doc__.splitlines()[0])
     found = PublishedAdapters(attack_settings.load(), chosen.only)
     print(found.listing()) if chosen.list else found.run(chosen.minutes)
 

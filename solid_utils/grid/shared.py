@@ -1,5 +1,7 @@
 """Several processes that share one list of cells on one machine: who runs what, and who writes when."""
 
+import argparse
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,3 +63,62 @@ def add_pace(path: Path, model: str, cell: str, seconds: float) -> dict[str, dic
         found.setdefault(model, {})[cell] = seconds
         files.write_json(found, path)
     return found
+
+
+class CellList:
+    """Cells that are run one by one, in their order, by as many processes as are started.
+
+    A subclass has `name` (in front of its lines), `cells`, `limit` (minutes; a cell that would take longer is not run),
+    and says of a cell whether it `ran`, how many `minutes` are foreseen (None before any ran), whether it is `claimed`
+    for this process, and how to `run_cell`.
+    """
+
+    name: str
+    cells: list
+    limit: float
+
+    def title(self, cell) -> str:
+        """A cell in the listing."""
+        return cell.name
+
+    def standing(self) -> list[str]:
+        """A line a cell, whether it is there or how long it would take."""
+        lines = []
+        for cell in self.cells:
+            minutes = self.minutes(cell)
+            foreseen = "not reached" if minutes is None else f"not reached, {minutes:.1f} min"
+            lines.append(f"{self.title(cell)}  {'there' if self.ran(cell) else foreseen}")
+        return lines
+
+    def count(self) -> str:
+        """How many of all cells are there."""
+        return f"{sum(map(self.ran, self.cells))} of {len(self.cells)} cells are there"
+
+    def run_cells(self, minutes: float) -> None:
+        """Run what is missing, starting no cell once `minutes` are spent, and none that would exceed the limit.
+
+        Raises StudyError at the end where cells were refused.
+        """
+        failed = []
+        begun = time.monotonic()
+        for cell in self.cells:
+            if self.ran(cell):
+                continue
+            if (spent := (time.monotonic() - begun) / 60) > minutes:
+                print(f"{self.name}: {spent:.1f} min spent; from {cell.name} on nothing was started", flush=True)
+                break
+            if (foreseen := self.minutes(cell)) is not None and foreseen > self.limit:
+                print(f"{self.name}: {cell.name}: {foreseen:.1f} min foreseen, over the limit; not run", flush=True)
+                continue
+            if self.claimed(cell) and not ended(cell.name, lambda cell=cell: self.run_cell(cell)):
+                failed.append(cell.name)
+        check_ended(failed)
+
+
+def asked(description: str) -> argparse.Namespace:
+    """What the command line of a list asks for: list, minutes, only (groups)."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--list", action="store_true", help="print the plan and leave")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="start no cell after so many")
+    parser.add_argument("--only", nargs="+", metavar="GROUP", help="groups of the list of cells")
+    return parser.parse_args()

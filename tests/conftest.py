@@ -36,7 +36,8 @@ from transformers import (
 
 from solid_utils.model.layers import DecoderLayers, hidden
 
-torch.set_num_threads(1)  # these models are too small for two, and other programs may hold the second core
+ONE = 1  # thread: these models are too small for two, and other programs may hold the second core
+torch.set_num_threads(ONE)
 VOCABULARY = 97
 SMALL = {"vocab_size": VOCABULARY, "hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2}
 GATED = SMALL | {"intermediate_size": 32, "num_key_value_heads": 1, "head_dim": 8}
@@ -83,6 +84,12 @@ LONG = [
 def pytest_collection_modifyitems(items):
     """The whole study on the tiny model takes as long as half of the other tests: one core begins with it."""
     items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    """What a test before set is undone: a process forked off one with two threads hangs in its first product."""
+    torch.set_num_threads(ONE)
 
 
 @pytest.fixture(scope="module", autouse=True)

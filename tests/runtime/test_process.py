@@ -32,6 +32,12 @@ IDS = torch.arange(1, 9)[None]
 HOW = {"max_new_tokens": 8, "do_sample": False, "pad_token_id": 0}
 
 
+@pytest.mark.parametrize("turn", [1, 2])
+def test_a_test_leaves_no_second_thread_to_those_that_fork(turn):
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(2)  # as settings of two threads do in this process
+
+
 def vendor(folder: Path, place: str) -> None:
     """Makes a model, splits it, and serves it by the command. No file holds the key."""
     byte_llama(SEED).save_pretrained(folder / "model")

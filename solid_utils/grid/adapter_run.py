@@ -176,20 +176,7 @@ class AdapterRun(AttackRun):
         self.train(seed)
         start, end = self.start_scores(seed), self.end_scores(seed)
         facts = self.row(seed, self.account.steps)
-        same = (
-            "model",
-            "revision",
-            "tier",
-            "dtype",
-            "secured",
-            "share",
-            "attack",
-            "start",
-            "recipe",
-            "queries",
-            "seed",
-        )
-        row = {name: facts[name] for name in same} | {"cell": self.cell.name, "known": self.cell.known}
+        row = {name: facts[name] for name in OF_THE_ATTACK} | {"cell": self.cell.name, "known": self.cell.known}
         row |= {"deployments": self.deployments, "tuned": words, "distance": self.distance()}
         row |= {"trained_on": "+".join(self.cell.domains) if self.deltas else "none"}
         found = {}

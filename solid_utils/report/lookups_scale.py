@@ -43,13 +43,9 @@ class ScaleLookups:
             table = table[table[column] == value]
         return table.sort_values("own_above", kind="stable").iloc[-1].to_dict()
 
-    def hypothesis(self, name: str, model: str, start: str = "") -> dict:
-        """What one victim says of a hypothesis, in words; `start`: how its outcome's words begin."""
-        (found,) = [
-            one
-            for one in self.hypothesis_rows()
-            if (one["hypothesis"], one["model"]) == (name, model) and one["what"].startswith(start)
-        ]
+    def hypothesis(self, name: str, model: str) -> dict:
+        """What one victim says of a hypothesis that has one outcome a victim, in words."""
+        (found,) = [one for one in self.hypothesis_rows() if (one["hypothesis"], one["model"]) == (name, model)]
         return found
 
     def scale_costs(self) -> list[dict]:

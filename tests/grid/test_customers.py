@@ -195,6 +195,24 @@ def test_several_processes_share_the_list(checkout, monkeypatch, capsys):
     assert not here.claimed(ended) and not (state / ended.name).exists()
 
 
+@pytest.mark.parametrize("minutes", [40, 0])
+def test_a_refused_cell_ends_no_other_and_is_told_where_time_runs_out_too(checkout, monkeypatch, minutes):
+    here = customers.Customers(params.load(), ["deployments"])
+    begun = []
+
+    def run_cell(_, cell):
+        begun.append(cell)
+        if cell == here.cells[0]:
+            raise StudyError("memory: too little")
+
+    clock = iter([0.0, 0.0] + [60.0] * len(here.cells))  # after the first cell a minute is over
+    monkeypatch.setattr(shared.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(customers.Customers, "run_cell", run_cell)
+    with pytest.raises(StudyError, match=f"1 cells were refused, {here.cells[0].name} first"):
+        here.run(minutes)
+    assert begun == (here.cells if minutes else here.cells[:1])
+
+
 def test_times_of_other_processes_are_kept(checkout):
     path = checkout / customers.TIMES
     shared.add_pace(path, "tiny", "a", 1.0)

@@ -6,7 +6,6 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
@@ -160,7 +159,8 @@ def test_every_figure_of_a_page_is_drawn_from_the_result_files(pages, lookups):
         model, _, figure = name.removesuffix(".png").rpartition("-")
         drawn = figures.picture(figure, tables, model)
         again, kept = (plt.imread(source) for source in (io.BytesIO(drawn.png), ROOT / documents.FIGURES / name))
-        assert np.array_equal(again, kept), f"{name}: start `make tables`"
+        # Another kind of CPU smooths an edge one shade differently; what moved is off by all of black and white.
+        assert again.shape == kept.shape and abs(again - kept).max() < 0.05, f"{name}: start `make tables`"
 
 
 def test_every_fact_is_whole_and_asked_for(lookups):

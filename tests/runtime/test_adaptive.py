@@ -104,14 +104,15 @@ def test_where_the_map_is_right_cells_bring_it_nearer(monkeypatch):
 
 
 def test_rows_are_a_held_out_text_each_and_say_what_was_asked(tokenizer, capsys):
-    shown = [Boundary(), Boundary(noise=0.5)]
+    # So much noise that it is what counts: a map of a random layer is off by more than a little noise adds.
+    shown = [Boundary(), Boundary(noise=4.0)]
     victim = byte_llama(5)
     rows = adaptive.attacked(
         victim, secured_set(victim, "layers 0"), tokenizer, SAMPLES[:24], HELD_OUT, RECIPE, shown, 4, (LINEAR,)
     )
     keys = [(row["noise"], row["attack"], row["adapts"], row["askings"], row["queries"]) for row in rows]
-    wanted = [(0, "none", "no", 0, 0), (0, LINEAR, "no", 1, 24), (0.5, "none", "no", 0, 0)]
-    wanted += [(0.5, LINEAR, "no", 1, 24), (0.5, LINEAR, "mean", 4, 96)]
+    wanted = [(0, "none", "no", 0, 0), (0, LINEAR, "no", 1, 24), (4.0, "none", "no", 0, 0)]
+    wanted += [(4.0, LINEAR, "no", 1, 24), (4.0, LINEAR, "mean", 4, 96)]
     assert keys == [key for key in wanted for _ in HELD_OUT]
     assert [row["item"] for row in rows[:12]] == [sample["id"] for sample in HELD_OUT]
     assert all(row["agreeing"] == row["weight"] == 7 and row["kl"] < 1e-6 for row in rows[:12])

@@ -86,4 +86,5 @@ def test_a_killed_client_trains_on_at_the_same_numbers(tmp_path):
             if server.sessions:
                 time.sleep(0.05)  # its thread has not seen yet that the last one went
         assert server.sessions == 0 and sum("closed" in line for line in lines) >= 2
-    assert resumed[0] == 1 and max(resumed) > EVERY  # one at least began at a checkpoint
+    # One at least began at a checkpoint; where that was the last step, its first word is all the losses.
+    assert resumed[0] == 1 and any(isinstance(step, list) or step > EVERY for step in resumed)

@@ -101,13 +101,13 @@ class PlainPrefix:
     @torch.no_grad()
     def equations(self, samples: list[dict]) -> ridge_map.Equations:
         width = self.model.config.hidden_size
-        made = ridge_map.Equations(2 + (attack.PREVIOUS + 1) * width, width, self.model.device)
+        made = ridge_map.Equations(2 + (attack.PREVIOUS + 1) * width, width, self.model.device, first_apart=True)
         for first in range(0, len(samples), BATCH):
             ids, mask = pad([sample["input_ids"] for sample in samples[first : first + BATCH]], 0)
             said = self.model(ids, attention_mask=mask, output_hidden_states=True, use_cache=False, logits_to_keep=1)
             entering, leaving = said.hidden_states[0], said.hidden_states[self.prefix]
             real, inputs = mask.bool(), ridge_map.features(entering, mask, attack.PREVIOUS)
-            scale = leaving[real].double().norm(dim=-1, keepdim=True).reciprocal()
+            scale = ridge_map.row_weights(leaving, mask, first_apart=True)[real]
             made.add(inputs[real].double() * scale, (leaving - entering)[real].double() * scale)
         return made
 

@@ -93,11 +93,19 @@ def load(path: Path) -> Tensor:
     return tensors.load(path)["stitch"].float()
 
 
-def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int, scaled: bool = False) -> Tensor:
+def fit(
+    model: PreTrainedModel,
+    oracle: Oracle,
+    samples: list[dict],
+    previous: int,
+    scaled: bool = False,
+    first_apart: bool = False,
+) -> Tensor:
     """Weights (features, width) of the best stitch with at most `previous` previous tokens; `model` is the attacker's.
 
     Every token counts by its relative error, |s - t|^2 / |t|^2, as in SEM. Penalty and number of previous tokens are
-    chosen on every ninth text; then all texts count. Asks the oracle once for each text. `scaled`: see Equations.solve.
+    chosen on every ninth text; then all texts count. Asks the oracle once for each text. `scaled`: see Equations.solve;
+    `first_apart`: see ridge_map.row_weights.
     Raises StudyError where the states that enter or leave are not visible, or the equations do not fit in memory.
     """
     if oracle.view.stages[:1] == (-1,):
@@ -106,18 +114,20 @@ def fit(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: i
             "known; secure decoder layers only"
         )
     parts = [sample for number, sample in enumerate(samples) if number % HELD_OUT], samples[::HELD_OUT]
-    total, held_out = (equations(model, oracle, part, previous) for part in parts)
+    total, held_out = (equations(model, oracle, part, previous, first_apart) for part in parts)
     return chosen(total, held_out, previous, scaled)
 
 
-def equations(model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int) -> Equations:
+def equations(
+    model: PreTrainedModel, oracle: Oracle, samples: list[dict], previous: int, first_apart: bool = False
+) -> Equations:
     """Normal equations from the states that enter to what the victim's secured layers add; rows are scaled by 1/|t|."""
     layers = DecoderLayers(model)
     first = oracle.view.first
     width = model.config.get_text_config().hidden_size
     inputs = 2 + (previous + 1) * width
     accelerator.check_memory(4 * 8 * inputs**2, f"the normal equations of a stitch with {previous} previous tokens")
-    made = Equations(inputs, width, layers.device)
+    made = Equations(inputs, width, layers.device, first_apart)
     for start in tqdm(range(0, len(samples), BATCH), desc="stitch", unit="batch", mininterval=5):
         ids, mask = pad([sample["input_ids"] for sample in samples[start : start + BATCH]], 0)
         ids = ids.to(layers.device)

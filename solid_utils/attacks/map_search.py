@@ -1,12 +1,12 @@
-"""The fit of linear_map.fit, inputs scaled, from states that are at hand: one Cholesky factor for each penalty.
+"""The fit of linear_map.fit, inputs scaled, first tokens apart, from states that are at hand: a factor a penalty.
 
 Where each input is penalised by its own square, the penalised X'X of fewer previous tokens is the leading block of that
 of more. So is its factor L, and so is what a forward substitution gives: with U = L^-1 X_apart' and V = L^-1 X'Y the
 prediction of the first s inputs is U[:s]' V[:s]. One factor and two substitutions say how well every number of previous
 tokens does; linear_map.fit factors anew for each. The numbers are the same but for rounding.
 
-Rows are weighted by 1/|t|, which differs from prefix to prefix, so X'X is not the same for all prefixes, though their
-inputs are.
+Rows are weighted by 1/|t| (ridge_map.row_weights), which differs from prefix to prefix, so X'X is not the same for all
+prefixes, though their inputs are.
 """
 
 import itertools
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from solid_utils.core.errors import StudyError
-from solid_utils.model.ridge_map import SCALED_RIDGES, features, sizes
+from solid_utils.model.ridge_map import SCALED_RIDGES, features, row_weights, sizes
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Fitted:
 
 
 def fit(texts: list[Seen], previous: int) -> Fitted:
-    """The best map with at most `previous` previous tokens, chosen and weighted as in linear_map.fit (scaled)."""
+    """The best map with at most `previous` previous tokens, as of linear_map.fit with `scaled` and `first_apart`."""
     width, device = texts[0].entering.shape[-1], texts[0].entering.device
     blocks = list(itertools.pairwise([0, *sizes(width, previous)]))
     gram = torch.zeros(blocks[-1][1], blocks[-1][1], dtype=torch.float64, device=device)  # lower triangle of X'X
@@ -61,13 +61,13 @@ def fit(texts: list[Seen], previous: int) -> Fitted:
 
 
 def rows(texts: list[Seen], previous: int, apart: bool) -> Iterator[tuple[Tensor, Tensor]]:
-    """Inputs (tokens, features) and outputs (tokens, width) of the texts of one part, weighted by 1/|t|, float64."""
+    """Inputs (tokens, features) and outputs (tokens, width) of the texts of one part, float64, weighted."""
     for batch in texts:
         chosen = batch.apart == apart
         entering, target, mask = batch.entering[chosen], batch.leaving[chosen], batch.mask[chosen]
         real = mask.bool()
         inputs, leaving = features(entering, mask, previous)[real].double(), target[real].double()
-        scale = leaving.norm(dim=-1, keepdim=True).reciprocal()
+        scale = row_weights(target, mask, first_apart=True)[real]
         yield inputs.mul_(scale), leaving.sub_(entering[real]).mul_(scale)
 
 
@@ -103,7 +103,9 @@ def factor(gram: Tensor, ridge: float, size: int) -> Tensor:
     """
     diagonal = gram.diagonal()
     squares = diagonal.clone()
-    diagonal.add_(ridge * squares.where(squares > 0, 1))  # an input that is zero everywhere has no square of its own
+    penalties = ridge * squares.where(squares > 0, 1)  # an input that is zero everywhere has no square of its own
+    penalties[:2] *= SCALED_RIDGES[0] / ridge  # the two constant ones, as in ridge_map.Equations.solve
+    diagonal.add_(penalties)
     try:
         return torch.linalg.cholesky(gram[:size, :size])
     except torch.linalg.LinAlgError:

@@ -35,6 +35,7 @@ class Stitch(Attack):
     # Which texts a few queries are is all that chance decides here. "drawn": by the run's seed, which must be one.
     texts: Literal["first", "drawn"] = "first"
     scaled: bool = False  # each input is penalised by its own square; wider penalties are tried
+    first_apart: bool = False  # a first token counts by its text's longest state (ridge_map.row_weights)
 
     def drawn_by(self, seeds: list[int]) -> int | None:
         if self.texts == "drawn" and len(seeds) > 1:
@@ -50,7 +51,7 @@ class Stitch(Attack):
     def train(self, run: AttackRun, seed: int) -> list[dict]:
         oracle = Oracle(run.victim, run.secured, run.tokenizer.pad_token_id)
         with models.precision(run.spec):
-            fitted = linear_map.fit(run.start(seed), oracle, run.samples, self.previous, self.scaled)
+            fitted = linear_map.fit(run.start(seed), oracle, run.samples, self.previous, self.scaled, self.first_apart)
             linear_map.save(fitted, run.kept(seed))
         return [
             {"step": step} | {f"validation_{name}": value for name, value in run.validate(model(seed)).items()}
@@ -82,6 +83,7 @@ class Stitch(Attack):
         return ridge_map.flops(tokens, width, self.previous, seen.below)
 
     def words(self, recipe: Recipe, usual: Recipe) -> str:
-        drawn, scaled = ", texts drawn" * (self.texts == "drawn"), ", inputs scaled" * self.scaled
+        drawn = ", texts drawn" * (self.texts == "drawn")
+        weighed = ", inputs scaled" * self.scaled + ", first tokens apart" * self.first_apart
         size = f"batch {linear_map.BATCH} x {recipe.length} tokens"
-        return f"ridge, {self.previous} previous tokens, {size}{drawn}{scaled}"
+        return f"ridge, {self.previous} previous tokens, {size}{drawn}{weighed}"

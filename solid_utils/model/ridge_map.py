@@ -31,10 +31,26 @@ def features(states: Tensor, mask: Tensor, previous: int) -> Tensor:
     return torch.cat([torch.ones_like(real), first, *shifted], dim=-1)
 
 
+def row_weights(leaving: Tensor, mask: Tensor, first_apart: bool) -> Tensor:
+    """(batch, tokens, 1), float64: what each token's error is divided by, the length of the state that leaves.
+
+    `first_apart`: a first token's by its text's longest state. A few texts have their giant state, to which later
+    attention drains, at another token and begin with a small one; by their own length these outweigh all other first
+    tokens some ten thousand times, and the map loses the giant ones. No weight is on padding.
+    """
+    lengths = leaving.double().norm(dim=-1) * mask
+    if first_apart:
+        first = mask * (mask.cumsum(1) == 1)
+        lengths = lengths.amax(1, keepdim=True).where(first.bool(), lengths)
+    return lengths.reciprocal()[..., None]
+
+
 class Equations:
     """Normal equations of a least-squares problem, summed over batches in float64."""
 
-    def __init__(self, inputs: int, outputs: int, device: torch.device):
+    def __init__(self, inputs: int, outputs: int, device: torch.device, first_apart: bool = False):
+        """`first_apart`: see row_weights; the two constant inputs then carry the least penalty, whatever is chosen."""
+        self.first_apart = first_apart
         # float64, because X'X squares the condition of X.
         self.gram = torch.zeros(inputs, inputs, dtype=torch.float64, device=device)  # X'X
         self.cross = torch.zeros(inputs, outputs, dtype=torch.float64, device=device)  # X'Y
@@ -55,7 +71,7 @@ class Equations:
         SEM, because a text's first state is many times as long as the others.
         """
         real = mask.bool()
-        scale = leaving[real].double().norm(dim=-1, keepdim=True).reciprocal()
+        scale = row_weights(leaving, mask, self.first_apart)[real]
         self.add(features(entering, mask, previous)[real].double() * scale, (leaving - entering)[real].double() * scale)
 
     def __iadd__(self, other: "Equations") -> "Equations":
@@ -71,7 +87,10 @@ class Equations:
         gram = self.gram[:size, :size].clone()
         squares = gram.diagonal().clone()
         own = squares.where(squares > 0, 1)  # an input that is zero everywhere has no square of its own
-        gram.diagonal().add_(ridge * (own if scaled else squares.mean()))
+        penalties = ridge * (own if scaled else squares.mean().expand(size))
+        if self.first_apart:  # what all first states have in common is no coefficient to be held small
+            penalties[:2] = SCALED_RIDGES[0] * own[:2]
+        gram.diagonal().add_(penalties)
         return torch.cholesky_solve(self.cross[:size], torch.linalg.cholesky(gram))
 
     def error(self, weights: Tensor) -> float:

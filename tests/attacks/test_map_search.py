@@ -29,7 +29,7 @@ def seen(model, samples: list[dict], last: int) -> list[Seen]:
 def test_it_ends_where_linear_map_fit_ends(llama, layers, previous):
     samples = texts(40)
     oracle = Oracle(llama, secured_set(llama, f"bottom {layers}"), 0)
-    expected = linear_map.fit(llama, oracle, samples, previous, scaled=True)
+    expected = linear_map.fit(llama, oracle, samples, previous, scaled=True, first_apart=True)
     found = map_search.fit(seen(llama, samples, layers - 1), previous)
     assert len(found.weights) == len(expected)
     assert torch.allclose(found.weights, expected, rtol=1e-4, atol=1e-5)
@@ -45,10 +45,13 @@ def test_a_map_is_what_a_stitch_does(llama):
 
 
 def test_the_equations_are_as_before_after_a_factor():
-    gram = torch.tensor([[4.0, 0.0], [2.0, 9.0]], dtype=torch.float64)  # the upper triangle is not looked at
-    lower = map_search.factor(gram, 0.5, 2)
-    assert torch.equal(gram, torch.tensor([[4.0, 0.0], [2.0, 9.0]], dtype=torch.float64))
-    assert torch.allclose(lower @ lower.T, torch.tensor([[6.0, 2.0], [2.0, 13.5]], dtype=torch.float64))
+    """The upper triangle is not looked at; the two constant inputs carry the least penalty that is tried."""
+    gram = torch.tensor([[4.0, 0, 0], [1, 5, 0], [2, 1, 9]], dtype=torch.float64)
+    lower = map_search.factor(gram, 0.5, 3)
+    assert torch.equal(gram, torch.tensor([[4.0, 0, 0], [1, 5, 0], [2, 1, 9]], dtype=torch.float64))
+    least = 1 + ridge_map.SCALED_RIDGES[0]
+    expected = torch.tensor([[4 * least, 1, 2], [1, 5 * least, 1], [2, 1, 13.5]], dtype=torch.float64)
+    assert torch.allclose(lower @ lower.T, expected, rtol=1e-12)
 
 
 def test_states_that_are_not_finite_are_one_line(llama):

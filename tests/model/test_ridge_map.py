@@ -62,3 +62,38 @@ def test_a_map_adds_what_its_weights_say():
         before = states[text, place - 1] if place else torch.zeros(3)
         row = torch.cat([torch.tensor([1.0, float(place == 0)]), states[text, place], before])
         torch.testing.assert_close(made[text, place], states[text, place] + row @ weights)
+
+
+def first_state_error(first_apart: bool, ridge: float) -> float:
+    """Of texts that begin with a giant state, the same in all, but for two that have it at another token."""
+    generator = torch.Generator().manual_seed(0)
+    entering = torch.randn(30, 12, 8, generator=generator)
+    giant = 1000 * torch.randn(8, generator=generator)
+    leaving = entering + entering @ torch.randn(8, 8, generator=generator)
+    leaving[:, 0] += giant
+    for text in (3, 17):
+        leaving[text, 0] -= giant
+        leaving[text, 5] += giant
+    mask = torch.ones(30, 12, dtype=torch.long)
+    mask[::2, 9:] = 0
+    leaving[~mask.bool()] = 1e9  # padding is no state
+    made = ridge_map.Equations(2 + 8, 8, torch.device("cpu"), first_apart)
+    made.take(entering, leaving, mask, 0)
+    mapped = ridge_map.mapped(entering, mask, made.solve(ridge, 2 + 8, scaled=True).float())
+    return ((mapped - leaving)[4, 0].norm() / leaving[4, 0].norm()).item()
+
+
+@pytest.mark.parametrize("ridge", [1e-6, 10])
+def test_first_tokens_apart_keep_the_giant_state_that_a_few_texts_have_elsewhere(ridge):
+    assert first_state_error(False, ridge) > 0.9
+    assert first_state_error(True, ridge) < 0.1
+
+
+def test_first_tokens_apart_are_the_same_map_where_first_states_are_the_longest():
+    generator = torch.Generator().manual_seed(1)
+    entering, mask = torch.randn(6, 9, 4, generator=generator), torch.ones(6, 9)
+    leaving = 2 * entering
+    leaving[:, 0] *= 50
+    rows = [ridge_map.row_weights(leaving, mask, apart) for apart in (False, True)]
+    assert torch.equal(*rows)
+    assert torch.allclose(rows[0][..., 0], leaving.double().norm(dim=-1).reciprocal())

@@ -140,16 +140,17 @@ def secure_alone(place: str, binding: bytes, frames: list, world: int) -> None:
     """One stream against sixteen at once."""
     streams = [Stream(place, binding, frames) for _ in range(STREAMS)]
     rates = {(count, what): [] for count in (1, STREAMS) for what in ("cpu", "wall")}
+    tokens = STREAMS * NEW_TOKENS
     for round_ in range(ROUNDS + 1):
         for count in (1, STREAMS):
-            threads = [threading.Thread(target=stream.run) for stream in streams[:count]]
             used, begun = cpu_seconds(world), time.perf_counter()
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
+            for _ in range(STREAMS // count):  # as many tokens: the system counts in hundredths of a second
+                threads = [threading.Thread(target=stream.run) for stream in streams[:count]]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
             if round_:
-                tokens = count * NEW_TOKENS
                 rates[count, "cpu"].append(tokens / (cpu_seconds(world) - used))
                 rates[count, "wall"].append(tokens / (time.perf_counter() - begun))
     print(f"secure world alone, {len(frames)} recorded frames a stream, one thread:")

@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -28,9 +29,9 @@ from solid_utils.runtime.boundary import Guard
 from solid_utils.runtime.counters import Ledger
 from solid_utils.runtime.frames import FrameError, Kind
 from solid_utils.runtime.inside import Inside
-from solid_utils.runtime.session import Session, World
+from solid_utils.runtime.session import Later, Session, World
 from solid_utils.runtime.tally import Rate, Tally
-from solid_utils.runtime.together import ROWS
+from solid_utils.runtime.together import ROWS, Step
 
 LONGEST_PATH = 107  # bytes of a socket's path on Linux
 DUMPABLE = 4  # of prctl(2): without it no other process of this user reads this one's memory
@@ -144,9 +145,10 @@ class Server:
         self.said(f"{name}: open")
         more = torch.tensor([int(self.world.policy.gradients)])
         connection.sendall(frames.pack(Kind.DONE, session.token, 0, {"gradients": more}))
+        turn = threading.Lock()  # held from a frame to its answer
         while (frame := frames.receive(connection, self.world.policy.limits.frame_bytes)) is not None:
-            kind, tensors = self.answered(session, *frame, name)
-            connection.sendall(frames.pack(kind, session.token, frame[0].number, tensors))
+            turn.acquire()
+            self.answer(session, frame, name, Reply(connection, session.token, frame[0].number, turn))
         self.said(f"{name}: closed after {session.tally.tokens} tokens, {session.tally.sequences} sequences")
 
     def greeted(self, header: frames.Header, data: bytes) -> Session:
@@ -158,16 +160,58 @@ class Server:
             )
         return Session(self.world, Tally(self.world.policy.limits, self.ledger, self.rate))
 
-    def answered(self, session: Session, header: frames.Header, data: bytes, name: str) -> tuple[Kind, dict]:
-        """What a frame is answered: tensors, or why not, in one line."""
+    def answer(self, session: Session, frame: tuple[frames.Header, bytes], name: str, reply: "Reply") -> None:
+        """Answer a frame, now or once it had its place at the machine."""
+        kind, found = self.outcome(lambda: session.begin(*frame), name)
+        if not isinstance(found, Later):
+            reply.send(kind, found)
+            return
+
+        def told(step: Step) -> None:
+            reply.send(*self.outcome(lambda: found.made(step.left()), name))
+
+        self.world.machine.ask(Step(found.question, id(session), told))
+
+    def outcome(self, work: Callable[[], dict | Later], name: str) -> tuple[Kind, dict | Later]:
+        """What a piece of work gives, or why not, in one line."""
         try:
-            return Kind.DONE, session.answer(header, data)
+            return Kind.DONE, work()
         except StudyError as error:
             line = str(error)
         except Exception as error:  # the secure world goes on serving the others, and shows no content
             line = f"frame: cannot be answered ({type(error).__name__}); use the client of the same version"
         self.said(f"{name}: refused: {line}")
         return Kind.ERROR, frames.text(line)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """Where an answer goes, and whose turn ends with it."""
+
+    connection: socket.socket
+    session: bytes
+    number: int
+    turn: threading.Lock
+
+    def send(self, kind: Kind, tensors: dict) -> None:
+        """Send it. Nobody waits here for a client that does not read: what its buffer does not take has a thread."""
+        data = frames.pack(kind, self.session, self.number, tensors)
+        try:
+            sent = self.connection.send(data, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        except OSError:  # a client that has gone
+            sent = len(data)
+        if sent < len(data):
+            threading.Thread(target=self.finish, args=(data[sent:],), daemon=True).start()
+        else:
+            self.turn.release()
+
+    def finish(self, data: bytes) -> None:
+        """The rest of an answer, as the client reads it."""
+        with suppress(OSError):
+            self.connection.sendall(data)
+        self.turn.release()
 
 
 def shut_in() -> None:

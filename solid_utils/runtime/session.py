@@ -1,6 +1,8 @@
 """One client's session in the secure world: each frame is checked, counted, and answered or refused in one line."""
 
 import secrets
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,10 +16,17 @@ from solid_utils.runtime.inside import Asked, Inside
 from solid_utils.runtime.manifest import Policy
 from solid_utils.runtime.states import Kept, States
 from solid_utils.runtime.tally import Tally
-from solid_utils.runtime.together import ROWS, Logits, Machine
+from solid_utils.runtime.together import ROWS, Logits, Machine, Question
 
 HELD = 4  # calls whose states stay inside until the head is asked for logits
 Tensors = dict[str, Tensor]
+
+
+class Later(NamedTuple):
+    """An answer that waits for its place at the machine."""
+
+    question: Question
+    made: Callable[[Tensor], Tensors]  # of what leaves; may raise StudyError
 
 
 class World:
@@ -44,6 +53,11 @@ class Session:
 
     def answer(self, header: Header, data: bytes) -> Tensors:
         """The answer to a frame. Raises StudyError where it is refused."""
+        found = self.begin(header, data)
+        return found.made(self.world.machine.run(found.question, id(self))) if isinstance(found, Later) else found
+
+    def begin(self, header: Header, data: bytes) -> Tensors | Later:
+        """The answer to a frame, or what the machine is to be asked for it. Raises StudyError where it is refused."""
         if header.session != self.token or header.number != self.number + 1:
             raise FrameError("frame: of another session, or it came before; send each once and in order")
         self.number += 1
@@ -62,7 +76,7 @@ class Session:
 
     # A segment --------------------------------------------------------------------------------------------------------
 
-    def run(self, given: Tensors) -> Tensors:
+    def run(self, given: Tensors) -> Later:
         """numbers (door, past tokens, keep keys and values?), state or ids; mask, positions, rows, asked as needed."""
         door, past, caches = numbers(given, 3)
         asked, wanted = self.read(given, door, past, bool(caches))
@@ -75,12 +89,15 @@ class Session:
         with held.unless_refused(kept):
             count = int(wanted.sum()) if wanted is not None else asked.ids.numel()
             self.tally.spend(door, count, new, asked.ids.numel())
-        state = self.world.machine.run(asked, id(self))
-        answer = {"rows": held.keep(kept, asked.ids.shape[1])} if kept else {}
-        if asked.segment.to_logits:
-            return answer | {"call": torch.tensor([self.hold(state, bool(caches))])}
-        state = self.world.guard(state)
-        return answer | {"state": state if wanted is None else state[wanted]}
+
+        def made(state: Tensor) -> Tensors:
+            answer = {"rows": held.keep(kept, asked.ids.shape[1])} if kept else {}
+            if asked.segment.to_logits:
+                return answer | {"call": torch.tensor([self.hold(state, bool(caches))])}
+            state = self.world.guard(state)
+            return answer | {"state": state if wanted is None else state[wanted]}
+
+        return Later(asked, made)
 
     def read(self, given: Tensors, door: int, past: int, caches: bool) -> tuple[Asked, Tensor | None]:
         """What is asked of a segment, and at which positions, (batch, tokens). Raises FrameError where it is amiss."""
@@ -110,7 +127,7 @@ class Session:
         self.held = dict(list(self.held.items())[-(HELD - 1) :]) | {self.calls: Logits(state.flatten(0, 1), step)}
         return self.calls
 
-    def head(self, given: Tensors) -> Tensors:
+    def head(self, given: Tensors) -> Later:
         """call (1,), places (n,) -> logits (n, vocabulary)."""
         (call,) = numbers(given, 1)
         if call not in self.held:
@@ -119,8 +136,8 @@ class Session:
         places = integers(given, "places", None, len(held.states) - 1)
         if places is None:
             raise FrameError("frame: no places in it; use the client of the same version")
-        logits = self.world.machine.run(Logits(held.states[places], held.step), id(self))
-        return {"logits": self.world.guard(logits)}
+        asked = Logits(held.states[places], held.step)
+        return Later(asked, lambda logits: {"logits": self.world.guard(logits)})
 
     # A lone module ----------------------------------------------------------------------------------------------------
 

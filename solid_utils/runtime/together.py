@@ -1,14 +1,16 @@
 """One place at the machine. Decode steps of several sessions that wait for it go through the secured layers together.
 
-So do the states whose logits they ask of a secured head. Who gets the machine takes along whoever stands in the queue,
-and waits for sessions that came back quickly until now and are about to. A lone client's steps are always alone, wait
-for nobody, and equal the plain model's to the last bit. Steps that went together equal them up to rounding: a product
-of more rows adds in another order.
+So do the states whose logits they ask of a secured head. The machine has a thread of its own. It takes whoever stands
+in the queue, waits for sessions that came back quickly until now and are about to, and tells each what came out; their
+own threads read the next frames meanwhile. (Where those slept until their step was done, a third of a batch's time went
+into waking sixteen of them.) A lone client's steps are always alone, wait for nobody, and equal the plain model's to
+the last bit. Steps that went together equal them up to rounding: a product of more rows adds in another order.
 """
 
 import math
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -21,6 +23,7 @@ from solid_utils.runtime.inside import Asked, Inside
 ROWS = 16  # of a batch, at most
 QUICK = 0.05  # seconds from an answer to the session's next step: who is slower is not waited for
 KNOWN = 60.0  # seconds after which a session's habits are forgotten
+IDLE = 5.0  # seconds without a question after which the machine's thread ends
 
 
 @dataclass
@@ -48,13 +51,15 @@ class Step:
 
     asked: Question
     session: int
+    told: Callable[["Step"], None]  # is given this step once one of these is there; must not raise
     state: Tensor | None = None  # what leaves
     error: BaseException | None = None
-    told: threading.Event = field(default_factory=threading.Event)
 
-    @property
-    def done(self) -> bool:
-        return self.state is not None or self.error is not None
+    def left(self) -> Tensor:
+        """What leaves. Raises what went wrong."""
+        if self.error is not None:
+            raise self.error
+        return self.state
 
 
 class Machine:
@@ -67,40 +72,45 @@ class Machine:
         self.waiting: list[Step] = []
         self.habits: dict[int, Habit] = {}  # of sessions that were answered of late
         self.due: dict[int, tuple[type, float]] = {}  # session -> what it will ask next, until when that is waited for
-        self.busy = False  # does somebody lead?
+        self.thread: threading.Thread | None = None
         self.forwards = 0  # that were run
+
+    def ask(self, step: Step) -> None:
+        """Put a step into the queue. A session asks one thing at a time."""
+        with self.door:
+            self.waiting.append(step)
+            self.due.pop(step.session, None)
+            if (habit := self.habits.get(step.session)) is not None:
+                habit.pauses[type(step.asked)] = time.monotonic() - habit.answered
+            if self.thread is None or not self.thread.is_alive():  # it has ended, or this process was forked off
+                self.thread = threading.Thread(target=self.serve, daemon=True)
+                self.thread.start()
+            self.door.notify()
 
     def run(self, asked: Question, session: int = 0) -> Tensor:
         """What leaves the segment, (batch, tokens, width), where the cache among what is asked has grown; or logits.
 
-        `session` tells who asks: one of these asks one thing at a time.
+        `session` tells who asks.
         """
-        step = Step(asked, session)
-        with self.door:
-            self.waiting.append(step)
-            self.due.pop(session, None)
-            if (habit := self.habits.get(session)) is not None:
-                habit.pauses[type(asked)] = time.monotonic() - habit.answered
-            leads, self.busy = not self.busy, True
-            self.door.notify()
-        if not leads:
-            step.told.wait()  # that it is done, or that it leads now
-        if not step.done:
-            self.lead(step)
-        if step.error is not None:
-            raise step.error
-        return step.state
+        done = threading.Event()
+        step = Step(asked, session, lambda _: done.set())
+        self.ask(step)
+        done.wait()
+        return step.left()
 
-    def lead(self, step: Step) -> None:
-        """Work for this step and its company; then tell them, and who leads next."""
-        with self.lock:
-            chosen = self.taken(step)
-            self.work(chosen)
-        with self.door:
-            following = self.waiting[:1]
-            self.busy = bool(following)
-        for one in chosen + following:
-            one.told.set()
+    @torch.no_grad()
+    def serve(self) -> None:
+        """Work off the queue until nobody has asked for a while."""
+        while True:
+            with self.door:
+                if not self.waiting and not self.door.wait_for(lambda: self.waiting, IDLE):
+                    self.thread = None
+                    return
+            with self.lock:
+                chosen = self.taken(self.waiting[0])
+                self.work(chosen)
+            for step in chosen:
+                step.told(step)
 
     def taken(self, first: Step) -> list[Step]:
         """This step and those that may go with it, off the queue."""

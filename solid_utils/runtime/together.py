@@ -85,7 +85,9 @@ class Machine:
             if self.thread is None or not self.thread.is_alive():  # it has ended, or this process was forked off
                 self.thread = threading.Thread(target=self.serve, daemon=True)
                 self.thread.start()
-            self.door.notify()
+            # Woken for each step, the machine went to sleep again fifteen times before a batch of sixteen was there.
+            if len(self.waiting) == 1 or self.patience(type(self.waiting[0].asked)) <= 0:
+                self.door.notify()
 
     def run(self, asked: Question, session: int = 0) -> Tensor:
         """What leaves the segment, (batch, tokens, width), where the cache among what is asked has grown; or logits.
@@ -109,21 +111,23 @@ class Machine:
             with self.lock:
                 chosen = self.taken(self.waiting[0])
                 self.work(chosen)
+            if self.rows > 1:
+                self.note([step for step in chosen if goes_on(step.asked)])
             for step in chosen:
                 step.told(step)
 
     def taken(self, first: Step) -> list[Step]:
         """This step and those that may go with it, off the queue."""
         with self.door:
+            chosen, rows = [first], rows_of(first.asked)
             if self.rows > 1 and joinable(first.asked):
                 while (patience := self.patience(type(first.asked))) > 0:
                     self.door.wait(patience)
-            chosen, rows = [first], rows_of(first.asked)
-            for other in self.waiting:
-                fits = other is not first and fitting(first.asked, other.asked)
-                if fits and rows + rows_of(other.asked) <= self.rows:
-                    chosen.append(other)
-                    rows += rows_of(other.asked)
+                for other in self.waiting:
+                    fits = other is not first and fitting(first.asked, other.asked)
+                    if fits and rows + rows_of(other.asked) <= self.rows:
+                        chosen.append(other)
+                        rows += rows_of(other.asked)
             self.waiting = [step for step in self.waiting if step not in chosen]
         return chosen
 
@@ -134,19 +138,17 @@ class Machine:
         ends = [until for what, until in self.due.values() if what is kind]
         return max(ends, default=now) - now if len(self.waiting) < self.rows else 0
 
-    def note(self, step: Step) -> None:
-        """A session was answered: who came back quickly before is waited for, twice as long as that took."""
-        if not goes_on(step.asked) or self.rows == 1:
-            return
+    def note(self, steps: list[Step]) -> None:
+        """Sessions were answered: who came back quickly before is waited for, twice as long as that took."""
         now = time.monotonic()
         with self.door:
             self.habits = {one: habit for one, habit in self.habits.items() if now - habit.answered < KNOWN}
-            habit = self.habits.setdefault(step.session, Habit())
-            habit.answered = now
-            following = follows(step.asked)
-            pause = habit.pauses.get(following, QUICK)
-            if pause < QUICK:
-                self.due[step.session] = following, now + 2 * pause
+            for step in steps:
+                habit = self.habits.setdefault(step.session, Habit())
+                habit.answered, following = now, follows(step.asked)
+                pause = habit.pauses.get(following, QUICK)
+                if pause < QUICK:
+                    self.due[step.session] = following, now + 2 * pause
 
     def work(self, steps: list[Step]) -> None:
         """Fill in what leaves, or why not. What fails together is tried alone: none is refused for another's sake."""
@@ -166,7 +168,6 @@ class Machine:
             step.state = self.answer(step.asked)
         except Exception as error:
             step.error = error
-        self.note(step)
 
     def answer(self, asked: Question) -> Tensor:
         """States that leave a segment, or logits."""
@@ -177,7 +178,7 @@ class Machine:
         if isinstance(steps[0].asked, Logits):
             self.heads_together(steps)
             return
-        whole = joined([step.asked for step in steps], self.inside.new_cache())
+        whole = joined([step.asked for step in steps])
         self.forwards += 1
         states = self.inside.run(whole)
         begun = 0
@@ -186,7 +187,6 @@ class Machine:
             step.state = states[rows].clone()
             grow(step.asked.cache, whole.cache, rows)
             begun = rows.stop
-            self.note(step)
 
     def heads_together(self, steps: list[Step]) -> None:
         """Logits of several sessions by one product."""
@@ -194,7 +194,6 @@ class Machine:
         logits = self.inside.head(torch.cat([step.asked.states for step in steps]))
         for step, own in zip(steps, logits.split([len(step.asked.states) for step in steps]), strict=True):
             step.state = own.clone()
-            self.note(step)
 
 
 def rows_of(asked: Question) -> int:
@@ -213,8 +212,8 @@ def follows(asked: Question) -> type:
 
 
 def fitting(first: Question, other: Question) -> bool:
-    """May these two go through the layers in one batch, or through the head?"""
-    if type(first) is not type(other) or not (joinable(first) and joinable(other)):
+    """May another one go with one that is joinable, through the layers in one batch or through the head?"""
+    if type(first) is not type(other) or not joinable(other):
         return False
     return isinstance(first, Logits) or first.segment == other.segment
 
@@ -233,9 +232,9 @@ def joinable(asked: Question) -> bool:
     return known and all(type(layer) is DynamicLayer for layer in asked.cache.layers)  # a sliding one has lost its keys
 
 
-def joined(steps: list[Asked], cache: DynamicCache) -> Asked:
-    """One batch of them. Shorter texts are padded on the left; `cache` is an empty one, and becomes the batch's."""
-    past = max(step.past for step in steps)
+def joined(steps: list[Asked]) -> Asked:
+    """One batch of them, with a cache of its own. Shorter texts are padded on the left."""
+    past, cache = max(step.past for step in steps), DynamicCache()  # of plain layers, as `joinable` has seen
     for index, layer in enumerate(steps[0].cache.layers):
         if layer.get_seq_length():
             keys = torch.cat([padded(step.cache.layers[index].keys, past) for step in steps])
@@ -255,13 +254,14 @@ def joined(steps: list[Asked], cache: DynamicCache) -> Asked:
 
 def padded(keys: Tensor, past: int) -> Tensor:
     """(rows, heads, tokens, size), with zeros before the first token."""
-    return nn.functional.pad(keys, (0, 0, past - keys.shape[2], 0))
+    missing = past - keys.shape[2]
+    return nn.functional.pad(keys, (0, 0, missing, 0)) if missing else keys
 
 
 def mask_of(step: Asked, past: int) -> Tensor:
     """(rows, past + 1): what was masked, and what is only padding."""
     own = torch.ones(len(step.ids), step.past + 1, dtype=torch.int64) if step.mask is None else step.mask
-    return nn.functional.pad(own, (past - step.past, 0))
+    return nn.functional.pad(own, (past - step.past, 0)) if step.past < past else own
 
 
 def positions_of(step: Asked) -> Tensor:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -60,13 +61,14 @@ def run(folder: Path) -> None:
     Raises StudyError with what a stage said last; those beside it end first.
     """
     waits = graph(folder)
+    wanted = Counter(before for stages in waits.values() for before in stages)
     order = TopologicalSorter(waits)
     order.prepare()
     running: dict[Future, str] = {}
     with ThreadPoolExecutor(AT_ONCE) as pool, tqdm(total=len(waits), unit="stage") as bar:
         try:
             while order.is_active():
-                for stage in order.get_ready():
+                for stage in sorted(order.get_ready(), key=lambda stage: -wanted[stage]):  # most waited for first
                     running[pool.submit(dvc, folder, "repro", "--single-item", stage)] = stage
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     checked(folder, future.result())

@@ -17,13 +17,16 @@ DVC = """\
       "dag ") cat <<'GRAPH'
     strict digraph {
     "data.dvc";
+    "theory";
     "sets";
     "attack@tiny-a";
     "attack@tiny-b";
     "tables";
+    "data.dvc" -> "theory";
     "data.dvc" -> "sets";
     "sets" -> "attack@tiny-a";
     "sets" -> "attack@tiny-b";
+    "theory" -> "tables";
     "attack@tiny-a" -> "tables";
     "attack@tiny-b" -> "tables";
     }
@@ -64,10 +67,27 @@ def test_what_waits_for_nothing_left_runs_side_by_side(folder):
     fake(folder)
     stages.run(folder)
     lines = said(folder)
-    assert lines[:4] == ["begins data.dvc", "ends data.dvc", "begins sets", "ends sets"]
-    assert sorted(lines[4:6]) == ["begins attack@tiny-a", "begins attack@tiny-b"], "one after the other"
-    assert sorted(lines[6:8]) == ["ends attack@tiny-a", "ends attack@tiny-b"]
-    assert lines[8:] == ["begins tables", "ends tables", "begins ", "ends "], "at last the whole study is asked for"
+    at = {line: lines.index(line) for line in lines}
+    assert len(lines) == len(at) == 14
+    for before, after in (
+        ("data.dvc", "sets"),
+        ("data.dvc", "theory"),
+        ("sets", "attack@tiny-a"),
+        ("theory", "tables"),
+    ):
+        assert at[f"ends {before}"] < at[f"begins {after}"]
+    assert max(at["begins sets"], at["begins theory"]) < min(at["ends sets"], at["ends theory"]), "one after the other"
+    running = [sum(line.startswith("begins") or -1 for line in lines[: end + 1]) for end in range(len(lines))]
+    assert max(running) == stages.AT_ONCE
+    assert lines[-4:] == ["begins tables", "ends tables", "begins ", "ends "], "at last the whole study is asked for"
+
+
+def test_what_most_stages_wait_for_begins_first(folder, monkeypatch):
+    monkeypatch.setattr(stages, "AT_ONCE", 1)
+    fake(folder)
+    stages.run(folder)
+    lines = said(folder)
+    assert lines.index("begins sets") < lines.index("begins theory")
 
 
 def test_a_held_lock_is_tried_again_and_no_other_error(folder):

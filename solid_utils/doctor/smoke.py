@@ -1,6 +1,6 @@
 """The whole study on a tiny random model, in a copy of this clone: what a reviewer types first.
 
-    python -m solid_utils.doctor.smoke        `make smoke`: minutes, most of them starting Python; then one table
+    python -m solid_utils.doctor.smoke        `make smoke`: two or three minutes; then one table
 
 Every stage and notebook runs, nothing of the real study is touched. Started again, only what changed runs.
 """

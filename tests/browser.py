@@ -47,14 +47,19 @@ class Browser:
 
     def open(self, page: Path, width: int, height: int = 900, dark: bool = False, anchor: str = "") -> None:
         """Show a page until it has loaded."""
-        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+        self.size(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
-        self._go("about:blank")  # a page that differs by its anchor only would not load again
+        self.go("about:blank")  # a page that differs by its anchor only would not load again
         self.said.clear()
-        self._go(page.as_uri() + anchor)
+        self.go(page.as_uri() + anchor)
 
-    def _go(self, url: str) -> None:
+    def size(self, width: int, height: int) -> None:
+        """The window, in pixels."""
+        self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
+
+    def go(self, url: str) -> None:
+        """Show an address until it has loaded."""
         self.events.clear()
         self.ask("Page.navigate", url=url)
         while not any(event["method"] == "Page.loadEventFired" for event in self.events):

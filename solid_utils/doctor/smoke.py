@@ -1,23 +1,20 @@
 """The whole study on a tiny random model, in a copy of this clone: what a reviewer types first.
 
-    python -m solid_utils.doctor.smoke        `make smoke`: minutes, most of them starting Python; then one table
+    python -m solid_utils.doctor.smoke        `make smoke`: two or three minutes; then one table
 
 Every stage and notebook runs, nothing of the real study is touched. Started again, only what changed runs.
 """
 
-import os
-import re
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import yaml
-from tqdm import tqdm
 
 from solid_utils.core import files, paths
 from solid_utils.core.errors import StudyError, one_line
+from solid_utils.doctor import stages
 from solid_utils.report import terminal
 from solid_utils.report.catalogue import TABLES
 
@@ -28,7 +25,6 @@ STUDY = {
     "customizations": ["fully_open-math", "solid-math"],
 }
 NO_SCM = "[core]\n    no_scm = true\n"  # the copy is no repository, and DVC is not to find this one around it
-STAGE = re.compile(r"Running stage '([^']+)'")
 
 
 def copied(source: Path, folder: Path, study: dict | None = None) -> Path:
@@ -59,29 +55,11 @@ def choose(folder: Path, study: dict) -> None:
     files.write_text(yaml.safe_dump(raw), folder / "params.yaml")
 
 
-def run(folder: Path) -> None:
-    """`dvc repro` there, a bar over its stages. Raises StudyError with what a stage said last."""
-    place = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    how = {"cwd": folder, "env": os.environ | {"PATH": place}, "text": True}
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-    said = []
-    with subprocess.Popen(["dvc", "repro"], **how, **pipes) as process, tqdm(unit="stage") as bar:
-        for line in process.stdout:
-            said.append(line)
-            if match := STAGE.search(line):
-                bar.set_description(match[1])
-                bar.update()
-    if process.returncode:
-        errors = [line.strip() for line in said if line.startswith("error: ")]
-        last = errors[0] if errors else "".join(said[-5:]).strip().replace("\n", " / ")
-        raise StudyError(f"{folder}: {last}; what ran stands in {folder}, started again it goes on")
-
-
 def main() -> None:
     begun = time.monotonic()
     folder = copied(Path(), FOLDER, STUDY)
     files.write_text(NO_SCM, folder / ".dvc" / "config.local")
-    run(folder)
+    stages.run(folder)
     attacks = pd.read_csv(folder / paths.RESULTS / "tables" / "attacks.csv")
     print(terminal.fitted(TABLES["attacks"].compact(attacks, printed=True)))
     page = folder / paths.RESULTS / "report.html"

@@ -1,7 +1,5 @@
 """A copy of the clone for a first try: all that git tracks, another study, and one line where a stage fails."""
 
-import stat
-import sys
 from pathlib import Path
 
 import pytest
@@ -26,18 +24,3 @@ def test_a_copy_holds_the_clone_with_another_study(tmp_path):
 def test_what_is_no_clone_is_one_line(tmp_path):
     with pytest.raises(StudyError, match="no git clone, so it cannot be copied"):
         smoke.copied(tmp_path, tmp_path / "copy")
-
-
-@pytest.mark.parametrize(
-    "said, reason",
-    [("error: params.yaml: x: wrong; mend it", "error: params.yaml: x: wrong; mend it"), ("a\nb", "a / b")],
-)
-def test_a_stage_that_fails_is_one_line(said, reason, tmp_path, monkeypatch):
-    dvc = tmp_path / "bin" / "dvc"
-    dvc.parent.mkdir()
-    dvc.write_text(f"#!/bin/sh\necho \"Running stage 'sets':\"\nprintf '{said}\\n'\nexit 1\n")
-    dvc.chmod(stat.S_IRWXU)
-    monkeypatch.setattr(sys, "executable", str(dvc.parent / "python"))
-    with pytest.raises(StudyError) as error:
-        smoke.run(tmp_path)
-    assert reason in str(error.value) and "\n" not in str(error.value)

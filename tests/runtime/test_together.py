@@ -213,3 +213,22 @@ def test_a_text_that_goes_on_is_waited_for_where_it_comes_next(tmp_path, monkeyp
     assert due == [None, Asked, Logits, Asked]
     machine.due = {7: (Logits, time.monotonic() + 30)}
     assert machine.patience(Logits) > 20 and machine.patience(Asked) == 0
+
+
+def test_a_batch_goes_as_soon_as_the_last_session_that_is_due_has_come(tmp_path):
+    """Two are waited for half a minute: the first one's step stands until the second's is there, and no longer."""
+    server = opened(tmp_path, "llama")
+    machine, sessions = server.world.machine, [session(server) for _ in range(2)]
+    rows = [asked(one, begin(0, 5))["rows"] for one in sessions]
+    before, until = machine.forwards, time.monotonic() + 30
+    machine.due = {id(one): (Asked, until) for one in sessions}
+    threads = [
+        threading.Thread(target=asked, args=(one, step(0, 5, own))) for one, own in zip(sessions, rows, strict=True)
+    ]
+    threads[0].start()
+    threads[0].join(0.3)
+    assert machine.forwards == before
+    threads[1].start()
+    for thread in threads:
+        thread.join(10)
+    assert time.monotonic() < until and machine.forwards == before + 1

@@ -11,7 +11,7 @@ COUNTS = (
 COUNTS += " positions width estimated_width askings_90 askings_99 place agreeing"
 COUNTS += " texts askings context secret_bytes cache_bytes"
 SHARES = "share chance floor agreement deployment_agreement replica_agreement outside"  # 0 to 1
-POSITIVE = "stderr dd calibrated gap flops_inside sent received"  # 0 or more
+POSITIVE = "stderr dd calibrated gap flops_inside sent received perplexity"  # 0 or more
 NUMBERS = "value task_version norm alpha kl"
 # Texts stay texts: twelve digits of a commit are no number, and "1e5" is no 100000.
 TEXTS = "model revision tier dtype deployment secured start attack recipe view labels benchmark domain metric libraries"
@@ -90,6 +90,7 @@ KEYS = {
     "cell": ("group", "cell"),
     "predictor": ("model", "benchmark", "predictor"),
     "adapts": ("model", "secured", "rounding", "noise", "attack", "adapts", "seed", "item"),
+    "perplexity": ("model", "secured", "rounding", "noise", "attack", "adapts", "texts", "askings", "seed"),
     "rounding": ("secured", "rounding", "noise", "texts", "askings"),
     "work": ("secured", "work", "pulls"),
     "kind": ("model", "kind", "secured", "start", "seed"),

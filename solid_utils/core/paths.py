@@ -18,6 +18,7 @@ LAB_NAMED = "SOLID_LAB"  # the variable by which `make lab` names that folder to
 LAB_MARK = "made_by.txt"  # in it, written last
 REDRAWN = Path("build/report")  # the report of a run that lies elsewhere
 COSTS_FILE, DEFENDED_FILE = "costs.csv", "defended.csv"  # of RUNS / MODEL / deployment
+BOUNDARIES_FILE = "boundaries.csv"  # of REFERENCE / MACHINE / vendor / MODEL
 PAGES = "pages"  # of a report: its chapters, and CSV files that only these show
 FLOOR_FILE = "floor.csv"  # of RUNS / MODEL / victim, and of a grid
 ITEMS_END = ".items.csv"  # of a cell of a grid: every held-out text by itself

@@ -53,6 +53,11 @@ DEFENCES += ["tokens", "deployment_agreement", "deployment_kl", "replica_agreeme
 DEFENDED = ["model", "revision", "tier", "dtype", *SECURED, "rounding", "noise", "attack", "recipe", "adapts"]
 DEFENDED += ["askings", "queries", "tokens", "seed", "item", "agreeing", "weight", "kl"]
 
+# What a defence at the boundary costs the customer (attack "none") and leaves to the linear map (runtime/price.py), on
+# one kind of held-out text: agreement and KL with the plain victim, and the model's own perplexity.
+BOUNDARIES = ["model", "revision", "tier", "dtype", *SECURED, "rounding", "noise", "attack", "adapts", "texts"]
+BOUNDARIES += ["askings", "queries", "tokens", "seed", "benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
+
 # What a deployment costs (notebook 06), counted from shapes, by kind of work; but for memory each is a token's.
 DEPLOYED = ["model", "revision", "tier", "dtype", *SECURED, "work", "pulls", "rows", "context"]
 DEPLOYED += ["secret_bytes", "cache_bytes", "flops_inside", "sent", "received"]

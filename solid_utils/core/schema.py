@@ -58,6 +58,17 @@ DEFENDED += ["askings", "queries", "tokens", "seed", "item", "agreeing", "weight
 BOUNDARIES = ["model", "revision", "tier", "dtype", *SECURED, "rounding", "noise", "attack", "adapts", "texts"]
 BOUNDARIES += ["askings", "queries", "tokens", "seed", "benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
 
+# A secret rotation of the exported model (runtime/rotated.py): agreement and KL with the product, by export and attack.
+ROTATION = ["model", "revision", "tier", "dtype", *SECURED, "exported", "attack", "queries", "tokens", "seed"]
+ROTATION += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
+
+# A monitor of queries (runtime/monitor.py): share of windows that it calls strange, by traffic. `rate`: the share of
+# legitimate windows that it was set to.
+MONITOR = ["model", "revision", "window", "rate", "traffic", "drawn_from", "texts", "windows", "alarms", "seed"]
+
+# Scalars of a model's ends and of one decoder layer, counted from published shapes (doctor/ends.py).
+ENDS = ["shape", "model_parameters", "layers", "embeddings", "head", "layer", "tied"]
+
 # What a deployment costs (notebook 06), counted from shapes, by kind of work; but for memory each is a token's.
 DEPLOYED = ["model", "revision", "tier", "dtype", *SECURED, "work", "pulls", "rows", "context"]
 DEPLOYED += ["secret_bytes", "cache_bytes", "flops_inside", "sent", "received"]

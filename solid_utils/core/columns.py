@@ -91,6 +91,7 @@ KEYS = {
     "cell": ("group", "cell"),
     "predictor": ("model", "benchmark", "predictor"),
     "adapts": ("model", "secured", "rounding", "noise", "attack", "adapts", "seed", "item"),
+    "drawn_from": ("model", "secured", "attack", "drawn_from", "queries"),
     "traffic": ("model", "window", "traffic", "drawn_from"),
     "exported": ("model", "secured", "exported", "attack", "queries", "seed"),
     "embeddings": ("shape",),

@@ -66,6 +66,10 @@ ROTATION += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
 # legitimate windows that it was set to.
 MONITOR = ["model", "revision", "window", "rate", "traffic", "drawn_from", "texts", "windows", "alarms", "seed"]
 
+# A thief who asks texts of a customer's domain (runtime/disguised.py), by what they were drawn from.
+DISGUISED = ["model", "revision", "tier", "dtype", *SECURED, "attack", "drawn_from", "queries", "tokens"]
+DISGUISED += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
+
 # Scalars of a model's ends and of one decoder layer, counted from published shapes (doctor/ends.py).
 ENDS = ["shape", "model_parameters", "layers", "embeddings", "head", "layer", "tied"]
 

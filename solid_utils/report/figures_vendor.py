@@ -1,5 +1,6 @@
 """What secret parameters buy: every attacked set by its share, what was taken of it, and what half of it cost."""
 
+import pandas as pd
 from matplotlib.ticker import FuncFormatter
 
 from solid_utils.metrics.attack_cost import compact
@@ -42,12 +43,14 @@ def holding_sets(tables: Tables) -> Plot | None:
     taken.set(xscale="log", xlabel="secured parameters", ylabel="taken above the floor, C4", title="what was taken")
     cost.set(xscale="log", yscale="log", xlabel="secured parameters", ylabel="queries", title="queries to half")
     cost.yaxis.set_major_formatter(FuncFormatter(lambda value, _: compact(value)))
-    in_percent(taken.xaxis, taken.yaxis, cost.xaxis)
+    in_percent(taken.yaxis)
+    for axes in (taken, cost):
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     legend_below(figure, taken, columns=4)
     return figure, sentence(rows)
 
 
-def sentence(rows) -> str:
+def sentence(rows: pd.DataFrame) -> str:
     """How many small sets hold, and the smallest that does, by victim."""
     small = rows[rows["small"].astype(bool)]
     told = [f"{small['holds'].sum()} of {len(small)} sets with at most a tenth of the parameters hold"]

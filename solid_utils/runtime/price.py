@@ -112,12 +112,12 @@ def command() -> None:
         spec, budget = study.model(wanted.model), study.budgets(wanted.model)
         victim, tokenizer, revision = models.load_victim(wanted.model, spec)
         samples = sampling.texts("attack", tokenizer, LENGTH, max(wanted.texts))
-        apart = study.grid.evaluation["apart"]  # the texts of whose floor is known
-        held_out = sampling.apart(tokenizer, apart["length"], apart["texts"])["c4"]
+        apart = budget.evaluation.apart  # the texts whose floor is known
+        held_out = sampling.apart(tokenizer, apart.length, apart.texts)["c4"]
         rows = []
         for declaration in wanted.secured:
             secured = secured_set(victim, declaration)
-            identity = {"model": wanted.model, "revision": revision, "tier": "full", "dtype": spec.dtype}
+            identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.dtype}
             attacker = Attacker(victim, secured, budget.attack.sem, budget.attack.seeds[0])
             told = Told(Guarded(victim, secured, tokenizer.pad_token_id, Boundary()), samples)
             found = priced(attacker, told, tokenizer, sorted(wanted.texts), held_out)

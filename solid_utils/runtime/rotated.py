@@ -80,15 +80,15 @@ def command() -> None:
     with errors.one_line():
         study = params.load()
         torch.set_num_threads(study.threads)
-        spec = study.model(wanted.model)
+        spec, budget = study.model(wanted.model), study.budgets(wanted.model)
         base, tokenizer, _ = models.load_victim(wanted.model, spec)
         product, _, revision = models.from_customized(models.victim_folder(wanted.model), wanted.delta)
         secured = secured_set(product, wanted.secured)
-        apart = study.grid.evaluation["apart"]  # the texts of whose floor is known
-        held_out = sampling.apart(tokenizer, apart["length"], apart["texts"])["c4"]
+        apart = budget.evaluation.apart  # the texts whose floor is known
+        held_out = sampling.apart(tokenizer, apart.length, apart.texts)["c4"]
         samples = sampling.texts("attack", tokenizer, LENGTH, wanted.texts)
-        found = measured(product.eval(), base, secured, tokenizer, samples, held_out)
-        identity = {"model": wanted.model, "revision": revision, "tier": "full", "dtype": spec.dtype}
+        found = measured(product.to(base.dtype).eval(), base, secured, tokenizer, samples, held_out)
+        identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.dtype}
         schema.write([identity | facts(secured) | row for row in found], schema.ROTATION, wanted.folder / ROTATION_FILE)
 
 

@@ -33,6 +33,7 @@ FILES = {  # name in the page: (columns, where such files lie)
     "boundaries": (vendor.BOUNDARIES, "`boundaries.csv` in `vendor`, and the table: defences with their utility"),
     "rotation": (vendor.ROTATION, "`rotation.csv` in `vendor`, and the table: a rotated export, attacked"),
     "monitor": (vendor.MONITOR, "`monitor.csv` in `vendor`, and the table: a monitor of queries"),
+    "disguised": (vendor.DISGUISED, "`disguised.csv` in `vendor`, and the table: asking as a customer does"),
     "ends": (vendor.ENDS, "`reference/ends.csv`, and the table: embeddings and one layer, counted"),
     "holding": (holding.TABLE, "the table of secured sets and whether they hold"),
     "texts": (schema.TEXTS, "`CELL.items.csv` of the scale study, beside a cell: every held-out text by itself"),

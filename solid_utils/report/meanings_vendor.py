@@ -57,5 +57,10 @@ VENDOR: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "monitor.texts": ("count", "queries that windows were drawn from"),
     "windows": ("count", "windows that were drawn"),
     "alarms": ("fraction", "of these windows that are called strange"),
+    "disguised.attack": ("name", "`linear map`"),
+    "disguised.drawn_from": ("name", "the domain whose texts he asks about; `attack texts`: of the attack set"),
+    "disguised.agreement": ("fraction", "of answer tokens whose most likely token is the victim's"),
+    "disguised.kl": ("nats", "KL divergence of the victim from this model, mean over texts"),
+    "disguised.n": ("count", "answer tokens behind the agreement"),
     "monitor.model": ("name", "whose tokenizer"),
 }

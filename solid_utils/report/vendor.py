@@ -13,6 +13,7 @@ NONE = "none"
 BOUNDARIES = [*schema.BOUNDARIES, "machine", "above", "worse", "usable", "strongest"]
 ROTATION = [*schema.ROTATION, "machine", "above"]
 MONITOR = [*schema.MONITOR, "machine"]
+DISGUISED = [*schema.DISGUISED, "machine", "above"]
 ENDS = ["model", *schema.ENDS, "share_embeddings", "share_layer", "share_both", "bottom_layers"]
 COUNTED = "counted"  # in place of a model's name
 DEFENCE = ["model", "machine", "secured", "rounding", "noise"]

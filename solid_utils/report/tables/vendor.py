@@ -176,6 +176,32 @@ def _read_monitor(rows: pd.DataFrame) -> str:
     return f"of windows of {longest['window'].iloc[0]} queries it calls strange, at most: {', '.join(told)}."
 
 
+def disguised_table(context: Context) -> pd.DataFrame:
+    """What a thief gets who asks texts of a customer's domain."""
+    rows = vendor.load(paths.DISGUISED_FILE, schema.DISGUISED)
+    return rows.assign(above=vendor.above(rows, context.results.floors))[vendor.DISGUISED]
+
+
+DISGUISED_COLUMNS: Columns = {
+    "secured": ("secured", "text"),
+    "attack": ("attack", "text"),
+    "drawn_from": ("asked about", "text"),
+    "queries": ("queries", "count"),
+    "agreement": ("agreement %", "percent"),
+    "above": ("above the floor %", "percent"),
+    "kl": ("KL", "number"),
+    "|": None,
+    "tokens": ("tokens", "count"),
+    "n": ("tokens scored", "count"),
+    "machine": ("machine", "text"),
+}
+
+
+def _read_disguised(rows: pd.DataFrame) -> str:
+    told = [f"{row.drawn_from} {percent(row.above)}" for row in rows.itertuples()]
+    return f"above the floor on C4, by what was asked about: {', '.join(told)}."
+
+
 SECTION = Section(
     "vendor",
     "A set that holds",
@@ -228,6 +254,14 @@ SECTION = Section(
             introduction="By mean surprise of a window's tokens under counts of legitimate customization traffic. "
             "Known domain: false alarms on texts that it was not set by. New domain: of a customer whose domain it "
             "never saw.",
+        ),
+        Table(
+            "disguised",
+            disguised_table,
+            DISGUISED_COLUMNS,
+            _read_disguised,
+            introduction="A thief whom that monitor takes for a customer: he asks texts of one domain, as many as of "
+            "the attack set, and fits the linear map on them.",
         ),
     ),
 )

@@ -62,7 +62,7 @@ def command() -> None:
         named = {NATURAL: "attack"} | {name: f"{name}_train" for name in DOMAINS}
         asked = {name: sampling.texts(own, tokenizer, LENGTH, wanted.texts) for name, own in named.items()}
         found = measured(victim, secured, tokenizer, asked, held_out)
-        identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.dtype} | facts(
+        identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.weights} | facts(
             secured
         )
         schema.write([identity | row for row in found], schema.DISGUISED, wanted.folder / DISGUISED_FILE)

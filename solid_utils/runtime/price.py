@@ -117,7 +117,7 @@ def command() -> None:
         rows = []
         for declaration in wanted.secured:
             secured = secured_set(victim, declaration)
-            identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.dtype}
+            identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.weights}
             attacker = Attacker(victim, secured, budget.attack.sem, budget.attack.seeds[0])
             told = Told(Guarded(victim, secured, tokenizer.pad_token_id, Boundary()), samples)
             found = priced(attacker, told, tokenizer, sorted(wanted.texts), held_out)

@@ -88,7 +88,7 @@ def command() -> None:
         held_out = sampling.apart(tokenizer, apart.length, apart.texts)["c4"]
         samples = sampling.texts("attack", tokenizer, LENGTH, wanted.texts)
         found = measured(product.to(base.dtype).eval(), base, secured, tokenizer, samples, held_out)
-        identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.dtype}
+        identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.weights}
         schema.write([identity | facts(secured) | row for row in found], schema.ROTATION, wanted.folder / ROTATION_FILE)
 
 

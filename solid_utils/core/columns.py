@@ -9,13 +9,14 @@ COUNTS = (
     "parameters depth lowest highest batch numbers steps samples queries tokens flops shots n forward_tokens weight"
 )
 COUNTS += " positions width estimated_width askings_90 askings_99 place agreeing"
-COUNTS += " texts askings context secret_bytes cache_bytes"
-SHARES = "share chance floor agreement deployment_agreement replica_agreement outside"  # 0 to 1
-POSITIVE = "stderr dd calibrated gap flops_inside sent received"  # 0 or more
+COUNTS += " texts askings context secret_bytes cache_bytes window windows model_parameters layers embeddings head layer"
+SHARES = "share chance floor agreement deployment_agreement replica_agreement outside rate alarms"  # 0 to 1
+POSITIVE = "stderr dd calibrated gap flops_inside sent received perplexity"  # 0 or more
 NUMBERS = "value task_version norm alpha kl"
 # Texts stay texts: twelve digits of a commit are no number, and "1e5" is no 100000.
 TEXTS = "model revision tier dtype deployment secured start attack recipe view labels benchmark domain metric libraries"
 TEXTS += " sha256 commit item split id group cell predictor kind step quantity variant rounding work score way adapts"
+TEXTS += " exported traffic drawn_from shape"
 ANSWERS = "victim replica"  # texts as well, and a model may answer with blanks alone
 # Where a quantity has none.
 MAY_BE_BLANK = set(["lowest", "highest", "chance", "floor", "calibrated", "stderr", "askings_90", "askings_99"])
@@ -77,7 +78,7 @@ KINDS: dict[str, tuple[str, Check]] = {
     **dict.fromkeys(NUMBERS.split(), ("a number", _between(-np.inf, np.inf))),
     **dict.fromkeys(TEXTS.split(), ("a text", _text)),
     "seed": ("a seed", _seed),
-    "only_layers": ("True or False", _truth),
+    **dict.fromkeys(("only_layers", "tied"), ("True or False", _truth)),
 }
 
 # Rows of equal keys would be the same observation twice. By a column that only this kind of file has, else by "metric".
@@ -90,6 +91,11 @@ KEYS = {
     "cell": ("group", "cell"),
     "predictor": ("model", "benchmark", "predictor"),
     "adapts": ("model", "secured", "rounding", "noise", "attack", "adapts", "seed", "item"),
+    "drawn_from": ("model", "secured", "attack", "drawn_from", "queries"),
+    "traffic": ("model", "window", "traffic", "drawn_from"),
+    "exported": ("model", "secured", "exported", "attack", "queries", "seed"),
+    "embeddings": ("shape",),
+    "perplexity": ("model", "secured", "rounding", "noise", "attack", "adapts", "texts", "askings", "seed"),
     "rounding": ("secured", "rounding", "noise", "texts", "askings"),
     "work": ("secured", "work", "pulls"),
     "kind": ("model", "kind", "secured", "start", "seed"),

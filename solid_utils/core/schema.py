@@ -53,6 +53,26 @@ DEFENCES += ["tokens", "deployment_agreement", "deployment_kl", "replica_agreeme
 DEFENDED = ["model", "revision", "tier", "dtype", *SECURED, "rounding", "noise", "attack", "recipe", "adapts"]
 DEFENDED += ["askings", "queries", "tokens", "seed", "item", "agreeing", "weight", "kl"]
 
+# What a defence at the boundary costs the customer (attack "none") and leaves to the linear map (runtime/price.py), on
+# one kind of held-out text: agreement and KL with the plain victim, and the model's own perplexity.
+BOUNDARIES = ["model", "revision", "tier", "dtype", *SECURED, "rounding", "noise", "attack", "adapts", "texts"]
+BOUNDARIES += ["askings", "queries", "tokens", "seed", "benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
+
+# A secret rotation of the exported model (runtime/rotated.py): agreement and KL with the product, by export and attack.
+ROTATION = ["model", "revision", "tier", "dtype", *SECURED, "exported", "attack", "queries", "tokens", "seed"]
+ROTATION += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
+
+# A monitor of queries (runtime/monitor.py): share of windows that it calls strange, by traffic. `rate`: the share of
+# legitimate windows that it was set to.
+MONITOR = ["model", "revision", "window", "rate", "traffic", "drawn_from", "texts", "windows", "alarms", "seed"]
+
+# A thief who asks texts of a customer's domain (runtime/disguised.py), by what they were drawn from.
+DISGUISED = ["model", "revision", "tier", "dtype", *SECURED, "attack", "drawn_from", "queries", "tokens"]
+DISGUISED += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
+
+# Scalars of a model's ends and of one decoder layer, counted from published shapes (doctor/ends.py).
+ENDS = ["shape", "model_parameters", "layers", "embeddings", "head", "layer", "tied"]
+
 # What a deployment costs (notebook 06), counted from shapes, by kind of work; but for memory each is a token's.
 DEPLOYED = ["model", "revision", "tier", "dtype", *SECURED, "work", "pulls", "rows", "context"]
 DEPLOYED += ["secret_bytes", "cache_bytes", "flops_inside", "sent", "received"]

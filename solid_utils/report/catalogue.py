@@ -19,6 +19,7 @@ from solid_utils.report.tables import (
     published,
     scale,
     size,
+    vendor,
 )
 
 SECTIONS = {
@@ -34,6 +35,7 @@ SECTIONS = {
         difficulty,
         customization,
         deployment,
+        vendor,
         published,
     )
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 from solid_utils.core import paths, readers, schema
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.core.files import write_text
-from solid_utils.report import forecasts
+from solid_utils.report import forecasts, holding, vendor
 from solid_utils.report.meanings import MEANING
 from solid_utils.report.tables import deployment, equivalence, published_adapters, trade_off
 
@@ -30,6 +30,12 @@ FILES = {  # name in the page: (columns, where such files lie)
         list(dict.fromkeys([*schema.DEFENDED, *deployment.DEFENDED])),
         "`defended.csv` in `deployment`, by text, and the table: attacks that know of a defence",
     ),
+    "boundaries": (vendor.BOUNDARIES, "`boundaries.csv` in `vendor`, and the table: defences with their utility"),
+    "rotation": (vendor.ROTATION, "`rotation.csv` in `vendor`, and the table: a rotated export, attacked"),
+    "monitor": (vendor.MONITOR, "`monitor.csv` in `vendor`, and the table: a monitor of queries"),
+    "disguised": (vendor.DISGUISED, "`disguised.csv` in `vendor`, and the table: asking as a customer does"),
+    "ends": (vendor.ENDS, "`reference/ends.csv`, and the table: embeddings and one layer, counted"),
+    "holding": (holding.TABLE, "the table of secured sets and whether they hold"),
     "texts": (schema.TEXTS, "`CELL.items.csv` of the scale study, beside a cell: every held-out text by itself"),
     "registered": (schema.REGISTERED, "`hypotheses.csv` of the scale study: what was asked when a cell began"),
     "set_scores": (schema.SET_SCORES, "`set_scores.csv` of the scale study: scores of secured sets without training"),

@@ -17,6 +17,7 @@ from solid_utils.paper import paper, registry
 from solid_utils.report import evidence, floors, headlines, results
 from solid_utils.report.cells import TEXTS, Run, read, read_grid, texts
 from solid_utils.report.lookups_scale import ScaleLookups
+from solid_utils.report.lookups_vendor import VendorLookups
 
 FACTS = paths.REFERENCE / "facts.csv"
 USUAL = {"sem": "ours", "stitch": "stitch", "ft_all": "ft", "ft_closed": "ft"}  # recipe of the grid, if none is named
@@ -28,7 +29,7 @@ def _yaml(path: Path) -> dict:
 
 
 @dataclass(frozen=True)
-class Lookups(ScaleLookups):
+class Lookups(ScaleLookups, VendorLookups):
     """What a document may ask of the run in `folder` (reference/MACHINE); `tables` holds its tables as CSV files."""
 
     folder: Path

@@ -8,6 +8,7 @@ from solid_utils.report.meanings_customers import CUSTOMERS
 from solid_utils.report.meanings_deployment import DEPLOYMENT
 from solid_utils.report.meanings_paper import OF_THE_PAPER
 from solid_utils.report.meanings_scores import SCORES
+from solid_utils.report.meanings_vendor import VENDOR
 
 MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     # what was run
@@ -278,3 +279,4 @@ MEANING |= CUSTOMERS
 MEANING |= DEPLOYMENT
 MEANING |= OF_THE_PAPER
 MEANING |= SCORES
+MEANING |= VENDOR

@@ -1,7 +1,10 @@
 """What columns of a deployment's costs and defences mean, in its files and tables; a part of meanings.MEANING."""
 
 DEPLOYMENT: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
-    "rounding": ("name", "of states before they leave the secure world: `none`, `bfloat16`, `int8` (a scale a token)"),
+    "rounding": (
+        "name",
+        "of states before they leave the secure world: `none`, `bfloat16`, `int8` or `int4` (a scale a token)",
+    ),
     "noise": ("ratio", "standard deviation of Gaussian noise on these states, in root mean squares of each state"),
     "texts": ("count", "texts that the attacker asked about"),
     "askings": ("count", "how often he asked each, barely changed, so that noise is drawn anew; he keeps the mean"),

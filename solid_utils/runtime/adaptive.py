@@ -52,8 +52,8 @@ def usual(noises: tuple[float, ...] = NOISES) -> list[Boundary]:
 
 def cell(shown: Tensor, rounding: str) -> tuple[Tensor, Tensor]:
     """The least and the greatest values that round to what was shown, (..., width) each; without rounding itself."""
-    if rounding == "int8":  # the largest of a token is LEVELS steps of its scale (boundary.rounded)
-        half = shown.abs().amax(-1, keepdim=True) / LEVELS / 2
+    if rounding in LEVELS:  # the largest of a token is so many steps of its scale (boundary.rounded)
+        half = shown.abs().amax(-1, keepdim=True) / LEVELS[rounding] / 2
     elif rounding == "bfloat16":  # 8 digits: neighbours are 2^(exponent - 8) apart, where the fraction is in [1/2, 1)
         half = torch.ldexp(torch.ones_like(shown), torch.frexp(shown).exponent - 9).where(shown != 0, 0)
     else:

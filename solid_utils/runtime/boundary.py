@@ -14,7 +14,7 @@ from solid_utils.runtime import keys
 from solid_utils.runtime.manifest import Boundary
 from solid_utils.runtime.seal import content
 
-LEVELS = 127  # of int8, on either side of zero
+LEVELS = {"int8": 127, "int4": 7}  # on either side of zero
 
 
 class Guard:
@@ -45,10 +45,10 @@ class Guard:
 
 
 def rounded(states: Tensor, rounding: str) -> Tensor:
-    """States at a lower precision, in their own dtype: bfloat16, or int8 with one scale a token."""
+    """States at a lower precision, in their own dtype: bfloat16, or int8 or int4 with one scale a token."""
     if rounding == "bfloat16":
         return states.bfloat16().to(states.dtype)
-    if rounding == "int8":
-        scale = states.float().abs().amax(-1, keepdim=True).clamp_min(1e-30) / LEVELS
+    if rounding in LEVELS:
+        scale = states.float().abs().amax(-1, keepdim=True).clamp_min(1e-30) / LEVELS[rounding]
         return ((states.float() / scale).round() * scale).to(states.dtype)
     return states

@@ -49,7 +49,7 @@ class Limits(Section):
 class Boundary(Section):
     """What is done to states before they leave the secure world (boundary.py)."""
 
-    rounding: Literal["none", "bfloat16", "int8"] = "none"
+    rounding: Literal["none", "bfloat16", "int8", "int4"] = "none"
     noise: Annotated[float, Field(ge=0, le=10)] = 0.0  # standard deviation, in root mean squares of the state
     seed: Annotated[int, Field(ge=0)] = 0  # of the noise, beside the key
 

@@ -28,7 +28,7 @@ SAMPLES = [
 HELD_OUT = SAMPLES[24:]
 
 
-@pytest.mark.parametrize("rounding", ["bfloat16", "int8"])
+@pytest.mark.parametrize("rounding", ["bfloat16", "int8", "int4"])
 def test_a_cell_holds_what_was_rounded_and_no_value_beyond_it_does(rounding):
     """Against the rounding itself, values of all sizes."""
     states = torch.randn(200, 16, generator=torch.Generator().manual_seed(1)) * torch.logspace(-3, 3, 200)[:, None]

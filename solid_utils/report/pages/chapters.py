@@ -103,7 +103,7 @@ CHAPTERS = (
         "deployment",
         "A deployment",
         "What does a split model cost, and what does a defence at its boundary take from an attacker who knows of it?",
-        (section("deployment"),),
+        (section("deployment"), section("vendor")),
     ),
     Chapter(
         "theory",

@@ -1,0 +1,77 @@
+"""What a document may ask of sets that hold and of defences: rows of their tables, in the order that a page shows."""
+
+import pandas as pd
+
+from solid_utils.paper.confidential import OVERHEADS
+from solid_utils.report import holding, vendor
+
+
+class VendorLookups:
+    """A part of lookups.Lookups, which gives it `table`."""
+
+    def held(self) -> list[dict]:
+        """A victim each: how many sets of at most a tenth of the parameters were attacked, and hold; of these the one
+        of which `least` was taken; and the smallest set that holds (`first`), None where none does."""
+        told = []
+        for model, rows in self.table("holding").groupby("model", sort=False):
+            small = rows[rows["small"]]
+            standing = rows[rows["holds"]]
+            first = standing.loc[standing["share"].idxmin()].to_dict() if len(standing) else None
+            least = small.loc[small["taken"].idxmin()].to_dict()
+            told.append(
+                {"model": model, "small": len(small), "hold": small["holds"].sum(), "least": least, "first": first}
+            )
+        return told
+
+    def bottom_sets(self) -> list[dict]:
+        """Rows of `holding` that secure the bottom layers, whole, and nothing else, by victim and depth."""
+        table = self.table("holding")
+        bottom = table["only_layers"] & (table["lowest"] == 0) & (table["depth"] == table["highest"] + 1)
+        return [
+            row | {"half": "" if pd.isna(row["queries_half"]) else f"{row['queries_half']:,.0f}"}
+            for row in table[bottom].to_dict("records")
+        ]
+
+    def counted_ends(self) -> list[dict]:
+        """The table `ends`, how many bottom layers fit in words."""
+        rows = self.table("ends").to_dict("records")
+        return [row | {"fit": "" if pd.isna(row["bottom_layers"]) else f"{row['bottom_layers']:.0f}"} for row in rows]
+
+    def first_within(self) -> dict:
+        """The smallest shape of which embeddings and one layer are at most a tenth."""
+        rows = self.table("ends")
+        within = rows[rows["share_both"] <= vendor.WITHIN]
+        return within.loc[within["model_parameters"].idxmin()].to_dict()
+
+    def defences(self) -> list[dict]:
+        """Each defence of the table `boundaries` in one row: the customer's columns, and `thief`, the strongest row."""
+        table = self.table("boundaries")
+        thieves = table[table["strongest"].astype(bool)].set_index(vendor.DEFENCE)
+        told = []
+        for row in table[table["attack"] == vendor.NONE].to_dict("records"):
+            thief = thieves.loc[tuple(row[name] for name in vendor.DEFENCE)].to_dict()
+            words = f"noise {row['noise']:g}" if row["noise"] else row["rounding"]
+            told.append(row | {"defence": words, "thief": thief})
+        return told
+
+    def rotated(self, exported: str, attack: str) -> dict:
+        """One row of the table `rotation`."""
+        return self.row("rotation", exported=exported, attack=attack)
+
+    def monitored(self) -> list[dict]:
+        """A window size each: the share called strange by traffic, the most over what it was drawn from."""
+        rows = []
+        for window, mine in self.table("monitor").groupby("window"):
+            rows.append({"window": window} | mine.groupby("traffic")["alarms"].max().to_dict())
+        return rows
+
+    @staticmethod
+    def vendor_bars() -> dict:
+        """What a set that holds has to meet, and a defence: holding and vendor."""
+        bars = {"within": holding.WITHIN, "small": holding.SMALL, "most": holding.MOST}
+        return bars | {"worse": vendor.AT_MOST}
+
+    @staticmethod
+    def overheads() -> list[dict]:
+        """What securing everything costs, as others published it."""
+        return [{"where": one.where, "words": one.words, "source": one.source} for one in OVERHEADS]

@@ -1,0 +1,64 @@
+"""What defences cost a vendor's customer and leave to a thief, as it lies in reference/MACHINE/vendor/MODEL."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from solid_utils.core import paths, schema
+from solid_utils.report import floors
+
+AT_MOST = 0.02  # by how much a defence may worsen perplexity
+WITHIN = 0.1  # of the parameters
+NONE = "none"
+BOUNDARIES = [*schema.BOUNDARIES, "machine", "above", "worse", "usable", "strongest"]
+ROTATION = [*schema.ROTATION, "machine", "above"]
+MONITOR = [*schema.MONITOR, "machine"]
+DISGUISED = [*schema.DISGUISED, "machine", "above"]
+ENDS = ["model", *schema.ENDS, "share_embeddings", "share_layer", "share_both", "bottom_layers"]
+COUNTED = "counted"  # in place of a model's name
+DEFENCE = ["model", "machine", "secured", "rounding", "noise"]
+
+
+def load(name: str, columns: list[str], reference: Path = paths.REFERENCE) -> pd.DataFrame:
+    """Such a file of all machines and models, and `machine`."""
+    found = sorted(reference.glob(f"*/{paths.VENDOR}/*/{name}"))
+    tables = [schema.read(path, columns).assign(machine=path.resolve().parents[2].name) for path in found]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*columns, "machine"])
+
+
+def above(rows: pd.DataFrame, known: pd.DataFrame) -> list[float]:
+    """Share of what public text does not give that each row's agreement has."""
+    keys = zip(rows["model"], rows["tier"], rows["benchmark"], rows["agreement"], strict=True)
+    return [
+        floors.above(agreement, floors.floor_on(known, model, tier, (text,))) for model, tier, text, agreement in keys
+    ]
+
+
+def boundaries(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """A row a defence and thief, columns BOUNDARIES; known: schema.FLOOR.
+
+    worse: by how much the customer's perplexity grows, a share; usable: by at most AT_MOST. strongest: the thief of
+    this defence who recovers most.
+    """
+    if rows.empty:
+        return pd.DataFrame(columns=BOUNDARIES)
+    made = rows.assign(above=above(rows, known))
+    customers = made[made["attack"] == NONE].set_index(DEFENCE)["perplexity"]
+    keys = pd.MultiIndex.from_frame(made[DEFENCE])
+    bare = pd.MultiIndex.from_frame(made[DEFENCE].assign(rounding=NONE, noise=0.0))
+    made["worse"] = customers.reindex(keys).to_numpy() / customers.reindex(bare).to_numpy() - 1
+    made["usable"] = made["worse"] <= AT_MOST
+    thieves = made[made["attack"] != NONE]
+    made["strongest"] = made.index.isin(thieves.groupby(DEFENCE, sort=False)["agreement"].idxmax())
+    return made[BOUNDARIES]
+
+
+def ends(rows: pd.DataFrame) -> pd.DataFrame:
+    """Shares of the whole, columns ENDS; share_both: embeddings and one layer; bottom_layers: how many fit WITHIN."""
+    whole = rows["model_parameters"]
+    # A tied head is the embeddings' tensor, and secret with it.
+    made = rows.assign(model=COUNTED, share_embeddings=rows["embeddings"] / whole, share_layer=rows["layer"] / whole)
+    made["share_both"] = made["share_embeddings"] + made["share_layer"]
+    left = (WITHIN - made["share_embeddings"]) / made["share_layer"]
+    made["bottom_layers"] = left.where(left >= 0) // 1
+    return made[ENDS]

@@ -1,0 +1,72 @@
+"""A thief whom no monitor of queries sees: he asks texts of the customer's own domain, and fits the linear map on them.
+
+python -m solid_utils.runtime.disguised MODEL FOLDER     FOLDER/disguised.csv
+
+Each domain of notebook 04 by itself, and beside it the attack set's texts, as many of each, scored on web text.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from solid_utils.attacks import linear_map
+from solid_utils.core import errors, schema
+from solid_utils.core.paths import DISGUISED_FILE
+from solid_utils.deployment.described import facts
+from solid_utils.deployment.oracle import Oracle
+from solid_utils.deployment.secured import SecuredSet, secured_set
+from solid_utils.evaluation import fidelity
+from solid_utils.model import models, sampling
+from solid_utils.runtime.adaptive import LENGTH, LINEAR
+from solid_utils.runtime.monitor import DOMAINS, NATURAL
+from solid_utils.runtime.price import scored
+from solid_utils.settings import params
+
+PREVIOUS = 2  # tokens that the linear map looks back
+
+
+def measured(
+    victim: PreTrainedModel, secured: SecuredSet, tokenizer, asked: dict[str, list[dict]], held_out: list[dict]
+) -> list[dict]:
+    """A row for each kind of texts that were `asked`, columns of schema.DISGUISED without the model's own."""
+    plain = fidelity.Remembered(lambda: victim)
+    rows = []
+    for name, samples in asked.items():
+        oracle = Oracle(victim, secured, tokenizer.pad_token_id)
+        replica = models.open_part(victim, secured.names)
+        linear_map.install(replica, oracle.view, linear_map.fit(replica, oracle, samples, PREVIOUS))
+        rows.append({"attack": LINEAR, "drawn_from": name, "queries": oracle.sequences, "tokens": oracle.tokens})
+        rows[-1] |= scored(replica, plain, tokenizer, held_out)
+        print(rows[-1], flush=True)
+    return rows
+
+
+def command() -> None:
+    """Measure one model's deployment, and write what came out."""
+    parser = argparse.ArgumentParser(prog="solid_utils.runtime.disguised", description="Ask as a customer does.")
+    parser.add_argument("model", help="a section of configs/models.yaml")
+    parser.add_argument("folder", type=Path, help=f"where {DISGUISED_FILE} is written")
+    parser.add_argument("--secured", default="layers 0", help="decoder layers")
+    parser.add_argument("--texts", type=int, default=1200, help="of each kind")
+    wanted = parser.parse_args()
+    with errors.one_line():
+        study = params.load()
+        torch.set_num_threads(study.threads)
+        spec, budget = study.model(wanted.model), study.budgets(wanted.model)
+        victim, tokenizer, revision = models.load_victim(wanted.model, spec)
+        secured = secured_set(victim, wanted.secured)
+        apart = budget.evaluation.apart  # the texts whose floor is known
+        held_out = sampling.apart(tokenizer, apart.length, apart.texts)["c4"]
+        named = {NATURAL: "attack"} | {name: f"{name}_train" for name in DOMAINS}
+        asked = {name: sampling.texts(own, tokenizer, LENGTH, wanted.texts) for name, own in named.items()}
+        found = measured(victim, secured, tokenizer, asked, held_out)
+        identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.weights} | facts(
+            secured
+        )
+        schema.write([identity | row for row in found], schema.DISGUISED, wanted.folder / DISGUISED_FILE)
+
+
+if __name__ == "__main__":
+    command()

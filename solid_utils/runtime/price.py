@@ -1,0 +1,129 @@
+"""What a defence at the boundary costs in perplexity, and what it leaves to a thief who may ask so many times.
+
+python -m solid_utils.runtime.price MODEL FOLDER 'layers 0' 'layers 0-3'     FOLDER/boundaries.csv
+
+The thief fits the linear map and knows of the defence. Against noise he may spend his queries on more texts, or on
+fewer that he asks again and again, barely changed; against coarse rounding he may fit within its cells (adaptive.py).
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from solid_utils.core import errors, schema
+from solid_utils.core.paths import BOUNDARIES_FILE
+from solid_utils.deployment.described import facts
+from solid_utils.deployment.secured import secured_set
+from solid_utils.evaluation import fidelity
+from solid_utils.model import models, sampling
+from solid_utils.runtime.adaptive import LENGTH, LINEAR, Attacker, Told
+from solid_utils.runtime.defences import Guarded, defended, guard
+from solid_utils.runtime.manifest import Boundary
+from solid_utils.settings import params
+
+TEXTS = "evaluation_c4"
+SHOWN = [Boundary(), *(Boundary(rounding=name) for name in ("bfloat16", "int8", "int4"))]
+SHOWN += [Boundary(noise=noise) for noise in (0.1, 0.3, 1.0)]
+COARSE = "int4"  # whose cells are worth knowing: those of finer rounding changed nothing (table `defended`)
+ASKINGS = 16
+
+
+def through(told: Told, boundary: Boundary, askings: int, texts: int) -> Told:
+    """What a defence shows of the first `texts`, each asked so often; `told` holds the states without a defence.
+
+    As Told of defences.Guarded, without running the secured layers again.
+    """
+    guards = [guard(boundary, asking) for asking in range(askings)]
+    twin = object.__new__(Told)
+    twin.__dict__ |= vars(told) | {"maps": {}, "states": {}, "samples": told.samples[:texts]}
+    twin.rounding = boundary.rounding
+    for sample in twin.samples:
+        tokens = tuple(sample["input_ids"])
+        twin.states[tokens] = sum(own(told.states[tokens]) for own in guards) / askings
+    twin.queries = askings * texts
+    twin.tokens = askings * sum(len(sample["input_ids"]) for sample in twin.samples)
+    return twin
+
+
+def ways(boundary: Boundary, counts: list[int], askings: int = ASKINGS) -> list[tuple[str, int, int]]:
+    """How the thief asks: (how he adapts, texts, askings of each), never more queries than the last of `counts`."""
+    asked = [("no", count, 1) for count in counts]
+    if boundary.noise and counts[-1] >= askings:
+        asked.append(("mean", counts[-1] // askings, askings))
+    if boundary.rounding == COARSE:
+        asked.append(("cells", counts[-1], 1))
+    return asked
+
+
+def priced(
+    attacker: Attacker,
+    told: Told,
+    tokenizer,
+    counts: list[int],
+    held_out: list[dict],
+    boundaries: list[Boundary] = SHOWN,
+    askings: int = ASKINGS,
+    room: float = 1.2e9,
+) -> list[dict]:
+    """For each defence a row of the customer's model, attack "none", and one for each way of asking.
+
+    Columns of schema.BOUNDARIES without the model's own. counts: texts, ascending; the most are all that were told.
+    held_out: texts on which agreement and KL with the plain victim, and perplexity, are taken. room: bytes, see
+    fidelity.Remembered.
+    """
+    plain = fidelity.Remembered(lambda: attacker.victim, room)
+    fidelity.fidelity(attacker.victim, plain, tokenizer, held_out)  # plain: remembered from here on
+    rows = []
+    for boundary in boundaries:
+        common = {"rounding": boundary.rounding, "noise": boundary.noise, "seed": attacker.seed}
+        with defended(attacker.victim, told.view.last, boundary) as customers:
+            nobody = {"attack": "none", "adapts": "no", "texts": 0, "askings": 0, "queries": 0, "tokens": 0}
+            rows.append(common | nobody | scored(customers, plain, tokenizer, held_out))
+        for adapts, texts, times in ways(boundary, counts, askings):
+            seen = through(told, boundary, times, texts)
+            asked = {"attack": LINEAR, "adapts": adapts, "texts": texts, "askings": times}
+            asked |= {"queries": seen.queries, "tokens": seen.tokens}
+            replica = attacker.replica(LINEAR, seen, adapts == "cells")
+            rows.append(common | asked | scored(replica, plain, tokenizer, held_out))
+            print({name: value for name, value in rows[-1].items() if name != "seed"}, flush=True)
+    return rows
+
+
+def scored(model: PreTrainedModel, plain: fidelity.Remembered, tokenizer, held_out: list[dict]) -> dict:
+    """Agreement (with its standard error) and KL with the plain victim, and the model's own perplexity."""
+    rows = {row["metric"]: row for row in fidelity.fidelity(model, plain, tokenizer, held_out, TEXTS).rows}
+    found = {name: rows[name]["value"] for name in ("agreement", "kl", "perplexity")}
+    return found | {"benchmark": TEXTS, "stderr": rows["agreement"]["stderr"], "n": rows["agreement"]["n"]}
+
+
+def command() -> None:
+    """Price the defences of one model's deployments, and write what came out after each set."""
+    parser = argparse.ArgumentParser(prog="solid_utils.runtime.price", description="What defences cost and leave.")
+    parser.add_argument("model", help="a section of configs/models.yaml")
+    parser.add_argument("folder", type=Path, help=f"where {BOUNDARIES_FILE} is written")
+    parser.add_argument("secured", nargs="+", help="what is secured, such as 'layers 0'; several, each its own rows")
+    parser.add_argument("--texts", type=int, nargs="+", default=[100, 3200], help="that the thief asks about")
+    wanted = parser.parse_args()
+    with errors.one_line():
+        study = params.load()
+        torch.set_num_threads(study.threads)
+        spec, budget = study.model(wanted.model), study.budgets(wanted.model)
+        victim, tokenizer, revision = models.load_victim(wanted.model, spec)
+        samples = sampling.texts("attack", tokenizer, LENGTH, max(wanted.texts))
+        apart = budget.evaluation.apart  # the texts whose floor is known
+        held_out = sampling.apart(tokenizer, apart.length, apart.texts)["c4"]
+        rows = []
+        for declaration in wanted.secured:
+            secured = secured_set(victim, declaration)
+            identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.weights}
+            attacker = Attacker(victim, secured, budget.attack.sem, budget.attack.seeds[0])
+            told = Told(Guarded(victim, secured, tokenizer.pad_token_id, Boundary()), samples)
+            found = priced(attacker, told, tokenizer, sorted(wanted.texts), held_out)
+            rows += [identity | facts(secured) | row for row in found]
+            schema.write(rows, schema.BOUNDARIES, wanted.folder / BOUNDARIES_FILE)
+
+
+if __name__ == "__main__":
+    command()

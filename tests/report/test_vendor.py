@@ -1,0 +1,91 @@
+"""Defences with their utility, rotation, monitor and counted ends as tables, from files whose numbers are known."""
+
+import pandas as pd
+import pytest
+
+from solid_utils.core import paths, schema
+from solid_utils.report import catalogue, vendor
+
+FACTS = {"model": "m", "revision": "r", "tier": "full", "dtype": "float32", "secured": "layers 0", "parameters": 10}
+FACTS |= {"share": 0.1, "depth": 1, "lowest": 0, "highest": 0, "only_layers": True, "seed": 42}
+SCORED = {"benchmark": "evaluation_c4", "stderr": 0.01, "kl": 1.0, "n": 100}
+FLOOR = {"model": "m", "revision": "r", "tier": "full", "dtype": "float32", "predictor": "trigram", "n": 100}
+FLOORS = pd.DataFrame([FLOOR | {"benchmark": "evaluation_c4", "agreement": 0.2}])
+
+
+def priced(rounding: str, noise: float, attack: str, adapts: str, agreement: float, perplexity: float) -> dict:
+    """A row of boundaries.csv."""
+    own = {"rounding": rounding, "noise": noise, "attack": attack, "adapts": adapts, "agreement": agreement}
+    return FACTS | SCORED | own | {"texts": 9, "askings": 1, "queries": 9, "tokens": 90, "perplexity": perplexity}
+
+
+@pytest.fixture
+def made(tmp_path) -> pd.DataFrame:
+    rows = [priced("none", 0.0, "none", "no", 1.0, 20.0), priced("none", 0.0, "linear map", "no", 0.68, 40.0)]
+    rows += [priced("int4", 0.0, "none", "no", 0.9, 20.3), priced("int4", 0.0, "linear map", "no", 0.6, 50.0)]
+    rows += [priced("int4", 0.0, "linear map", "cells", 0.64, 45.0)]
+    rows += [priced("none", 1.0, "none", "no", 0.5, 30.0), priced("none", 1.0, "linear map", "mean", 0.3, 90.0)]
+    folder = tmp_path / "some-machine" / paths.VENDOR / "m"
+    schema.write(rows, schema.BOUNDARIES, folder / paths.BOUNDARIES_FILE)
+    return vendor.boundaries(vendor.load(paths.BOUNDARIES_FILE, schema.BOUNDARIES, tmp_path), FLOORS)
+
+
+def test_a_defence_costs_the_customer_perplexity_and_leaves_to_the_strongest_thief(made):
+    assert list(made.columns) == vendor.BOUNDARIES and made["machine"].unique() == ["some-machine"]
+    customers = made[made["attack"] == "none"].set_index(["rounding", "noise"])
+    assert customers["worse"].to_dict() == pytest.approx({("none", 0): 0, ("int4", 0): 0.015, ("none", 1): 0.5})
+    assert customers["usable"].to_dict() == {("none", 0): True, ("int4", 0): True, ("none", 1): False}
+    thieves = made[made["strongest"]].set_index(["rounding", "noise"])
+    assert thieves["above"].to_dict() == pytest.approx({("none", 0): 0.6, ("int4", 0): 0.55, ("none", 1): 0.125})
+    assert thieves["adapts"]["int4", 0] == "cells" and not made[made["attack"] == "none"]["strongest"].any()
+    said = catalogue.TABLES["boundaries"].sentence(made)
+    assert "is int4: the thief keeps 55.0 % above the floor on C4, where 60.0 % stood" in said, "noise costs too much"
+
+
+def test_no_file_is_an_empty_table(tmp_path):
+    nothing = vendor.load(paths.BOUNDARIES_FILE, schema.BOUNDARIES, tmp_path)
+    assert list(vendor.boundaries(nothing, FLOORS).columns) == vendor.BOUNDARIES
+
+
+def test_ends_are_shares_and_a_tied_head_counts_once():
+    rows = [
+        {
+            "shape": "small",
+            "model_parameters": 100,
+            "layers": 4,
+            "embeddings": 20,
+            "head": 0,
+            "layer": 19,
+            "tied": True,
+        },
+        {
+            "shape": "large",
+            "model_parameters": 1000,
+            "layers": 9,
+            "embeddings": 40,
+            "head": 40,
+            "layer": 25,
+            "tied": False,
+        },
+    ]
+    found = vendor.ends(pd.DataFrame(rows)).set_index("shape")
+    assert found["share_both"].to_dict() == pytest.approx({"small": 0.39, "large": 0.065})
+    assert pd.isna(found["bottom_layers"]["small"]) and found["bottom_layers"]["large"] == 2
+    said = catalogue.TABLES["ends"].sentence(found.reset_index())
+    assert "at most a tenth first in large, 6.5 %." in said
+
+
+def test_rotation_and_monitor_are_said_in_a_sentence():
+    turned = [("none", 1.0), ("base copied", 0.01), ("base turned", 0.7), ("linear map", 0.6)]
+    rows = pd.DataFrame([FACTS | SCORED | {"exported": "rotated", "attack": a, "agreement": v} for a, v in turned])
+    said = catalogue.TABLES["rotation"].sentence(rows)
+    assert said == "m: agreement with the product, rotated: base copied 1.0 %, base turned 70.0 %, linear map 60.0 %."
+    told = [
+        (10, "known domain", 0.5),
+        (100, "known domain", 0.01),
+        (100, "known domain", 0.02),
+        (100, "new domain", 1.0),
+    ]
+    rows = pd.DataFrame([{"model": "m", "window": w, "traffic": t, "alarms": a} for w, t, a in told])
+    said = catalogue.TABLES["monitor"].sentence(rows)
+    assert said == "m: of windows of 100 queries it calls strange, at most: known domain 2.0 %, new domain 100.0 %."

@@ -78,7 +78,7 @@ def fill(raw: Path) -> None:
     study = params.load()
     sets.write_sets(raw_data(raw), paths.SETS, study.data, study.published, parts_read(study))
     models.materialise(models.victim_folder(TINY), study.model(TINY))
-    oracle.label(TINY)
+    oracle.label(TINY, study)
     baseline.measure(TINY)
     search(study)
 

@@ -64,19 +64,18 @@ def run(folder: Path) -> None:
     wanted = Counter(before for stages in waits.values() for before in stages)
     order = TopologicalSorter(waits)
     order.prepare()
+    ready: list[str] = []
     running: dict[Future, str] = {}
     with ThreadPoolExecutor(AT_ONCE) as pool, tqdm(total=len(waits), unit="stage") as bar:
-        try:
-            while order.is_active():
-                for stage in sorted(order.get_ready(), key=lambda stage: -wanted[stage]):  # most waited for first
-                    running[pool.submit(dvc, folder, "repro", "--single-item", stage)] = stage
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    checked(folder, future.result())
-                    stage = running.pop(future)
-                    bar.set_description(stage)
-                    bar.update()
-                    order.done(stage)
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+        while order.is_active():
+            ready = sorted([*ready, *order.get_ready()], key=lambda stage: -wanted[stage])  # most waited for first
+            while ready and len(running) < AT_ONCE:  # no more, so that none begins once one has failed
+                stage = ready.pop(0)
+                running[pool.submit(dvc, folder, "repro", "--single-item", stage)] = stage
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                checked(folder, future.result())
+                stage = running.pop(future)
+                bar.set_description(stage)
+                bar.update()
+                order.done(stage)
     checked(folder, dvc(folder, "repro"))

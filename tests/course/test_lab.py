@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 
@@ -57,3 +58,15 @@ def test_a_half_made_folder_does_not_stay(tree, monkeypatch):
     with pytest.raises(StudyError, match="broken"):
         lab.main()
     assert not list(paths.LAB.parent.iterdir()) and Path.cwd() == Path("params.yaml").absolute().parent
+
+
+def test_the_folder_is_filled_by_what_the_stages_call(monkeypatch):
+    """Each with the arguments that it asks for: a label without its study ended `make lab`, and no test knew."""
+    monkeypatch.chdir(ROOT)
+    called = []
+    parts = {lab.sets: "write_sets", lab.models: "materialise", lab.oracle: "label", lab.baseline: "measure"}
+    for module, name in (*parts.items(), (lab, "search"), (lab, "raw_data")):
+        strict = create_autospec(getattr(module, name), side_effect=lambda *_, name=name: called.append(name))
+        monkeypatch.setattr(module, name, strict)
+    lab.fill(Path("data"))
+    assert called == ["raw_data", *parts.values(), "search"]

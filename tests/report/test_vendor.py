@@ -40,6 +40,8 @@ def test_a_defence_costs_the_customer_perplexity_and_leaves_to_the_strongest_thi
     assert thieves["adapts"]["int4", 0] == "cells" and not made[made["attack"] == "none"]["strongest"].any()
     said = catalogue.TABLES["boundaries"].sentence(made)
     assert "is int4: the thief keeps 55.0 % above the floor on C4, where 60.0 % stood" in said, "noise costs too much"
+    costly = made.assign(usable=made["rounding"] == "none")[made["noise"] == 0]
+    assert catalogue.TABLES["boundaries"].sentence(costly) == "m: no defence is usable."
 
 
 def test_no_file_is_an_empty_table(tmp_path):

@@ -115,7 +115,7 @@ def _read_boundaries(rows: pd.DataFrame) -> str:
         usable = mine[mine["usable"].astype(bool) & ~plain]
         if usable.empty or bare.empty:
             continue
-        best = usable.loc[usable["above"].idxmin()]
+        best = usable.loc[usable["agreement"].idxmin()]  # a floor may be unknown
         told.append(
             f"with {secured} secured the best defence of those that cost at most {percent(vendor.AT_MOST)} of "
             f"perplexity is {_named(best)}: the thief keeps {percent(best['above'])} above the floor on C4, where "

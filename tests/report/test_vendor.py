@@ -49,6 +49,12 @@ def test_no_file_is_an_empty_table(tmp_path):
     assert list(vendor.boundaries(nothing, FLOORS).columns) == vendor.BOUNDARIES
 
 
+def test_where_no_floor_was_counted_it_says_unknown(made):
+    rows = vendor.boundaries(made[[*schema.BOUNDARIES, "machine"]], FLOORS[:0])
+    assert rows["above"].isna().all() and rows["strongest"].tolist() == made["strongest"].tolist()
+    assert "is int4: the thief keeps unknown above the floor" in catalogue.TABLES["boundaries"].sentence(rows)
+
+
 def test_ends_are_shares_and_a_tied_head_counts_once():
     rows = [
         {

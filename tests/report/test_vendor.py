@@ -40,11 +40,19 @@ def test_a_defence_costs_the_customer_perplexity_and_leaves_to_the_strongest_thi
     assert thieves["adapts"]["int4", 0] == "cells" and not made[made["attack"] == "none"]["strongest"].any()
     said = catalogue.TABLES["boundaries"].sentence(made)
     assert "is int4: the thief keeps 55.0 % above the floor on C4, where 60.0 % stood" in said, "noise costs too much"
+    costly = made.assign(usable=made["rounding"] == "none")[made["noise"] == 0]
+    assert catalogue.TABLES["boundaries"].sentence(costly) == "m: no defence is usable."
 
 
 def test_no_file_is_an_empty_table(tmp_path):
     nothing = vendor.load(paths.BOUNDARIES_FILE, schema.BOUNDARIES, tmp_path)
     assert list(vendor.boundaries(nothing, FLOORS).columns) == vendor.BOUNDARIES
+
+
+def test_where_no_floor_was_counted_it_says_unknown(made):
+    rows = vendor.boundaries(made[[*schema.BOUNDARIES, "machine"]], FLOORS[:0])
+    assert rows["above"].isna().all() and rows["strongest"].tolist() == made["strongest"].tolist()
+    assert "is int4: the thief keeps unknown above the floor" in catalogue.TABLES["boundaries"].sentence(rows)
 
 
 def test_ends_are_shares_and_a_tied_head_counts_once():

@@ -110,17 +110,18 @@ def _read_boundaries(rows: pd.DataFrame) -> str:
     """Of each set the usable defence that leaves least to the thief who knows of it."""
     told = []
     for secured, mine in rows[rows["strongest"].astype(bool)].groupby("secured", sort=False):
-        usable = mine[mine["usable"].astype(bool)]
-        bare = mine[(mine["rounding"] == vendor.NONE) & (mine["noise"] == 0)]
+        plain = (mine["rounding"] == vendor.NONE) & (mine["noise"] == 0)
+        bare = mine[plain]
+        usable = mine[mine["usable"].astype(bool) & ~plain]
         if usable.empty or bare.empty:
             continue
-        best = usable.loc[usable["above"].idxmin()]
+        best = usable.loc[usable["agreement"].idxmin()]  # a floor may be unknown
         told.append(
             f"with {secured} secured the best defence of those that cost at most {percent(vendor.AT_MOST)} of "
             f"perplexity is {_named(best)}: the thief keeps {percent(best['above'])} above the floor on C4, where "
             f"{percent(bare.iloc[0]['above'])} stood without a defence"
         )
-    return "; ".join(told) + "."
+    return "; ".join(told) + "." if told else "no defence is usable."
 
 
 def rotation_table(context: Context) -> pd.DataFrame:

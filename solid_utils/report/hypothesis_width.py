@@ -16,11 +16,12 @@ WIDTHS = 4  # fewer decide nothing
 def h4(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
     """Slope of log tokens to half of what stands above C4's floor, against log width; none below two widths.
 
-    A model that never comes to half has no place on the line: it is left out, and named.
+    A model that never comes to half has no place on the line: it is left out, and named. One that is there with the
+    fewest queries that were tried may have needed one text only: the interval spans both, and it is named too.
     """
     curves = scale.single(points[(points[["attack", "recipe"]] == ATTACK).all(axis=1)])
     curves = curves[curves["lowest"] == 0]
-    widths, tokens, left_out, used = [], [], [], []
+    widths, tokens, least, left_out, at_most, used = [], [], [], [], [], []
     for model, mine in curves.groupby("model", sort=False):
         mine = longest(mine)
         needed = tokens_to_half(found, mine)
@@ -31,13 +32,26 @@ def h4(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
         widths.append(np.log(float(cells[cells["attack"] == ATTACK[0]]["numbers"].iloc[0])))
         # A resample that never comes to half takes at least all that was asked.
         tokens.append(np.nan_to_num(needed, nan=np.log(mine["tokens"].max())))
+        first = mine.iloc[0]
+        begun = tokens[-1] <= np.log(float(first["tokens"]))
+        least.append(np.where(begun, np.log(float(first["tokens"]) / float(first["queries"])), tokens[-1]))
+        if begun[0]:
+            at_most.append(model)
         used.append(mine)
     if len(widths) < 2:
         return []
-    values = slopes(np.array(widths), np.array(tokens))
     what = f"linear map, {len(widths)} widths" + f" (never half: {', '.join(left_out)})" * bool(left_out)
+    what += f" (at most: {', '.join(at_most)})" * bool(at_most)
     limit = asked.threshold["supported_below"]
-    one = outcome.row("H4", asked, "all", what, len(widths), values, limit, pd.concat(used))
+    one, other = (
+        outcome.row(
+            "H4", asked, "all", what, len(widths), slopes(np.array(widths), np.array(values)), limit, pd.concat(used)
+        )
+        for values in (tokens, least)
+    )
+    one["outcome_low"] = min(one["outcome_low"], other["outcome_low"])
+    one["outcome_high"] = max(one["outcome_high"], other["outcome_high"])
+    one["p"] = max(one["p"], other["p"])
     enough = len(widths) >= WIDTHS
     supported = enough and one["outcome_high"] <= limit
     return [one | {"verdict": outcome.verdict(supported, enough and one["outcome_low"] > limit)}]

@@ -194,6 +194,15 @@ def test_h4_leaves_out_and_names_a_model_that_never_comes_to_half(tmp_path):
     assert f"H4 linear map, 2 widths (never half: {NEW})" in outcomes(tmp_path)
 
 
+def test_h4_says_no_more_than_a_model_that_is_at_half_from_the_first_point_allows(tmp_path):
+    """It may have needed one text only: with that the slope is another, and nothing is decided."""
+    for model, width, halfway in (("smollm2-135m", 100, 1000), (NEW, 400, 4000), ("qwen-coder-0_5b", 800, 8000)):
+        write_curve(tmp_path, model, width, halfway)
+    write_curve(tmp_path, "gemma-270m", 110, 400)
+    one = outcomes(tmp_path)["H4 linear map, 4 widths (at most: gemma-270m)"]
+    assert one["outcome"] < 1.5 < one["outcome_high"] and one["verdict"] == "undecided"
+
+
 def test_a_crossing_is_where_the_line_crosses():
     x = np.array([0.0, 1.0, 2.0])
     y = np.array([[0.0, 0.6, 0.1], [0.4, 0.7, 0.2], [0.8, 0.4, 0.3]])

@@ -105,7 +105,8 @@ def test_a_held_lock_is_tried_again_and_no_other_error(folder):
     [("error: params.yaml: x: wrong; mend it", "error: params.yaml: x: wrong; mend it"), ("a\\nb", "a / b")],
 )
 def test_a_stage_that_fails_is_one_line_and_nothing_begins_after_it(folder, words, reason):
-    fake(folder, f"""if [ "$3" = attack@tiny-a ]; then printf '{words}\\n'; exit 1; fi""")
+    fails = f"""if [ "$3" = attack@tiny-a ]; then printf '{words}\\n'; exit 1; fi"""
+    fake(folder, fails + """; [ "$3" != attack@tiny-b ] || sleep 1""")  # what runs beside it ends well after it
     with pytest.raises(StudyError) as error:
         stages.run(folder)
     assert reason in str(error.value) and "\n" not in str(error.value)

@@ -206,7 +206,11 @@ def test_the_tiny_study_whole_twice_and_killed(tmp_path):
     for line in process.stdout:
         if line.startswith("Running stage 'attack@"):
             break
-    time.sleep(9)  # inside the first attack's notebook
+    inside = cut / "build/state/tiny/attacks"  # there once the first attack has begun, in its notebook
+    for _ in range(600):
+        if inside.exists():
+            break
+        time.sleep(0.1)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     time.sleep(3)  # the orphaned kernel notices and ends

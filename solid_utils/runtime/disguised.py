@@ -14,14 +14,13 @@ from transformers import PreTrainedModel
 from solid_utils.attacks import linear_map
 from solid_utils.core import errors, schema
 from solid_utils.core.paths import DISGUISED_FILE
-from solid_utils.deployment.described import facts
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.model import models, sampling
 from solid_utils.runtime.adaptive import LENGTH, LINEAR
 from solid_utils.runtime.monitor import DOMAINS, NATURAL
-from solid_utils.runtime.price import scored
+from solid_utils.runtime.price import identity, scored, web_texts
 from solid_utils.settings import params
 
 PREVIOUS = 2  # tokens that the linear map looks back
@@ -57,15 +56,11 @@ def command() -> None:
         spec, budget = study.model(wanted.model), study.budgets(wanted.model)
         victim, tokenizer, revision = models.load_victim(wanted.model, spec)
         secured = secured_set(victim, wanted.secured)
-        apart = budget.evaluation.apart  # the texts whose floor is known
-        held_out = sampling.apart(tokenizer, apart.length, apart.texts)["c4"]
         named = {NATURAL: "attack"} | {name: f"{name}_train" for name in DOMAINS}
         asked = {name: sampling.texts(own, tokenizer, LENGTH, wanted.texts) for name, own in named.items()}
-        found = measured(victim, secured, tokenizer, asked, held_out)
-        identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.weights} | facts(
-            secured
-        )
-        schema.write([identity | row for row in found], schema.DISGUISED, wanted.folder / DISGUISED_FILE)
+        found = measured(victim, secured, tokenizer, asked, web_texts(tokenizer, budget))
+        own = identity(wanted.model, revision, study, secured)
+        schema.write([own | row for row in found], schema.DISGUISED, wanted.folder / DISGUISED_FILE)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from solid_utils.core import errors, schema
 from solid_utils.core.paths import BOUNDARIES_FILE
 from solid_utils.deployment.described import facts
-from solid_utils.deployment.secured import secured_set
+from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.model import models, sampling
 from solid_utils.runtime.adaptive import LENGTH, LINEAR, Attacker, Told
@@ -98,6 +98,18 @@ def scored(model: PreTrainedModel, plain: fidelity.Remembered, tokenizer, held_o
     return found | {"benchmark": TEXTS, "stderr": rows["agreement"]["stderr"], "n": rows["agreement"]["n"]}
 
 
+def web_texts(tokenizer, budget: params.Tier) -> list[dict]:
+    """The texts of C4 whose floor is known, as samples."""
+    apart = budget.evaluation.apart
+    return sampling.apart(tokenizer, apart.length, apart.texts)["c4"]
+
+
+def identity(model: str, revision: str, study: params.Params, secured: SecuredSet) -> dict:
+    """The columns that name a deployment; nothing here runs under autocast."""
+    named = {"model": model, "revision": revision, "tier": study.tier, "dtype": study.model(model).weights}
+    return named | facts(secured)
+
+
 def command() -> None:
     """Price the defences of one model's deployments, and write what came out after each set."""
     parser = argparse.ArgumentParser(prog="solid_utils.runtime.price", description="What defences cost and leave.")
@@ -112,16 +124,14 @@ def command() -> None:
         spec, budget = study.model(wanted.model), study.budgets(wanted.model)
         victim, tokenizer, revision = models.load_victim(wanted.model, spec)
         samples = sampling.texts("attack", tokenizer, LENGTH, max(wanted.texts))
-        apart = budget.evaluation.apart  # the texts whose floor is known
-        held_out = sampling.apart(tokenizer, apart.length, apart.texts)["c4"]
+        held_out = web_texts(tokenizer, budget)
         rows = []
         for declaration in wanted.secured:
             secured = secured_set(victim, declaration)
-            identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.weights}
             attacker = Attacker(victim, secured, budget.attack.sem, budget.attack.seeds[0])
             told = Told(Guarded(victim, secured, tokenizer.pad_token_id, Boundary()), samples)
             found = priced(attacker, told, tokenizer, sorted(wanted.texts), held_out)
-            rows += [identity | facts(secured) | row for row in found]
+            rows += [identity(wanted.model, revision, study, secured) | row for row in found]
             schema.write(rows, schema.BOUNDARIES, wanted.folder / BOUNDARIES_FILE)
 
 

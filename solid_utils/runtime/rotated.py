@@ -17,13 +17,12 @@ from solid_utils.attacks import linear_map
 from solid_utils.core import errors, schema
 from solid_utils.core.paths import ROTATION_FILE
 from solid_utils.deployment import rotation
-from solid_utils.deployment.described import facts
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.model import models, sampling
 from solid_utils.runtime.adaptive import LENGTH, LINEAR
-from solid_utils.runtime.price import scored
+from solid_utils.runtime.price import identity, scored, web_texts
 from solid_utils.settings import params
 
 PLAIN, TURNED = EXPORTS = ("plain", "rotated")
@@ -84,12 +83,11 @@ def command() -> None:
         base, tokenizer, _ = models.load_victim(wanted.model, spec)
         product, _, revision = models.from_customized(models.victim_folder(wanted.model), wanted.delta)
         secured = secured_set(product, wanted.secured)
-        apart = budget.evaluation.apart  # the texts whose floor is known
-        held_out = sampling.apart(tokenizer, apart.length, apart.texts)["c4"]
+        held_out = web_texts(tokenizer, budget)
         samples = sampling.texts("attack", tokenizer, LENGTH, wanted.texts)
         found = measured(product.to(base.dtype).eval(), base, secured, tokenizer, samples, held_out)
-        identity = {"model": wanted.model, "revision": revision, "tier": study.tier, "dtype": spec.weights}
-        schema.write([identity | facts(secured) | row for row in found], schema.ROTATION, wanted.folder / ROTATION_FILE)
+        own = identity(wanted.model, revision, study, secured)
+        schema.write([own | row for row in found], schema.ROTATION, wanted.folder / ROTATION_FILE)
 
 
 if __name__ == "__main__":

@@ -124,6 +124,18 @@ def _read_boundaries(rows: pd.DataFrame) -> str:
     return "; ".join(told) + "." if told else "no defence is usable."
 
 
+TAKEN: Columns = {  # what a thief asked and got
+    "queries": ("queries", "count"),
+    "agreement": ("agreement %", "percent"),
+    "above": ("above the floor %", "percent"),
+    "kl": ("KL", "number"),
+    "|": None,
+    "tokens": ("tokens", "count"),
+    "n": ("tokens scored", "count"),
+    "machine": ("machine", "text"),
+}
+
+
 def rotation_table(context: Context) -> pd.DataFrame:
     """A secret rotation against a public base and against the linear map."""
     rows = vendor.load(paths.ROTATION_FILE, schema.ROTATION)
@@ -134,14 +146,7 @@ ROTATION_COLUMNS: Columns = {
     "secured": ("secured", "text"),
     "exported": ("exported", "text"),
     "attack": ("attack", "text"),
-    "queries": ("queries", "count"),
-    "agreement": ("agreement %", "percent"),
-    "above": ("above the floor %", "percent"),
-    "kl": ("KL", "number"),
-    "|": None,
-    "tokens": ("tokens", "count"),
-    "n": ("tokens scored", "count"),
-    "machine": ("machine", "text"),
+    **TAKEN,
 }
 
 
@@ -187,14 +192,7 @@ DISGUISED_COLUMNS: Columns = {
     "secured": ("secured", "text"),
     "attack": ("attack", "text"),
     "drawn_from": ("asked about", "text"),
-    "queries": ("queries", "count"),
-    "agreement": ("agreement %", "percent"),
-    "above": ("above the floor %", "percent"),
-    "kl": ("KL", "number"),
-    "|": None,
-    "tokens": ("tokens", "count"),
-    "n": ("tokens scored", "count"),
-    "machine": ("machine", "text"),
+    **TAKEN,
 }
 
 

@@ -2,7 +2,9 @@
 
 import base64
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 import urllib.request
@@ -83,7 +85,8 @@ def browser(profile: Path) -> Iterator[Browser]:
         pytest.skip("needs a browser: chromium")
     websocket = pytest.importorskip("websocket", reason="needs websocket-client, which jupyterlab brings")
     command = ["chromium", *FLAGS, "--remote-debugging-port=0", f"--user-data-dir={profile}", "about:blank"]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, start_new_session=True, **quiet) as process:
         try:
             port = _port(profile / "DevToolsActivePort", process)
             tab = _tab(port)
@@ -93,7 +96,7 @@ def browser(profile: Path) -> Iterator[Browser]:
             finally:
                 socket.close()
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGKILL)  # its helpers too: one wrote into a profile that was being deleted
 
 
 def _port(file: Path, process: subprocess.Popen) -> str:

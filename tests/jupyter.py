@@ -100,7 +100,9 @@ def run_all(tab: Browser, url: str, seconds: float, model: str = "") -> list[Cel
 
 def alone(address: str, name: str, seconds: float, model: str = "") -> list[Cell]:
     """`run_all` in a browser of its own: one that shows a changed notebook asks before it leaves it."""
-    with tempfile.TemporaryDirectory() as profile, browser(Path(profile)) as tab:
+    # A helper of the browser in a session of its own may still write into the profile as it is deleted.
+    own = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+    with own as profile, browser(Path(profile)) as tab:
         tab.size(1300, 900)
         return run_all(tab, address.format(f"notebooks/{name}"), seconds, model)
 

@@ -8,7 +8,8 @@ prefill (four texts of 256 tokens), lora (steps of peft's LoRA, the states of th
 
 secure_16: the secure world alone, one thread, fed with the frames of a decode that was recorded: tokens a second of its
 CPU time, 16 streams at once against one, runs alternating. (By the wall clock too, which feeders and other programs
-share.) Then whole clients, 1, 4 and 16 processes, no bar: their open parts share the same cores.
+share.) A prompt is the same work for one stream and for many: secure_16_long has answers four times as long. Then whole
+clients, 1, 4 and 16 processes, no bar: their open parts share the same cores.
 """
 
 import multiprocessing
@@ -36,7 +37,7 @@ from solid_utils.training import lora
 
 MODEL, DECLARATION, ROUNDS = "smollm2-135m", "layers 0", 4
 KEY = bytes(range(32))
-NEW_TOKENS, PROMPT = 32, 64
+NEW_TOKENS, LONG, PROMPT = 32, 128, 64
 ROWS, TOKENS = 4, 256  # of a prefill
 STEPS, BATCH, LENGTH = 2, 4, 128  # of fine-tuning
 STREAMS, CLIENTS = 16, (1, 4, 16)
@@ -121,11 +122,11 @@ class Stream:
             given = self.link.ask(kind, request)
 
 
-def recorded(client, prompt: torch.Tensor) -> list[tuple[Kind, dict]]:
-    """The frames of one text."""
+def recorded(client, prompt: torch.Tensor, tokens: int) -> list[tuple[Kind, dict]]:
+    """The frames of one text with an answer of so many tokens."""
     asked, ask = [], client.secure.ask
     client.secure.ask = lambda kind, tensors: asked.append((kind, tensors)) or ask(kind, tensors)
-    client.generate(prompt, max_new_tokens=NEW_TOKENS, min_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0)
+    client.generate(prompt, max_new_tokens=tokens, min_new_tokens=tokens, do_sample=False, pad_token_id=0)
     del client.secure.ask
     return asked
 
@@ -136,11 +137,11 @@ def cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def secure_alone(place: str, binding: bytes, frames: list, world: int) -> None:
-    """One stream against sixteen at once."""
+def secure_alone(place: str, binding: bytes, frames: list, world: int, line: str) -> None:
+    """One stream against sixteen at once. `frames`: of a text, a token of its answer each."""
     streams = [Stream(place, binding, frames) for _ in range(STREAMS)]
     rates = {(count, what): [] for count in (1, STREAMS) for what in ("cpu", "wall")}
-    tokens = STREAMS * NEW_TOKENS
+    tokens = STREAMS * len(frames)
     for round_ in range(ROUNDS + 1):
         for count in (1, STREAMS):
             used, begun = cpu_seconds(world), time.perf_counter()
@@ -157,7 +158,7 @@ def secure_alone(place: str, binding: bytes, frames: list, world: int) -> None:
     for (count, what), found in rates.items():
         print(f"  {count} streams: {median(found):.0f} tokens a second of {what} time")
     print(f"  wall: {median(rates[STREAMS, 'wall']) / median(rates[1, 'wall']):.2f} times the tokens of one")
-    bar("secure_16", median(rates[STREAMS, "cpu"]) / median(rates[1, "cpu"]), 2.0)
+    bar(line, median(rates[STREAMS, "cpu"]) / median(rates[1, "cpu"]), 2.0)
     for stream in streams:
         stream.link.close()
 
@@ -224,9 +225,13 @@ def main() -> None:
         with process.serving(folder / "halves", place, KEY) as world:
             client = SemiOpenForCausalLM.from_pretrained(folder / "halves/open", socket=place)
             prompt = ids(1, PROMPT, plain.config.vocab_size)
-            frames = recorded(client, prompt)
+            frames = {
+                "secure_16": recorded(client, prompt, NEW_TOKENS),
+                "secure_16_long": recorded(client, prompt, LONG),
+            }
             client.secure.close()  # a session less: sixteen are allowed
-            secure_alone(place, binding, frames, world)
+            for line, recording in frames.items():
+                secure_alone(place, binding, recording, world, line)
             end_to_end(client, prompt, world)
 
 

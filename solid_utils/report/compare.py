@@ -14,7 +14,9 @@ from solid_utils.report import results, terminal
 from solid_utils.report.headlines import ERRORS, RELATIVE, headline, judged
 from solid_utils.settings import params
 
-BESIDE = ("grid", "beyond")  # of a machine, but not of its shipped run: attack cells; runs beyond the study
+# What is made anew. All else in a machine's folder (cells of grids, runs beyond the study) cost hours and stays; a list
+# of what stays had forgotten four kinds of cells.
+OF_A_RUN = ("machine.json", "metrics.json", "runs", "tables")
 
 
 def shipped_run(here: dict[str, str]) -> Path:
@@ -48,7 +50,7 @@ def compare() -> bool:
 def ship() -> Path:
     """Copy the CSV and JSON files of results/ and this machine's description to reference/; returns the folder.
 
-    What lies there and nowhere else (BESIDE) stays, and the older run stays until all of the new one is there.
+    What else lies there stays, and the older run stays until all of the new one is there.
     """
     results.load(paths.RESULTS)
     here = machine.describe(params.load().threads)
@@ -59,8 +61,9 @@ def ship() -> Path:
                 continue  # pages and what they show are made from the rest
             if path.suffix in (".csv", ".json") and ".partial-" not in str(path):  # left by a process that was killed
                 files.copy(path, partial / path.relative_to(paths.RESULTS))
-        for kept in filter(Path.exists, (target / name for name in BESIDE)):
-            shutil.copytree(kept, partial / kept.name)
+        for kept in sorted(target.glob("*")):
+            if kept.name not in OF_A_RUN:
+                (shutil.copytree if kept.is_dir() else files.copy)(kept, partial / kept.name)
         files.write_json(here, partial / "machine.json", indent=2)  # last: a folder without it is no shipped run
     return target
 

@@ -46,9 +46,10 @@ def split(
     A new key is kept in `key_file` once all is sealed, just before the halves are there: never halves without a key,
     and no key of a split that was refused.
 
-    Raises StudyError where there is no such model, set or place, and for models of other types than float32 and
-    bfloat16.
+    Raises StudyError where there is no such model, set or place, where `out` holds anything but the halves of an
+    earlier split, and for models of other types than float32 and bfloat16.
     """
+    check_place(out)
     found = checkpoint.find(folder)
     opened = found.opened()  # a GGUF file is refused here
     model = loading.load(found, dtype_of(found, opened), opened=opened)
@@ -122,6 +123,13 @@ def described(model: PreTrainedModel, secured: SecuredSet, folder: Path, fingerp
         files=digests,
         policy=policy,
     )
+
+
+def check_place(out: Path) -> None:
+    """Raises StudyError where there is more than an earlier split: the halves take the whole folder's place."""
+    others = sorted({path.name for path in out.glob("*")} - {OPEN, SEALED})
+    if others:
+        raise StudyError(f"{out}: holds '{others[0]}', which would be deleted; name a folder of the halves' own")
 
 
 def read_policy(path: Path | None) -> Policy:

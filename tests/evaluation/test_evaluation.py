@@ -84,7 +84,7 @@ def test_scores_equal_lm_evals_own(items, tokenizer, capsys):
         assert row["stderr"] == result[f"{row['metric']}_stderr,{found}"]
 
 
-def test_generated_code_is_run_in_the_sandbox(items, tokenizer, monkeypatch):
+def test_generated_code_is_run_in_the_sandbox(items, tokenizer, monkeypatch, allowed):
     """The three problems, one of them solved."""
     answers = ["    return a + b\n", "    return\n", "    return\n"]
     order = [problem["entry_point"] for problem in read_lines(items / "humaneval.jsonl")]

@@ -65,10 +65,20 @@ def test_shipping_again_leaves_nothing_stale(study):
 def test_shipping_again_keeps_what_lies_beside_the_run(study):
     planned = dict.fromkeys(schema.PLAN, "hours of work") | {"queries": 1, "seed": 42}
     schema.write([planned], schema.PLAN, study / "grid" / "toy" / "plan.csv")
-    (study / "beyond").mkdir()
+    others = ["beyond", "scale", "customization", "of another study"]
+    for name in others:
+        (study / name).mkdir()
+        (study / name / "cell.csv").write_text("hours of work")
+    (study / "NOTE").write_text("mine")
     compare.ship()
     assert results.load(study).planned["cell"].tolist() == ["hours of work"]
-    assert (study / "beyond").is_dir()
+    assert {(study / name / "cell.csv").read_text() for name in others} == {"hours of work"}
+    assert (study / "NOTE").read_text() == "mine"
+
+
+def test_what_is_made_anew_is_what_a_run_has(study):
+    """So that a new kind of result file is not kept from an older run."""
+    assert sorted(path.name for path in study.iterdir()) == list(compare.OF_A_RUN)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -76,6 +76,19 @@ def test_what_cannot_be_split_is_one_line_and_writes_nothing(tmp_path, declarati
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path):
+    """An earlier split gives way; the model's own folder, or a customer's work, does not."""
+    divided(tmp_path, "llama", "layers 1")
+    made = divided(tmp_path, "llama", "layers 0")
+    assert manifest.read(tmp_path / "halves/open").secured == made.secured
+    (tmp_path / "halves/notes.txt").write_text("mine")
+    for place in ("halves", "model"):
+        with pytest.raises(StudyError, match=f"{place}: holds '.*', which would be deleted; name a folder"):
+            split.split(tmp_path / "model", "layers 0", tmp_path / place, KEY)
+    assert (tmp_path / "halves/notes.txt").read_text() == "mine"
+    assert manifest.read(tmp_path / "halves/open").secured == made.secured
+
+
 def test_another_type_is_refused(tmp_path):
     with pytest.raises(StudyError, match="weights of type F16"):
         split.split(saved(tmp_path, "llama", torch.float16), "layers 0", tmp_path / "halves", KEY)

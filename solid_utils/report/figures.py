@@ -202,15 +202,17 @@ def customization(tables: Tables) -> Plot | None:
     if domains.nunique() > 1:
         rows = rows.assign(panel=domains).query("benchmark == 'all'")
     kinds = sorted(set(rows["panel"]), key=lambda kind: (kind != "all", kind))
+    highest = pd.concat([rows["before"] + rows["before_stderr"], rows["after"] + rows["stderr"]]).max()
     figure, panels = canvas(width=1 + 2.6 * len(kinds), height=3.8, columns=len(kinds))
     for axes, kind in zip(panels, kinds, strict=True):
         mine = rows[rows["panel"] == kind].reset_index(drop=True)
         bars = (("before", -0.2, GREY, "//", mine["before_stderr"]), ("after", 0.2, BLUE, "", mine["stderr"]))
         for state, shift, colour, hatch, error in bars:
             looks = {"capsize": 3, "color": colour, "hatch": hatch}
-            axes.bar(mine.index + shift, mine[state], 0.38, yerr=error, label=state, **looks)
+            drawn = axes.bar(mine.index + shift, mine[state], 0.38, yerr=error, label=state, **looks)
+            axes.bar_label(drawn, fmt=lambda share: f"{100 * share:.0f}", padding=2, fontsize=7.5)  # else 0 is no bar
         axes.set_xticks(mine.index, mine["deployment"])
-        axes.set(title=f"{kind}, {mine['n'].max():.0f} problems", ylim=(0, 1.02))
+        axes.set(title=f"{kind}, {mine['n'].max():.0f} problems", ylim=(0, min(1.1, 1.2 * highest) or 1))
         in_percent(axes.yaxis)
     panels[0].set_ylabel(rows["metric"].iloc[0].replace("_", " "))
     legend_below(figure, panels[0])

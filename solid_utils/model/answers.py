@@ -2,12 +2,13 @@
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from solid_utils.model.forward import answer_logits, answer_positions, length_batches, pad
 
 TOKENS = 2048  # padded tokens a forward
-LOGIT_ROWS = 1024  # answer positions whose float32 logits are held at once
+LOGIT_ROWS = 1024  # answer positions whose logits are held at once
+CACHED = 2**20  # logits that a CPU works on at once in float32: what leaves its caches takes twice the time
 
 
 class Batch:
@@ -45,15 +46,23 @@ def sample_losses(frame: nn.Module, batch: Batch, scales: tuple[float, ...] = (1
     """
     tokens, first = [], 0
     for keep in batch.keeps:
-        logits = answer_logits(frame, batch.input_ids, batch.attention_mask, keep).float()  # (some tokens, vocab)
-        target = logits.gather(1, batch.targets[first : first + len(logits), None])[:, 0]
+        logits = answer_logits(frame, batch.input_ids, batch.attention_mask, keep)  # (some tokens, vocab)
+        targets = batch.targets[first : first + len(logits)]
         first += len(logits)
-        # logsumexp(s z) - s z_target, the scaled logits never stored for the usual scale 1
-        columns = [torch.logsumexp(logits if s == 1 else logits * s, dim=1) - s * target for s in scales]
-        tokens.append(torch.stack(columns, dim=1).cpu())
+        rows = max(1, CACHED // logits.shape[1]) if logits.device.type == "cpu" else len(logits)
+        for some, labels in zip(logits.split(rows), targets.split(rows), strict=True):
+            tokens.append(token_losses(some.float(), labels, scales).cpu())
     losses = torch.cat(tokens).double().numpy()  # (answer tokens, scales)
     counts = np.bincount(batch.rows)
     return np.stack([np.bincount(batch.rows, weights=column) / counts for column in losses.T], axis=1)
+
+
+def token_losses(logits: Tensor, targets: Tensor, scales: tuple[float, ...]) -> Tensor:
+    """(tokens, scales) of logits (tokens, vocab): logsumexp(s z) - s z_target."""
+    target = logits.gather(1, targets[:, None])[:, 0]
+    # The scaled logits are never stored for the usual scale 1.
+    columns = [torch.logsumexp(logits if s == 1 else logits * s, dim=1) - s * target for s in scales]
+    return torch.stack(columns, dim=1)
 
 
 @torch.inference_mode()

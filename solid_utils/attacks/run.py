@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import torch
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from solid_utils.attacks import accounting, curriculum, declared, part
 from solid_utils.core import files, paths, schema
@@ -39,7 +39,7 @@ class AttackRun:
         self.attack = declared.attack(self.study, run)
         self.recipe = declared.recipe(self.study, model, run)
         self.parallel = self.spec.parallel.get(self.attack.attack, params.Parallel())
-        self.victim, self.tokenizer, self.revision = models.load_victim(model, self.spec)
+        self.victim, self.tokenizer, self.revision = self.loaded()
         self.secured = deployment_set(self.victim, model, self.attack.secured)
         self.seen = view.view(self.victim, self.secured)
         self.start_name = declared.start(self.study, model, run)
@@ -106,7 +106,11 @@ class AttackRun:
     @cached_property
     def victim(self) -> PreTrainedModel:
         """The vendor's model: loaded again where it is needed after training had its memory."""
-        return models.load_victim(self.model, self.spec)[0]
+        return self.loaded()[0]
+
+    def loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+        """The victim, its tokenizer and its revision."""
+        return models.load_victim(self.model, self.spec)
 
     def forget_victim(self) -> None:
         """Free the victim's memory; it is loaded again when somebody asks for it."""

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from solid_utils.attacks import declared, part
 from solid_utils.attacks.run import AttackRun
@@ -42,9 +43,19 @@ class CellRun(AttackRun):
 
     room = "grid"
 
-    def __init__(self, model: str, cell: Cell, study: params.Params, name: str, remembered: fidelity.Remembered):
+    def __init__(
+        self,
+        model: str,
+        cell: Cell,
+        study: params.Params,
+        name: str,
+        remembered: fidelity.Remembered,
+        victim: tuple[PreTrainedModel, PreTrainedTokenizerFast, str],
+    ):
+        """`victim`: as the list has loaded it; a second copy of 1.5 billion parameters did not fit beside a replica."""
         self.grid = getattr(study, name)
         self.benchmarks = cell.benchmarks
+        self.shared_victim = victim
         super().__init__(model, cell.name, cell.study(study, self.grid))
         self.asked_for = asked_for(study, self.grid, model, cell, self.seen)
         self.validation, self.remembered = [], remembered
@@ -54,6 +65,10 @@ class CellRun(AttackRun):
         begun = f"{place}-{self.start_name}{self.attack.architecture}"
         begun += "-benchmarks" * cell.benchmarks
         self.starts = State(f"{model}/{name}/{begun}", settings, self.room)
+
+    def loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str]:
+        """The list's own victim, which no cell changes."""
+        return self.shared_victim
 
     def validate(self, attacker: torch.nn.Module) -> dict[str, float]:
         """Nothing: a cell ends with its schedule."""

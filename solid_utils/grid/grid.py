@@ -262,7 +262,8 @@ class Grid:
         begun = time.monotonic()
         if self.section.texts:
             registered.note(self.folder, cell.name)
-        attack = cell_run.CellRun(self.model, cell, self.study, self.name, self.remembered)
+        victim = self.victim, self.tokenizer, self.revision
+        attack = cell_run.CellRun(self.model, cell, self.study, self.name, self.remembered, victim)
         outcome = attack.outcome(cell.seed)
         if self.section.texts:  # first: a cell whose scores are there is whole
             schema.write(outcome.texts, schema.TEXTS, cells.texts_path(self.folder, cell))

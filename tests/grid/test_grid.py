@@ -133,14 +133,19 @@ def scores(cell: cells_module.Cell) -> pd.DataFrame:
 
 def test_a_cell_runs_end_to_end_and_is_skipped_when_it_is_there(checkout, monkeypatch, capsys):
     here = grid.Grid("tiny", params.load())
+    victim = {name: parameter.clone() for name, parameter in here.victim.named_parameters()}
+    load = models.load_victim
+    monkeypatch.setattr(models, "load_victim", lambda *_: pytest.fail("a second copy of the victim"))
     for cell in (FIRST, dataclasses.replace(FIRST, secured="layers 2")):
         here.run_cell(cell)
+        assert all(torch.equal(parameter, victim[name]) for name, parameter in here.victim.named_parameters())
         rows = scores(cell)
         agreement = rows[rows["metric"] == "agreement"]
         assert set(agreement["benchmark"]) == {"evaluation", "evaluation_c4", "evaluation_code"}
         assert sorted(set(rows["steps"])) == [0, 2] and set(rows["tier"]) == {"full"}
         assert rows["queries"].max() == 8, "no validation query"
         assert rows["recipe"].str.endswith("2 epochs").all()
+    monkeypatch.setattr(models, "load_victim", load)
     untouched = scores(FIRST)
     monkeypatch.setattr(grid.Grid, "run_cell", lambda self, cell: print(f"ran {cell.name}"))
     here.run(minutes=float("inf"))
@@ -187,7 +192,8 @@ def test_a_cell_of_another_recipe_or_on_other_prompts_does_not_count(checkout):
 def test_recordings_in_blocks_are_those_of_one_run_and_shared(checkout, monkeypatch):
     monkeypatch.setattr(cell_run, "BLOCK", 5)
     cells = [dataclasses.replace(FIRST, secured="layers 2", queries=queries) for queries in (8, 16)]
-    shorter, longer = (cell_run.CellRun("tiny", cell, params.load(), "grid", None) for cell in cells)
+    victim = models.load_victim("tiny", params.load().model("tiny"))
+    shorter, longer = (cell_run.CellRun("tiny", cell, params.load(), "grid", None, victim) for cell in cells)
     attacker, numbers = shorter.start(42), torch.arange(8)
     for blocks, whole in (
         (shorter.answers(), AttackRun.answers(shorter)),
@@ -503,9 +509,11 @@ def test_benchmarks_are_scored_where_the_list_has_them(checkout, monkeypatch):
     wanted = {"benchmark": "sums", "metric": "acc", "value": 0.5}
     monkeypatch.setattr(published_tasks, "run_suite", lambda *_: Scored([], [wanted]))
     scored = dataclasses.replace(FIRST, benchmarks=True)
-    run = cell_run.CellRun("tiny", scored, study, "scale", grid.Grid("tiny", study, name="scale").remembered)
+    here = grid.Grid("tiny", study, name="scale")
+    victim = here.victim, here.tokenizer, here.revision
+    run = cell_run.CellRun("tiny", scored, study, "scale", here.remembered, victim)
     assert wanted in run.scores(run.start(42)).items
-    plain = cell_run.CellRun("tiny", FIRST, params.load(), "grid", run.remembered)
+    plain = cell_run.CellRun("tiny", FIRST, params.load(), "grid", run.remembered, victim)
     assert wanted not in plain.scores(plain.start(42)).items
     listed = study.scale.model_copy(update={"benchmarks": ["late"]})
     cells = [cell for found in cells_module.cells(listed, 8).values() for cell in found]

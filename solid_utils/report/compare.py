@@ -50,9 +50,14 @@ def compare() -> bool:
 def ship() -> Path:
     """Copy the CSV and JSON files of results/ and this machine's description to reference/; returns the folder.
 
-    What else lies there stays, and the older run stays until all of the new one is there.
+    What else lies there stays, and the older run stays until all of the new one is there. Raises StudyError where a
+    run has no scores, and as results.load.
     """
     results.load(paths.RESULTS)
+    for name in results.SCORED:
+        for run in sorted(paths.RESULTS.glob(f"runs/*/{name}")):
+            if not (run / "scores.csv").exists():
+                raise StudyError(f"{run}: no scores.csv, so it did not end; run `dvc repro` first")
     here = machine.describe(params.load().threads)
     target = paths.REFERENCE / machine.slug(here)
     with folders.whole(target) as partial:

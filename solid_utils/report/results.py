@@ -44,7 +44,7 @@ class Results:
 def load(folder: Path) -> Results:
     """Read results/ or reference/MACHINE/: folder/runs/MODEL/{victim,dd,scan,attacks/RUN,customizations/RUN}.
 
-    Raises StudyError when it holds no model's results, or a file that does not fit the schema.
+    Raises StudyError when it holds no model's results, or a file that does not fit the schema or is another model's.
     """
     models = sorted(path.name for path in folder.glob("runs/*") if path.is_dir())
     if not models:
@@ -56,7 +56,7 @@ def load(folder: Path) -> Results:
         for model in models:
             for pattern in patterns:
                 paths = sorted((folder / "runs" / model).glob(pattern))
-                tables += [schema.read(path, columns).assign(run=path.parent.name) for path in paths]
+                tables += [_of(model, path, columns).assign(run=path.parent.name) for path in paths]
                 if not paths:
                     missing.append(f"{model}: no {pattern}; what it would show is left out")
         return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame(columns=[*columns, "run"])
@@ -81,6 +81,14 @@ def load(folder: Path) -> Results:
         defended=_deployment(folder, models, paths.DEFENDED_FILE, schema.DEFENDED),
         missing=missing,
     )
+
+
+def _of(model: str, path: Path, columns: list[str]) -> pd.DataFrame:
+    """A file under runs/MODEL, whose rows are that model's. Raises StudyError where they are another's."""
+    rows = schema.read(path, columns)
+    if others := sorted(set(rows["model"]) - {model}):
+        raise StudyError(f"{path}: rows of '{others[0]}', not of {model}; {schema.AGAIN}")
+    return rows
 
 
 def _items(folder: Path, models: list[str], scores: pd.DataFrame, missing: list[str]) -> pd.DataFrame:

@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from solid_utils.report.evidence import CONTRADICTED, ERRORS, NOT_TESTED, SUPPORTED, Evidence, Finding
+from solid_utils.report.tables.customization import domain
 from solid_utils.report.wording import percent, points
 
 WITHIN = 0.04  # the paper's own margin for customization: "within 4 %"
@@ -23,7 +24,8 @@ def solid_customization(found: Evidence) -> Finding:
     measured = (
         f"{solid['metric']}: fully open {percent(opened['before'])} -> {percent(opened['after'])}, SOLID "
         f"{percent(solid['before'])} -> {percent(solid['after'])}; difference "
-        f"{points(solid, 'gap_to_fully_open', 'gap_stderr')} points on {solid['n']:.0f} problems, one domain, one seed."
+        f"{points(solid, 'gap_to_fully_open', 'gap_stderr')} points on {solid['n']:.0f} problems of "
+        f"{domain(scores)['solid']}, the largest domain that both ran, one seed."
     )
     names = [opened["run"], solid["run"]]
     if not opened["gain"] > 2 * math.hypot(opened["stderr"], opened["before_stderr"]):

@@ -76,6 +76,15 @@ def test_shipping_again_keeps_what_lies_beside_the_run(study):
     assert (study / "NOTE").read_text() == "mine"
 
 
+@pytest.mark.parametrize("change, said", [("gone", "no scores.csv, so it did not end"), ("other", "rows of 'other'")])
+def test_half_a_run_or_another_models_is_not_shipped(study, change, said):
+    before, path = tree(study), Path("results/runs/toy/attacks/layer0-sem/scores.csv")
+    path.write_text(path.read_text().replace("\ntoy,", "\nother,")) if change == "other" else path.unlink()
+    with pytest.raises(StudyError, match=said):
+        compare.ship()
+    assert tree(study) == before
+
+
 def test_what_is_made_anew_is_what_a_run_has(study):
     """So that a new kind of result file is not kept from an older run."""
     assert sorted(path.name for path in study.iterdir()) == list(compare.OF_A_RUN)

@@ -88,6 +88,8 @@ def test_several_domains_have_a_panel_each(tables):
     assert [axes.get_title().partition(",")[0] for axes in figure.axes] == ["code", "math"]
     assert "solid on code" in sentence and "solid on math" in sentence
     assert heights(figure.axes[0])[-1] == 0.9
+    said = [text.get_text() for text in figure.axes[0].texts]
+    assert said[0] == "0" and said[-1] == "90", "a bar of nothing is not seen, its number is"
     alone, _ = figures.FIGURES["customization"].plot(tables | {"customization": math})
     assert [axes.get_title().partition(",")[0] for axes in alone.axes] == ["all", "chain_sum", "gsm_symbolic"]
     assert figures_customers.mathematics(both)["run"].tolist() == rows["run"].tolist()

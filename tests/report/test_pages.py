@@ -159,7 +159,7 @@ def test_the_first_page_says_what_rows_say(built, pages):
     )
     assert "Half came back from up to 1 secured bottom layers (6,400 queries); from 4 or more it did not" in said
     assert re.search(
-        r"\(solid, layers 0\) solves \d\d\.\d % \[.*?\] of \d+ problems, -2\.0 \[.*?\] points beside", said
+        r"\(solid, layers 0\) solves \d\d\.\d % \[.*?\] of \d+ problems of \w+.*?, -2\.0 \[.*?\] points beside", said
     )
 
 

@@ -10,6 +10,8 @@ from solid_utils.report.pages.costs import LEVELS, cheapest_of
 from solid_utils.report.pages.grid import CLASSES, anchor
 from solid_utils.report.pages.study import Study
 from solid_utils.report.table import cell
+from solid_utils.report.tables.customization import domain
+from solid_utils.report.verdicts import decisive
 from solid_utils.report.wording import between, points
 
 FIGURE = "recovered_by_depth"
@@ -106,15 +108,17 @@ def best(depths: pd.DataFrame, model: str, count: int) -> pd.Series | None:
 def customer(study: Study, model: str) -> Markup:
     """What a customer gets beside what he would get from the fully open model."""
     table = study.tables["customization"]
-    rows = table[(table["model"] == model) & (table["benchmark"] == "all") & table["gap_to_fully_open"].notna()]
+    pooled = decisive(table[(table["model"] == model) & (table["benchmark"] == "all")])
+    rows = pooled[pooled["gap_to_fully_open"].notna()]
     if rows.empty:
         return Markup("What the customer still gets was not measured.")
     row = rows.iloc[0]
     href = f"pages/customization.html#customization-{rows.index[0] + 1}"
     after = anchor(href, between(row, "after"))
-    words = "A customer who fine-tunes the rest ({}, {}) solves {} of {} problems, {} points beside the open model."
+    problems = f"{cell(row['n'], 'count')} problems of {domain(rows).iloc[0]}"
+    words = "A customer who fine-tunes the rest ({}, {}) solves {} of {}, {} points beside the open model."
     gap = points(row, "gap_to_fully_open", "gap_stderr")
-    return Markup(words).format(row["deployment"], row["secured"], after, cell(row["n"], "count"), gap)
+    return Markup(words).format(row["deployment"], row["secured"], after, problems, gap)
 
 
 def strip(study: Study, model: str) -> list[dict]:

@@ -124,12 +124,16 @@ def _read_customization(rows: pd.DataFrame) -> str:
     several = domain(rows).nunique() > 1
     pooled = rows[(rows["benchmark"] == "all") & (rows["deployment"] != "fully_open")]
     pooled = pooled.assign(name=pooled["deployment"] + (" on " + domain(pooled) if several else ""))
-    gaps = [
-        f"{row['name']} ends {points(row, 'gap_to_fully_open', 'gap_stderr')} points from fully open{_power(row)}"
-        for _, row in pooled.iterrows()
-        if not math.isnan(row["gap_to_fully_open"])
-    ]
+    gaps = [_read_gap(row) for _, row in pooled.iterrows() if not math.isnan(row["gap_to_fully_open"])]
     return "; ".join(gaps) + "." + interval_note(rows) if gaps else "nothing to compare with fully open."
+
+
+def _read_gap(row: pd.Series) -> str:
+    """How far a run ends from the fully open one; where neither solved anything, no gap is none."""
+    if row["after"] == 0 == row["gap_to_fully_open"]:
+        return f"{row['name']} solves no problem, and fully open none, which compares nothing"
+    gap = points(row, "gap_to_fully_open", "gap_stderr")
+    return f"{row['name']} ends {gap} points from fully open{_power(row)}"
 
 
 SECTION = Section(

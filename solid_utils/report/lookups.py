@@ -16,6 +16,7 @@ from solid_utils.metrics.attack_cost import legitimate_queries
 from solid_utils.paper import paper, registry
 from solid_utils.report import evidence, floors, headlines, results
 from solid_utils.report.cells import TEXTS, Run, read, read_grid, texts
+from solid_utils.report.lookups_customers import CustomersLookups
 from solid_utils.report.lookups_scale import ScaleLookups
 from solid_utils.report.lookups_vendor import VendorLookups
 
@@ -29,7 +30,7 @@ def _yaml(path: Path) -> dict:
 
 
 @dataclass(frozen=True)
-class Lookups(ScaleLookups, VendorLookups):
+class Lookups(ScaleLookups, VendorLookups, CustomersLookups):
     """What a document may ask of the run in `folder` (reference/MACHINE); `tables` holds its tables as CSV files."""
 
     folder: Path

@@ -35,10 +35,13 @@ class ScaleLookups:
         found = [one for one in self.scale_best() if (one["model"], one["secured"]) == (model, secured)]
         return max(found, key=lambda one: one["own_above"])
 
-    def scale_cell(self, model: str, secured: str, attack: str, recipe: str, queries: int) -> dict:
-        """One point of the table `scale`, on the machine where it is best."""
+    def scale_cell(
+        self, model: str, secured: str, attack: str, recipe: str, queries: int, machine: str | None = None
+    ) -> dict:
+        """One point of the table `scale`, on that machine, else where it is best."""
         table = self.table("scale")
         wanted = {"model": model, "secured": secured, "attack": attack, "recipe": recipe, "queries": queries}
+        wanted |= {"machine": machine} if machine else {}
         for column, value in wanted.items():
             table = table[table[column] == value]
         return table.sort_values("own_above", kind="stable").iloc[-1].to_dict()

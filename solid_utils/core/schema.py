@@ -107,6 +107,11 @@ DD = ["model", "revision", "tier", "dtype", "kind", *SECURED, "start", "seed", "
 # what it reads; `flops`: of this score alone; `way`: how the curvature's products were taken.
 SET_SCORES = ["model", "revision", "tier", "dtype", *SECURED, "score", "value", "texts", "tokens", "flops", "way"]
 
+# What noise on what is secret leaves (grid/exactness.py), one row a size and set of held-out texts. `noise`: in
+# standard deviations of each secret matrix; `state_error`: of the states that leave, relative, without first tokens.
+EXACTNESS = ["model", "revision", "tier", "dtype", *SECURED, "noise", "seed", "state_error"]
+EXACTNESS += ["benchmark", "agreement", "kl", "n", "greedy_match", "prompts"]
+
 # What notebook 00 computes of Theorem 1: by step of the proof, for a spectral norm D, after `depth` layers, with a
 # wrong layer at `place` (0-based), the theorem's alpha. Blank where a quantity has none.
 THEORY = ["step", "quantity", "norm", "alpha", "depth", "place", "value"]

@@ -39,6 +39,7 @@ FILES = {  # name in the page: (columns, where such files lie)
     "texts": (schema.TEXTS, "`CELL.items.csv` of the scale study, beside a cell: every held-out text by itself"),
     "registered": (schema.REGISTERED, "`hypotheses.csv` of the scale study: what was asked when a cell began"),
     "set_scores": (schema.SET_SCORES, "`set_scores.csv` of the scale study: scores of secured sets without training"),
+    "exactness": (schema.EXACTNESS, "`exactness.csv` of the scale study: what noise on the first layer leaves"),
     "forecasts": (forecasts.TABLE, "the table of these scores against DD, as forecasts of where attacks ended"),
     "floor": (schema.FLOOR, "`floor.csv`, beside a victim's scores and in a grid: what public text alone gives"),
     "customers": (schema.CUSTOMERS, "`plan.csv` of customization cells: all that were planned, run or not"),

@@ -21,6 +21,7 @@ class Recipe(Section):
     batch: Positive
     device_tokens: Positive | None = None
     length: Positive | None = None
+    optimizer: Literal["adamw", "muon"] = "adamw"  # muon: matrices by Muon, the rest by AdamW (training/muon.py)
     learning_rate: Rate
     weight_decay: Rate
     schedule: Literal["cosine", "linear", "constant"]

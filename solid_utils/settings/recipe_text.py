@@ -7,5 +7,5 @@ def recipe_text(recipe: Recipe) -> str:
     """A training recipe in one line."""
     length = f" x {recipe.length} tokens" if recipe.length else ""
     loss = f", {recipe.loss}" if recipe.loss else ""
-    optimizer = f"adamw {recipe.learning_rate:g}, decay {recipe.weight_decay:g}, {recipe.schedule}"
+    optimizer = f"{recipe.optimizer} {recipe.learning_rate:g}, decay {recipe.weight_decay:g}, {recipe.schedule}"
     return f"{optimizer}, batch {recipe.batch}{length}{loss}"

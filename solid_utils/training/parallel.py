@@ -106,6 +106,8 @@ def load_state(optimizer: AcceleratedOptimizer, scheduler: LRScheduler, folder: 
     try:
         read = json.loads(plain.read_text(encoding="utf8"))
         groups, schedule = read["groups"], read["scheduler"]
+        if list(map(sorted, groups)) != list(map(sorted, optimizer.optimizer.param_groups)):
+            raise ValueError("groups of another optimizer")
     except (OSError, ValueError, KeyError, TypeError):
         raise StudyError(f"{plain}: no state of this training; delete the checkpoint's folder and run again") from None
     state: dict[int, dict[str, Tensor]] = {}

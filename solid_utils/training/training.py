@@ -16,6 +16,7 @@ from solid_utils.model.forward import answer_logits, answer_positions, length_ba
 from solid_utils.settings.attack_params import Recipe
 from solid_utils.training import memory, parallel
 from solid_utils.training.checkpoints import Checkpoints, last_checkpoint
+from solid_utils.training.muon import MuonAdamW
 
 Loss = Callable[[PreTrainedModel, dict[str, torch.Tensor]], torch.Tensor]
 LOGIT_ROWS = 256
@@ -189,6 +190,7 @@ def train(
     trainer = StudyTrainer(
         model,
         TrainingArguments(**trainer_options(recipe, steps, rows, seed, state)),
+        optimizers=(optimizer_of(model, recipe), None),  # None: Trainer makes it, as it makes the schedule
         data_collator=Collator(pad_id),
         train_dataset=[numbered[index] for index in indices],
         eval_dataset=[],
@@ -200,6 +202,16 @@ def train(
     del trainer
     accelerator.release_memory()  # trainer and accelerate refer to each other: AdamW's moments would stay
     return history(log)
+
+
+def optimizer_of(model: PreTrainedModel, recipe: Recipe) -> MuonAdamW | None:
+    """The recipe's optimizer over what is trained; None for AdamW, which Trainer makes. StudyError where it cannot."""
+    if recipe.optimizer != "muon":
+        return None
+    if parallel.sharded(model):
+        raise StudyError("training: optimizer: muon wants whole matrices; leave `parallel: shard` out, or use adamw")
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return MuonAdamW(trained, recipe.learning_rate, recipe.weight_decay)
 
 
 def only(model: PreTrainedModel, trainable: set[str]) -> None:

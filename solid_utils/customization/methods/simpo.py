@@ -93,6 +93,7 @@ def on_pairs(method: Simpo, run: CustomizationRun, model: nn.Module, names: set[
         train_dataset=Dataset.from_list(texts),
         eval_dataset=Dataset.from_list(texts[:1]),  # asked for, and never read: validation is the study's
         processing_class=run.tokenizer,
+        optimizers=(training.optimizer_of(model, method), None),
     )
     trainer.study_validate = run.validate
     trainer.study_run = run

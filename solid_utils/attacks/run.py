@@ -136,7 +136,7 @@ class AttackRun:
 
     def start(self, seed: int) -> torch.nn.Module:
         """The attacker's model before any query: the open part, and fresh weights in place of the secret ones."""
-        attacker = models.open_part(self.victim, self.secured.names)
+        attacker = models.open_part(self.victim, self.secured.names, self.attack.fitted)
         starts.apply(attacker, starts.draw(attacker, self.secured.names, self.start_name, seed, base=self._base()))
         self.attack.shape(attacker, self)
         return attacker
@@ -257,7 +257,7 @@ class AttackRun:
 
     def replica(self, seed: int) -> torch.nn.Module:
         """The trained replica, read back from its bfloat16 checkpoint: what is scored is what is kept."""
-        replica = models.open_part(self.victim, self.secured.names)
+        replica = models.open_part(self.victim, self.secured.names, self.attack.fitted)
         self.attack.lay(replica, self, self.kept(seed))
         return replica
 

@@ -167,9 +167,18 @@ def clone(model: PreTrainedModel) -> PreTrainedModel:
 
 
 @torch.no_grad()
-def open_part(victim: PreTrainedModel, secret: Iterable[str]) -> PreTrainedModel:
-    """What a deployment hands out: a copy of the victim whose secret parameters are not a number."""
-    copied, secret = clone(victim), set(secret)
+def open_part(victim: PreTrainedModel, secret: Iterable[str], shared: bool = False) -> PreTrainedModel:
+    """What a deployment hands out: a copy of the victim whose secret parameters are not a number.
+
+    `shared`: its open parameters are the victim's own, for an attack that trains none of them: of a victim that fills
+    half of the memory a second copy, and a second bfloat16 copy of it under autocast, would not fit.
+    """
+    secret = set(secret)
+    if shared:
+        kept = {id(parameter): parameter for name, parameter in victim.named_parameters() if name not in secret}
+        copied = copy.deepcopy(victim, kept).eval()
+    else:
+        copied = clone(victim)
     for name, parameter in copied.named_parameters():
         if name in secret:
             parameter.fill_(math.nan)  # so that whatever reads one by mistake ends as nan, and is seen

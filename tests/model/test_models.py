@@ -13,6 +13,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator, models, tensors
 from solid_utils.settings import params
 from tests.cases import checkpoints as cases
+from tests.conftest import build
 
 HUB = params.Model(source="hub", path="nobody/nothing", revision="0" * 40, weights="float32", autocast=None)
 
@@ -53,6 +54,23 @@ def test_half_a_replica_and_a_tensor_of_another_shape_are_refused(llama, tmp_pat
             models.load_delta(models.open_part(llama, secret), path)
     safetensors.torch.save_file(whole, path)
     models.load_delta(models.open_part(llama, secret), path)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "llama-tied", "gpt2", "opt", "mixtral"])
+def test_a_shared_open_part_holds_no_second_copy_and_leaves_the_victim_alone(architecture):
+    victim = build(architecture)
+    before = {name: parameter.clone() for name, parameter in victim.named_parameters()}
+    secret = [name for name in before if ".0." in name]
+    opened = models.open_part(victim, secret, shared=True)
+    own, theirs = dict(opened.named_parameters()), dict(victim.named_parameters())
+    assert secret and own.keys() == theirs.keys()
+    for name in own:
+        assert (own[name] is theirs[name]) == (name not in secret), name
+        assert torch.equal(theirs[name], before[name]), name
+        assert own[name].isnan().all() or name not in secret, name
+    apart = models.open_part(victim, secret)
+    assert not any(parameter is theirs[name] for name, parameter in apart.named_parameters())
+    assert opened.config is not victim.config and not opened.training
 
 
 def test_a_replica_that_is_not_finite_is_not_kept(llama, tmp_path):

@@ -109,7 +109,7 @@ class Attack(AttackSection):
 
     def keep(self, replica: torch.nn.Module, run: AttackRun, path: Path) -> None:
         """Write the replica: the tensors that differ from what the vendor hands out."""
-        models.save_delta(replica, models.open_part(run.victim, run.secured.names), path)
+        models.save_delta(replica, models.open_part(run.victim, run.secured.names, shared=True), path)
 
     def lay(self, replica: PreTrainedModel, run: AttackRun, path: Path) -> None:
         """Make the open part the replica that `keep` wrote, in place."""

@@ -53,7 +53,7 @@ class LeastSquares(Attack):
         """The best conditioned draw. Raises StudyError where the queries do not hold enough tokens."""
         one = self.secret(run.seen)
         lengths = shares(self.times * one.unknowns, run.recipe.queries, run.recipe.length)
-        opened = models.open_part(run.victim, run.secured.names)
+        opened = models.open_part(run.victim, run.secured.names, shared=True)
         seed = run.budget.attack.seeds[0]
         vocabulary = len(run.tokenizer)
         draws = [drawn(lengths, vocabulary, seed, number) for number in range(DRAWS)]
@@ -82,7 +82,7 @@ class LeastSquares(Attack):
 
     def train(self, run: AttackRun, seed: int) -> list[dict]:
         oracle = Oracle(run.victim, run.secured, run.tokenizer.pad_token_id)
-        replica = models.open_part(run.victim, run.secured.names)
+        replica = models.open_part(run.victim, run.secured.names, shared=True)
         with models.precision(run.spec):
             install(replica, self.secret(run.seen), *solved(oracle, run.samples))
         self.keep(replica, run, run.kept(seed))

@@ -147,9 +147,9 @@ class StartMaker:
     def skip_neighbour(self, name: str) -> Tensor:
         """As `skip`, with the vectors (norms, biases) of the nearest layer where they are open, see `neighbour_copy`.
 
-        A gain that training has moved far from 1 (Gemma's norms after attention and MLP reach 377) is out of reach for
-        AdamW in a few hundred steps, so that from `skip` such a layer looks secure whatever is asked. The biases of o
-        and down write to the residual stream: they begin as in `skip`, or a layer would not hand its input on.
+        Made for gains that training has moved far from 1 (Gemma's norms after attention and MLP reach 377). There it
+        helps the first layer alone, above it Xavier ends nearer (docs/scale.md). The biases of o and down write to the
+        residual stream: they begin as in `skip`, or a layer would not hand its input on.
         Raises StudyError where no other layer has the vector open.
         """
         if name not in self.vectors or not self.place(name) or self.writes(name):

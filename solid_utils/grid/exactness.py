@@ -2,8 +2,8 @@
 
 python -m solid_utils.grid.exactness [MODEL ...]      into reference/MACHINE/scale/MODEL/exactness.csv
 
-A thief's error is no noise, but its size can be set beside these: the same sets, prompts and greedy answers as cells of
-the scale study have. A file that is there is left alone.
+A thief's error is no noise, but its size can be set beside these: the same sets and prompts as cells of the scale study
+have, in float32. A file that is there is left alone.
 """
 
 import argparse
@@ -33,16 +33,16 @@ TOKENS = 4096  # of a forward that measures states
 
 
 def noisy(victim: PreTrainedModel, secured: SecuredSet, size: float, seed: int) -> PreTrainedModel:
-    """The victim with N(0, (size x std)^2) added to each secret matrix; vectors stay."""
+    """The victim with N(0, (size x std)^2) added to each secret matrix; vectors stay, and what is open is shared."""
     generator = torch.Generator().manual_seed(seed)
-    made = models.clone(victim)
-    tensors = dict(made.named_parameters())
+    made = models.open_part(victim, secured.names, shared=True)
+    own, theirs = dict(made.named_parameters()), dict(victim.named_parameters())
     with torch.no_grad():
         for name in sorted(secured.names):
-            matrix = tensors[name]
-            if matrix.ndim > 1:
-                drawn = torch.randn(matrix.shape, generator=generator)
-                matrix += (size * matrix.std() * drawn.to(matrix.device)).to(matrix.dtype)
+            own[name].copy_(theirs[name])
+            if own[name].ndim > 1:
+                drawn = torch.randn(own[name].shape, generator=generator).to(own[name].device)
+                own[name] += (size * theirs[name].std() * drawn).to(own[name].dtype)
     return made
 
 

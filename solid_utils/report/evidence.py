@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
+from solid_utils.metrics import equivalence
 from solid_utils.report.results import prefix
 from solid_utils.report.tables.evidence import strongest
 from solid_utils.report.wording import percent
+from solid_utils.settings import places
 
 SUPPORTED = "supported at this scale"
 CONTRADICTED = "contradicted at this scale"
@@ -19,6 +21,14 @@ ERRORS = 3  # combined standard errors that make a difference
 # batches of 32 (SEM); sections B.2 and B.4.
 PAPER_SAMPLES = {"ft_all": 51_000 * 5, "ft_closed": 51_000 * 5, "sem": 51_000 * 30}
 PAPER_STEPS = {"ft_all": 51_000 * 5 // 128, "ft_closed": 51_000 * 5 // 128, "sem": 51_000 * 30 // 32}
+
+
+DECIDED = (equivalence.EQUIVALENT, equivalence.WORSE, equivalence.BETTER)
+
+
+def bottom(layers: int) -> str:
+    """The declaration of so many bottom layers, as cells call it."""
+    return places.concrete(f"prefix {layers}", layers)
 
 
 @dataclass(frozen=True)
@@ -39,6 +49,7 @@ class Evidence:
     difficulty: pd.DataFrame
     search: pd.DataFrame  # indexed by start; the first one names the layers that the deployment `solid` secures
     customization: pd.DataFrame  # all kinds of problems together, indexed by deployment
+    cells: pd.DataFrame = field(default_factory=pd.DataFrame)  # the table `equivalence`: customization cells
 
     def run(self, attack: str, deployment: str) -> pd.Series | None:
         """A run of the default study."""
@@ -62,6 +73,13 @@ class Evidence:
             return self.attacks.head(0)
         mine = prefix(self.attacks) & (self.attacks["depth"] == self.search["l_star"].iloc[0])
         return self.attacks[mine & (self.attacks["attack"] == attack)]
+
+    def customized_solid(self, fewest: int) -> pd.DataFrame:
+        """Customization cells of SOLID's layers that at least so many items decided: rows of `equivalence`."""
+        if self.search.empty or self.cells.empty:
+            return self.cells.head(0)
+        rows = self.cells[self.cells["deployment"] == bottom(int(self.search["l_star"].iloc[0]))]
+        return rows[rows["equivalence"].isin(DECIDED) & (rows["n"] >= fewest)]
 
     def dd(self, kind: str) -> pd.DataFrame:
         return self.difficulty[self.difficulty["kind"] == kind].sort_values("depth", kind="stable")

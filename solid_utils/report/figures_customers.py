@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 from solid_utils.paper import margin
 from solid_utils.report.plotting import GREY, PALETTE, Plot, Tables, canvas, in_percent, legend_below, reach
 from solid_utils.report.tables.customization import domain
+from solid_utils.report.tables.equivalence import GAINS_NOTHING
 from solid_utils.report.tables.trade_off import NOT_RUN
 from solid_utils.report.wording import between, percent
 
@@ -114,18 +115,24 @@ def said(rows: pd.DataFrame, of: str = "secured", lead: str = "Customized") -> s
 def trade_off(tables: Tables) -> Plot | None:
     """Gap to fully open against what the strongest attack got of the same set; a mark a group of cells."""
     parts = list(dict.fromkeys(tables["trade_off"]["part"]))
-    rows = cells(tables, *parts).dropna(subset="above_floor_apart")
+    ran = cells(tables, *parts).dropna(subset="above_floor_apart")
+    rows = ran[ran["equivalence"] != GAINS_NOTHING]  # there is nothing to lose, so the gap says nothing
     if rows.empty:
         return None
+    idle = len(ran) - len(rows)
+    left = f" {idle} cells on which fully open gains nothing are left out." if idle else ""
     figure, (axes,) = canvas(width=7.5, height=4.4)
     shown = zip(rows.groupby("part", sort=False), MARKS, PALETTE, strict=False)
     for (part, mine), marker, colour in shown:
         look = {"fmt": marker, "color": colour, "capsize": 2, "markersize": 6, "label": part}
         axes.errorbar(mine["above_floor_apart"], 100 * mine["gap"], yerr=errors(mine), **look)
-        for row in mine.itertuples():
-            text = f"{row.secured}, {row.trained_on}"
-            place = (row.above_floor_apart, 100 * row.gap)
-            axes.annotate(text, place, (5, 4), textcoords="offset points", fontsize=7)
+    # In the order of x above and below in turns: neighbours' names stay apart. On the right they end at their mark.
+    for number, row in enumerate(rows.sort_values("above_floor_apart", kind="stable").itertuples()):
+        place = (row.above_floor_apart, 100 * row.gap)
+        side = -1 if row.above_floor_apart > rows["above_floor_apart"].mean() else 1
+        look = {"ha": "right" if side < 0 else "left", "va": "top" if number % 2 else "bottom", "fontsize": 7}
+        off = (5 * side, -4 if number % 2 else 4)
+        axes.annotate(f"{row.secured}, {row.trained_on}", place, off, textcoords="offset points", **look)
     bound(axes)
     axes.set(xlabel="strongest attack, above the floor on web text and code", ylabel=FROM)
     in_percent(axes.xaxis)
@@ -134,5 +141,5 @@ def trade_off(tables: Tables) -> Plot | None:
     return figure, (
         f"Good for vendor and customer is up and to the left. Lowest is {bad['secured']} on {bad['trained_on']}, "
         f"{between(bad, 'gap')} from fully open, of which {bad['attack']} got {percent(bad['above_floor_apart'])}; the "
-        f"dotted line is the paper's own margin. Bars: paired 95 % intervals.{missing(tables, *parts)}"
+        f"dotted line is the paper's own margin. Bars: paired 95 % intervals.{left}{missing(tables, *parts)}"
     )

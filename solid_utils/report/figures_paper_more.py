@@ -34,7 +34,7 @@ def figure_5(tables: Tables) -> Plot | None:
     axes[5].set_title("here: customization cells" if len(kept) else "here: mathematics")
     if len(kept):
         figures_customers.deployments(axes[5], kept)
-        axes[5].legend(**SMALL)
+        axes[5].legend(**SMALL | {"loc": "upper center", "bbox_to_anchor": (0.5, -0.12), "ncols": 4})
     elif rows.empty:
         not_run(axes[5], "figure_5")
     else:

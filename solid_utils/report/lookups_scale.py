@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from solid_utils.core import paths, schema
+from solid_utils.core.errors import StudyError
 from solid_utils.metrics.intervals import LEVEL
 from solid_utils.report import forecasts, hypotheses, scale, size
 from solid_utils.report.tables.forecasts import said
@@ -50,6 +52,35 @@ class ScaleLookups:
         """What one victim says of a hypothesis that has one outcome a victim, in words."""
         (found,) = [one for one in self.hypothesis_rows() if (one["hypothesis"], one["model"]) == (name, model)]
         return found
+
+    def exactness_rows(self, model: str) -> list[dict]:
+        """What noise on the first layer leaves, a row a size, the largest first: exactness.csv of the scale study."""
+        found = sorted(self.folder.parent.glob(f"*/{scale.LIST}/{model}/{paths.EXACTNESS_FILE}"))
+        found.sort(key=lambda path: path.parents[2].name != self.folder.name)  # this machine's first
+        if not found:
+            raise StudyError(
+                f"{paths.EXACTNESS_FILE} of {model}: none; run `python -m solid_utils.grid.exactness {model}`"
+            )
+        told = []
+        for (noise, error), mine in schema.read(found[0], schema.EXACTNESS).groupby(["noise", "state_error"]):
+            by_set = mine.set_index("benchmark")
+            row = {"noise": noise, "state_error": error}
+            for name, benchmark in scale.SETS.items():
+                row |= {name: by_set.loc[benchmark, "agreement"], f"{name}_same": by_set.loc[benchmark, "greedy_match"]}
+            told.append(row | {"prompts": int(by_set.loc[scale.SETS["own"], "prompts"])})
+        return sorted(told, key=lambda row: -row["noise"])
+
+    def exact_enough(self, model: str) -> float:
+        """The largest error of states behind which every answer of the attack's own kind is the victim's, and behind
+        all smaller ones, too. Raises StudyError where none is."""
+        enough = None
+        for row in reversed(self.exactness_rows(model)):
+            if row["own_same"] < 1:
+                break
+            enough = row["state_error"]
+        if enough is None:
+            raise StudyError(f"{paths.EXACTNESS_FILE} of {model}: no noise is small enough; try smaller sizes")
+        return enough
 
     def scale_costs(self) -> list[dict]:
         """Queries to half by victim and secured bottom layers, in words: rows of the table `scale_cost`."""

@@ -29,7 +29,7 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "steps": ("count", "optimizer steps so far, a stitch's batches of texts; 0 is the start, before any query"),
     "queries": ("count", "sequences asked of the deployed model so far, validation included, repeats counted"),
     "tokens": ("count", "tokens of these queries"),
-    "flops": ("FLOP", "of training so far, counted from shapes, not measured"),
+    "flops": ("FLOP", "of training so far, counted from shapes, not measured; an optimizer's own work is not in it"),
     "samples": ("count", "samples in all training steps together, a sample seen twice counted twice"),
     "parameters": ("count", "scalars that are secret"),
     "share": ("fraction", "of the model's parameters that is secret"),

@@ -12,12 +12,12 @@ SCORES: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "set_scores.flops": ("FLOP", "of this score alone, counted from shapes"),
     "way": ("name", "products with the Jacobian: `jvp`, forward mode, or central `differences`; else `none`"),
     # exactness.csv
-    "noise": ("share", "of each secret matrix's standard deviation, added as Gaussian noise"),
+    "exactness.noise": ("share", "of each secret matrix's standard deviation, added as Gaussian noise"),
     "state_error": (
         "share",
-        "of the states that leave the secured part, root mean square of |s - t| / |t|, without first tokens",
+        "of the states that leave the secured part on the attack's own kind of prompt, root mean square of "
+        "the distance over the length, without first tokens; the same on every set's row",
     ),
-    "greedy_match": ("fraction", "of prompts whose greedy answers are the victim's word for word"),
     "exactness.prompts": ("count", "prompts asked for a greedy answer"),
     # the table of forecasts
     "forecast_of": ("name", "attack whose end is forecast, KL on C4: `SEM` or `fine-tuning`"),

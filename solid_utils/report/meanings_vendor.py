@@ -7,7 +7,7 @@ VENDOR: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     ),
     "holding.queries": ("count", "texts that the strongest attack on the set itself was given"),
     "holding.reached": ("yes or no", "did any attack on it, or on layers around it, come to half above the floor?"),
-    "most_queries": ("count", "the most texts that any attack on this set was given, of those that count here"),
+    "holding.most_queries": ("count", "the most texts that any attack on this set was given, of those that count here"),
     "holding.taken": (
         "fraction",
         "the most that was recovered above the floor on C4, of the set or of layers around it",

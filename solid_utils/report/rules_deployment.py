@@ -4,6 +4,7 @@ import math
 
 import pandas as pd
 
+from solid_utils.metrics import equivalence
 from solid_utils.report.evidence import CONTRADICTED, ERRORS, NOT_TESTED, SUPPORTED, Evidence, Finding
 from solid_utils.report.tables.customization import domain
 from solid_utils.report.wording import percent, points
@@ -16,7 +17,22 @@ EPSILONS = (0.05, 0.1, 0.2, 0.3, 0.5)
 def solid_customization(found: Evidence) -> Finding:
     """The paper's margin, on point estimates: supported when SOLID ends at most 4 points below fully open,
     contradicted when it ends further below by more than three combined standard errors; else, or when fully open
-    itself gains no more than two standard errors, or on fewer than 500 problems, not tested."""
+    itself gains no more than two standard errors, or on fewer than 500 problems, not tested. Where the default run
+    decides nothing, customization cells of SOLID's layers on at least 500 items do, by the test of equivalence:
+    contradicted when one is worse, else supported when one is equivalent or better."""
+    of_the_run = by_the_run(found)
+    if of_the_run.verdict != NOT_TESTED or (cells := found.customized_solid(FEWEST_PROBLEMS)).empty:
+        return of_the_run
+    told = []
+    for _, row in cells.iterrows():
+        what = f"{row['run']} ({row['model']}, {row['n']:.0f} items, {row['seeds']:.0f} seed(s))"
+        told.append(f"{what} {points(row, 'gap', 'gap')} points from fully open, {row['equivalence']}")
+    verdict = CONTRADICTED if (cells["equivalence"] == equivalence.WORSE).any() else SUPPORTED
+    return Finding(verdict, f"Cells: {'; '.join(told)}. The default run: {of_the_run.measured}", list(cells["run"]))
+
+
+def by_the_run(found: Evidence) -> Finding:
+    """What the default study's own customizations say."""
     scores = found.customization
     if not {"fully_open", "solid"} <= set(scores.index):
         return Finding(NOT_TESTED, "needs a customization of fully_open and one of solid")

@@ -43,6 +43,7 @@ def evidence(made: Mapping[str, pd.DataFrame], model: str) -> Evidence:
         decisive(customization[customization["benchmark"] == "all"])
         .drop_duplicates("deployment")
         .set_index("deployment"),
+        mine["equivalence"].query("metric == 'right'"),
     )
 
 

@@ -38,6 +38,7 @@ from solid_utils.settings.attack_params import Recipe
 from solid_utils.training import training
 
 LINEAR, SEM, BOTH = ATTACKS = ("linear map", "sem", "sem_linear")
+OPTIMIZERS = {"adamw": "AdamW", "muon": "Muon"}  # in words
 TURNS = 2  # how often a linear map is fitted again on states moved into their cells
 BATCH = 16  # texts of a question
 LENGTH = 64  # tokens of a text, at most
@@ -237,7 +238,9 @@ def words(attack: str, recipe: Recipe, previous: int, texts: int) -> str:
     """The column `recipe`."""
     fitted = f"ridge, {previous} previous tokens"
     steps = recipe.total_steps(texts)
-    trained = f"AdamW {recipe.learning_rate:g}, {recipe.schedule}, {steps} steps of {recipe.batch}"
+    trained = (
+        f"{OPTIMIZERS[recipe.optimizer]} {recipe.learning_rate:g}, {recipe.schedule}, {steps} steps of {recipe.batch}"
+    )
     return {LINEAR: fitted, SEM: trained, BOTH: f"{trained}, beside {fitted}"}[attack]
 
 

@@ -1,4 +1,4 @@
-"""Muon for matrices beside AdamW for vectors, as one optimizer, which is what a Trainer takes.
+"""Muon for matrices beside AdamW for all else, as one optimizer, which is what a Trainer takes.
 
 Muon (Jordan 2024; `torch.optim.Muon`) makes each matrix's step orthogonal, so that directions with small gradients move
 as fast as the others: an attack that trains one layer from nothing gains by it. What AdamW is told of rate and decay
@@ -15,7 +15,10 @@ LIKE_ADAMW = "match_rms_adamw"
 
 
 class MuonAdamW(Optimizer):
-    """Matrices by Muon, all else by AdamW without decay. Groups and state are those of the two, matrices first."""
+    """Matrices by Muon, all else (vectors, stacked experts) by AdamW without decay. Matrices first in groups and state.
+
+    Embeddings and head are matrices, too, where they are trained; Muon's author leaves them to AdamW.
+    """
 
     def __init__(self, parameters: Iterable[Tensor], learning_rate: float, weight_decay: float):
         """`parameters`: what is trained. Raises ValueError without any."""

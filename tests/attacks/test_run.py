@@ -176,6 +176,22 @@ def test_a_stitch_is_fitted_kept_scored_and_counted(attack):
     assert asked.sequences == after["queries"] and asked.tokens == after["tokens"]
 
 
+@pytest.mark.parametrize(("name", "shares"), [("stitch", True), ("exact", True), ("sem", False), ("linear", False)])
+def test_only_what_trains_nothing_shares_the_open_part_and_nothing_touches_the_victim(attack, name, shares):
+    run = attack(name)
+    before = {key: parameter.detach().clone() for key, parameter in run.victim.named_parameters()}
+    scored(run)
+    theirs = dict(run.victim.named_parameters())
+    for made in (run.start(SEED), run.replica(SEED)):
+        open_ones = {key: one for key, one in made.named_parameters() if key in theirs.keys() - run.secured.names}
+        assert {one is theirs[key] for key, one in open_ones.items()} == {shares}
+        secret = [one for key, one in made.named_parameters() if key in run.secured.names]
+        assert not any(one is theirs[key] for one in secret for key in run.secured.names)
+    for key, parameter in theirs.items():
+        assert torch.equal(parameter, before[key]) and parameter.dtype == before[key].dtype, key
+        assert parameter.requires_grad and parameter.grad is None, key
+
+
 def test_which_texts_a_stitch_gets_may_be_drawn(attack):
     usual, drawn = attack("stitch"), attack("stitch-drawn")
     names = [sample["id"] for sample in drawn.samples]

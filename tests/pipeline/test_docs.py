@@ -15,7 +15,7 @@ from solid_utils.deployment.secured import secured_set
 from solid_utils.deployment.view import view
 from solid_utils.model.structure import layer_parameters
 from solid_utils.report import dictionary
-from solid_utils.report.meanings import MEANING
+from solid_utils.report.meanings import CUSTOMERS, DEPLOYMENT, MEANING, OF_THE_PAPER, SCORES, VENDOR
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -139,6 +139,17 @@ def test_every_column_has_a_meaning_and_every_meaning_a_column(monkeypatch):
         assert columns in found.values()
     for meaning in MEANING.values():
         assert all(meaning) and "|" not in "".join(meaning)
+
+
+def test_no_word_has_two_meanings(monkeypatch):
+    # The parts are laid over each other: of a word that stands in two of them one meaning would be lost.
+    text = (ROOT / "solid_utils/report/meanings.py").read_text(encoding="utf8")
+    own = set(re.findall(r'^    "([\w.]+)": \(', text, re.MULTILINE))
+    parts = [own, *map(set, (CUSTOMERS, DEPLOYMENT, OF_THE_PAPER, SCORES, VENDOR))]
+    for number, part in enumerate(parts):
+        for other in parts[number + 1 :]:
+            assert not part & other
+    assert len(own) > 100 and set().union(*parts) == set(MEANING)
 
 
 def test_a_column_without_a_meaning_is_one_line():

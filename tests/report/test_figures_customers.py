@@ -79,6 +79,14 @@ def test_the_trade_off_is_a_point_a_set_and_the_same_bytes_again(tables):
     assert twice[0] == twice[1]
 
 
+def test_where_fully_open_gains_nothing_no_gap_is_drawn_and_a_sentence_says_so(tables):
+    idle = row("deployments", "layers 29", 29, 1, 0.0, "code") | {"equivalence": "fully open gains nothing"}
+    figure, sentence = figures_customers.trade_off(tables | {"trade_off": pd.DataFrame([*ROWS, idle])})
+    assert sum(len(group.lines[0].get_xydata()) for group in figure.axes[0].containers) == len(ROWS) - 1
+    assert "1 cells on which fully open gains nothing are left out." in sentence
+    assert figures_customers.trade_off(tables | {"trade_off": pd.DataFrame([idle])}) is None
+
+
 def test_several_domains_have_a_panel_each(tables):
     math = tables["customization"].query("recipe.str.startswith('math,')")
     rows = math.query("benchmark == 'all'")

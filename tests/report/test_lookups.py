@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.report.cells import Run
 from solid_utils.report.documents import correlation, number, percent, rounded, within
@@ -60,6 +61,40 @@ def test_a_row_is_one_row(tmp_path):
             lookups.row("search", start=start)
     with pytest.raises(StudyError, match="no such table"):
         lookups.table("gone")
+
+
+def test_a_point_of_the_scale_study_is_the_best_machines_or_the_one_that_is_named(tmp_path):
+    (tmp_path / "tables").mkdir()
+    head = "model,machine,secured,attack,recipe,queries,own_above\n"
+    rows = ["m,a,layers 0,stitch,map,10,0.4", "m,b,layers 0,stitch,map,10,0.6", "m,b,layers 0,stitch,map,25,0.9"]
+    (tmp_path / "tables/scale.csv").write_text(head + "\n".join(rows) + "\n")
+    lookups = Lookups(tmp_path, tmp_path / "tables")
+    point = "m", "layers 0", "stitch", "map", 10
+    assert lookups.scale_cell(*point)["own_above"] == 0.6
+    assert lookups.scale_cell(*point, machine="a")["own_above"] == 0.4
+
+
+def test_how_exact_is_exact_enough(tmp_path):
+    facts = {"model": "m", "revision": "r", "tier": "full", "dtype": "float32", "secured": "layers 0", "seed": 20}
+    facts |= {"parameters": 1, "share": 0.1, "depth": 1, "lowest": 0, "highest": 0, "only_layers": True}
+    for machine, same in (("other", [0.0, 0.0, 0.0, 0.0]), ("mine", [0.5, 1.0, 0.9, 1.0])):
+        rows = [
+            facts
+            | {"noise": noise, "state_error": 2 * noise, "benchmark": benchmark, "agreement": 0.9, "kl": 0.1}
+            | {"n": 100, "prompts": 48, "greedy_match": match if benchmark == "evaluation" else 0.25}
+            for noise, match in zip((0.1, 0.03, 0.01, 0.003), same, strict=True)
+            for benchmark in ("evaluation", "evaluation_c4", "evaluation_code")
+        ]
+        schema.write(rows, schema.EXACTNESS, tmp_path / machine / "scale" / "m" / paths.EXACTNESS_FILE)
+    mine = Lookups(tmp_path / "mine", tmp_path / "tables")
+    found = mine.exactness_rows("m")
+    assert [row["noise"] for row in found] == [0.1, 0.03, 0.01, 0.003], "of this machine alone"
+    assert found[0] | {"own_same": 0.5, "c4_same": 0.25, "prompts": 48, "own": 0.9} == found[0]
+    assert mine.exact_enough("m") == 0.006, "at 0.06 all answers are right by luck: a smaller error has a wrong one"
+    with pytest.raises(StudyError, match="no noise is small enough"):
+        Lookups(tmp_path / "other", tmp_path / "tables").exact_enough("m")
+    with pytest.raises(StudyError, match="exactness.csv of n: none"):
+        mine.exact_enough("n")
 
 
 def test_settings_the_paper_and_facts():

@@ -14,7 +14,7 @@ from solid_utils.report import results
 from solid_utils.report.evidence import CONTRADICTED, NOT_TESTED, SUPPORTED
 from solid_utils.report.tables import statements
 
-NAMES = ("attacks", "evidence", "difficulty", "customization", "search", "claims", "hypotheses")
+NAMES = ("attacks", "evidence", "difficulty", "customization", "search", "claims", "hypotheses", "equivalence")
 
 
 def context(folder: Path, **own: pd.DataFrame) -> SimpleNamespace:
@@ -54,7 +54,15 @@ def test_each_has_a_rule_a_verdict_and_rows_that_exist(rows, shipped):
         assert row.above_floor_apart_low < row.above_floor_apart < row.above_floor_apart_high
         width = 2 * 1.96 * end["stderr_apart"] / (1 - row.floor_apart)
         assert row.above_floor_apart_high - row.above_floor_apart_low == pytest.approx(width)
-    assert set(rows["source"].dropna()) == {"default", "grid", "beyond", "scale", "theory"}
+    assert set(rows["source"].dropna()) == {"default", "grid", "beyond", "scale", "theory", "customization"}
+
+
+def test_what_customization_cells_decided_stands_beside_its_statement(rows, shipped):
+    cells = shipped.table("equivalence")
+    mine = cells[(cells["model"] == "smollm2-135m") & (cells["metric"] == "right") & cells["gap"].notna()]
+    found = rows[(rows["statement"] == "observation_5") & (rows["source"] == "customization")]
+    assert list(found["outcome"]) == list(mine["gap"]) and len(mine) >= 3
+    assert "reasoning-layers_0-tuned: gap to fully open, equivalent" in set(found["evidence"])
 
 
 def test_evidence_is_the_strongest_of_its_source_and_set(rows, shipped):

@@ -9,7 +9,7 @@ from solid_utils.report.terminal import filled
 
 def claim_table(context: Context) -> pd.DataFrame:
     """Every claim of the paper for every model; verdicts.claim_table."""
-    names = ("attacks", "evidence", "difficulty", "search", "customization")
+    names = ("attacks", "evidence", "difficulty", "search", "customization", "equivalence")
     return verdicts.claim_table({name: context.table(name) for name in names}, context.results.models)
 
 

@@ -7,6 +7,7 @@ import pandas as pd
 
 from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
+from solid_utils.report.scale import SETS
 from solid_utils.report.table import Columns, Context, Table
 from solid_utils.report.wording import percent
 
@@ -14,7 +15,6 @@ LIST = "published_adapters"
 FACTS = ["model", "machine", "cell", "secured", "known", "deployments", "tuned", "trained_on", "distance", "attack"]
 FACTS += ["start", "recipe", "queries", "seed"]
 COLUMNS = [*FACTS, "own", "c4", "code", "c4_kl", "reference_c4", "gain_c4"]
-SETS = {"own": "evaluation", "c4": "evaluation_c4", "code": "evaluation_code"}
 ATTACK = ["model", "machine", "secured", "attack", "start", "recipe", "queries", "seed"]
 
 

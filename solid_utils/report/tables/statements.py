@@ -152,11 +152,16 @@ def attacked(context: Context, model: str, row: pd.Series) -> dict:
 
 
 def customized(context: Context, model: str) -> Iterator[dict]:
-    """Accuracy after each customization, of all problems together."""
+    """Accuracy after each customization, of all problems together; of customization cells the gap to fully open."""
     rows = context.table("customization")
     for _, row in rows[(rows["model"] == model) & (rows["benchmark"] == "all")].iterrows():
         found = {"outcome": row["after"], "outcome_low": row["after_low"], "outcome_high": row["after_high"]}
         yield {"source": "default", "evidence": row["run"], "secured": row["secured"], **found}
+    cells = context.table("equivalence")
+    for _, row in cells[(cells["model"] == model) & (cells["metric"] == "right") & cells["gap"].notna()].iterrows():
+        found = {"outcome": row["gap"], "outcome_low": row["gap_low"], "outcome_high": row["gap_high"]}
+        named = f"{row['run']}: gap to fully open, {row['equivalence']}"
+        yield {"source": "customization", "evidence": named, "secured": row["deployment"], **found}
 
 
 STATEMENTS_OF_THE_PAPER = Table("statements", statement_table)

@@ -20,7 +20,7 @@ from solid_utils.deployment.described import facts
 from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.grid import cells
-from solid_utils.model import models, sampling
+from solid_utils.model import accelerator, models, sampling
 from solid_utils.model.forward import length_batches, measuring, pad
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.settings import params
@@ -29,6 +29,7 @@ GRID = "scale"
 SECURED = "layers 0"
 SIZES = (0.1, 0.03, 0.01, 0.003, 0.001, 0.0003)  # of a matrix's standard deviation
 SEED = 20
+ROOM_SHARE = 0.25  # of memory, for the victim's logits, which every size is compared with
 TOKENS = 4096  # of a forward that measures states
 
 
@@ -76,7 +77,7 @@ def made(model: str, study: params.Params) -> list[dict]:
     tier = params.merge(study.tiers[grid.tier], {"evaluation": grid.evaluation})  # what every cell is scored on
     budget = study.model_copy(update={"tier": grid.tier, "tiers": {grid.tier: tier}}).budgets(model)
     sets = sampling.held_out(tokenizer, budget.length, budget.evaluation)
-    remembered = fidelity.Remembered(lambda: victim)
+    remembered = fidelity.Remembered(lambda: victim, ROOM_SHARE * accelerator.memory_share())
     identity = {"model": model, "revision": revision, "tier": cells.TIER, "dtype": spec.dtype}
     rows = []
     for size in SIZES:

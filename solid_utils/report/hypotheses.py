@@ -65,7 +65,7 @@ def h2(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
 def h3(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
     """|rho| of DD with C4 KL after SEM with 400 queries, less that of each rival, over sets that have both."""
     rows = []
-    mine = points[(points[["attack", "recipe", "queries"]] == SEM).all(axis=1)]
+    mine = scale.once(points[(points[["attack", "recipe", "queries"]] == SEM).all(axis=1)])
     scored = found.difficulty[found.difficulty["seed"].astype(str) == "mean"]
     scored = scored[["model", "secured", "dd"]].drop_duplicates(["model", "secured"])
     mine = mine.merge(scored, on=["model", "secured"])

@@ -134,6 +134,13 @@ def points(cells: pd.DataFrame) -> pd.DataFrame:
     return made.merge(grouped.agg(means | same), on=POINT)[POINT_TABLE]
 
 
+def once(rows: pd.DataFrame) -> pd.DataFrame:
+    """Points of one attack, each model's set once: on the machine with most seeds. Two machines make no two sets."""
+    ordered = rows.sort_values("seeds", ascending=False, kind="stable")
+    kept = ordered.drop_duplicates(["model", "secured", "attack", "recipe", "queries"])
+    return rows.loc[rows.index.isin(kept.index)]
+
+
 POINT_TABLE = [
     *[*POINT, "dtype", "parameters", "depth", "lowest", "highest", "only_layers", "seeds", "tokens"],
     *["own", "own_above", "own_kl", "c4", "c4_above", "c4_kl", "code", "code_above", "code_kl", "c4_kl_start", "same"],

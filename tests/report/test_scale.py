@@ -147,6 +147,10 @@ def test_h3_asks_whether_dd_ranks_better(tmp_path):
     assert {name for name in found if name.startswith("H3")} == {f"H3 DD less {rival}" for rival in hypotheses.RIVALS}
     assert found["H3 DD less size"]["outcome"] > 0 and found["H3 DD less size"]["n"] == 13
     assert found["H3 DD less zero-query KL"]["outcome"] == pytest.approx(0, abs=0.05), "the same order"
+    other = tmp_path / "other-machine" / "scale" / NEW
+    write_cell(other, "layers 0", "sem", 400, 20, [9.0] * TEXTS, 0.4)
+    schema.write(pd.read_csv(folder / paths.FLOOR_FILE), schema.FLOOR, other / paths.FLOOR_FILE)
+    assert outcomes(tmp_path)["H3 DD less size"] == found["H3 DD less size"], "the same set on two machines is one set"
     write_dd(folder, dict(list(right.items())[:11]))
     assert outcomes(tmp_path)["H3"]["verdict"] == hypotheses.NOT_RUN, "twelve sets at least"
 

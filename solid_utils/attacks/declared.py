@@ -48,9 +48,11 @@ def recipe(study: params.Params, model: str, run: str) -> Recipe:
         raise StudyError(f"{where}: {idle[0]}: a {mine.attack} is fitted, not trained; leave it out")
     usual = usual_recipe(study, model, run).model_dump(exclude_none=True)
     found = validated(Recipe, merge(usual, overrides), where)
-    processes = study.model(model).parallel.get(mine.attack, params.Parallel()).processes
-    if wrong := mine.flaw(found, processes):
+    parallel = study.model(model).parallel.get(mine.attack, params.Parallel())
+    if wrong := mine.flaw(found, parallel.processes):
         raise StudyError(f"{where}: {wrong}")
+    if found.optimizer == "muon" and parallel.shard:
+        raise StudyError(f"{where}: optimizer: muon wants whole matrices, and models.{model} shards {mine.attack}")
     return found
 
 

@@ -4,11 +4,14 @@ import pytest
 import torch
 from torch.optim import AdamW, Muon
 
+from solid_utils.attacks import declared
 from solid_utils.core.errors import StudyError
+from solid_utils.settings import params, reading
 from solid_utils.settings.recipe_text import recipe_text
 from solid_utils.training import training
 from solid_utils.training.muon import LIKE_ADAMW, MuonAdamW
 from tests.conftest import build
+from tests.settings.test_params import SHIPPED
 from tests.training.test_training import RECIPE, train
 
 MUON = RECIPE.model_copy(update={"optimizer": "muon"})
@@ -83,6 +86,19 @@ def test_split_matrices_are_refused_in_one_line(llama, monkeypatch):
     with pytest.raises(StudyError, match="optimizer: muon wants whole matrices"):
         training.optimizer_of(llama, MUON)
     assert training.optimizer_of(llama, RECIPE) is None
+
+
+@pytest.mark.parametrize("shard", [False, True])
+def test_a_sharded_attack_by_muon_is_refused_before_anything_is_loaded(shard):
+    raw = reading.read(SHIPPED)
+    raw["attacks"]["mine"] = {"secured": "layers 0", "attack": "sem", "recipe": {"small": {"optimizer": "muon"}}}
+    raw["models"]["smollm2-135m"]["parallel"] = {"sem": {"processes": 2, "shard": shard}}
+    study = params.Params.model_validate(raw)
+    if not shard:
+        assert declared.recipe(study, "smollm2-135m", "mine").optimizer == "muon"
+        return
+    with pytest.raises(StudyError, match="mine.recipe: optimizer: muon wants whole matrices, and models.smollm2-135m"):
+        declared.recipe(study, "smollm2-135m", "mine")
 
 
 def test_a_recipe_says_its_optimizer():

@@ -13,7 +13,7 @@ from solid_utils.core import readers
 from solid_utils.paper import paper, registry
 from solid_utils.report import catalogue, paper_tables, results
 
-NAMES = ("attacks", "evidence", "difficulty", "customization", "scale", "benchmarks")
+NAMES = ("attacks", "evidence", "difficulty", "customization", "equivalence", "scale", "benchmarks")
 ENGINES = {"tectonic": ["tectonic"], "pdflatex": ["pdflatex", "-interaction=nonstopmode", "-halt-on-error"]}
 
 

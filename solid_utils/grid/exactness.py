@@ -6,20 +6,18 @@ A thief's error is no noise, but its size can be set beside these: the same sets
 have, in float32. A file that is there is left alone.
 """
 
-import argparse
 import math
 
 import torch
 from transformers import PreTrainedModel
 
-from solid_utils.attacks import declared
-from solid_utils.core import machine, paths, schema
+from solid_utils.core import paths, schema
 from solid_utils.core.errors import one_line
 from solid_utils.deployment import view
 from solid_utils.deployment.described import facts
 from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
-from solid_utils.grid import cells
+from solid_utils.grid import cells, shared
 from solid_utils.model import accelerator, models, sampling
 from solid_utils.model.forward import length_batches, measuring, pad
 from solid_utils.model.layers import DecoderLayers
@@ -98,18 +96,8 @@ def made(model: str, study: params.Params) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", metavar="MODEL")
-    chosen, study = parser.parse_args(), declared.load()
-    torch.set_num_threads(study.threads)
-    for model in chosen.models or study.study.models:
-        folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / GRID / model
-        path = folder / paths.EXACTNESS_FILE
-        if path.exists():
-            print(f"exactness: {path}: there; delete it to compute it again", flush=True)
-            continue
-        schema.write(made(model, study), schema.EXACTNESS, path)
-        print(f"exactness: {path}", flush=True)
+    title = __doc__.splitlines()[0]
+    shared.a_file_a_model(title, "exactness", paths.EXACTNESS_FILE, schema.EXACTNESS, lambda s: s.study.models, made)
 
 
 if __name__ == "__main__":

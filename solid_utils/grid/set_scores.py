@@ -6,19 +6,15 @@ The sets are those whose DD the scale study asks for (configs/scale.yaml, diffic
 alone; a killed run goes on. What each score took here is printed: no result file holds a time.
 """
 
-import argparse
 from dataclasses import asdict
 
-import torch
-
-from solid_utils.attacks import declared
-from solid_utils.core import machine, paths, schema
+from solid_utils.core import paths, schema
 from solid_utils.core.errors import one_line
 from solid_utils.deployment.described import facts
 from solid_utils.deployment.secured import secured_set
 from solid_utils.difficulty import scores
 from solid_utils.difficulty.scores import Scored, Scores
-from solid_utils.grid import cells
+from solid_utils.grid import cells, shared
 from solid_utils.model import models, sampling
 from solid_utils.model.state import State
 from solid_utils.model.structure import decoder_layers
@@ -61,18 +57,8 @@ def made(model: str, study: params.Params) -> list[dict]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", metavar="MODEL")
-    chosen, study = parser.parse_args(), declared.load()
-    torch.set_num_threads(study.threads)
-    for model in chosen.models or study.scale.models:
-        folder = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / GRID / model
-        path = folder / paths.SET_SCORES_FILE
-        if path.exists():
-            print(f"scores: {path}: there; delete it to compute it again", flush=True)
-            continue
-        schema.write(made(model, study), schema.SET_SCORES, path)
-        print(f"scores: {path}", flush=True)
+    title = __doc__.splitlines()[0]
+    shared.a_file_a_model(title, "scores", paths.SET_SCORES_FILE, schema.SET_SCORES, lambda s: s.scale.models, made)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from solid_utils.core import files, lock, readers
+import torch
+
+from solid_utils.attacks import declared
+from solid_utils.core import files, lock, machine, paths, readers, schema
 from solid_utils.core.errors import StudyError
+from solid_utils.settings import params
+
+SCALE = "scale"  # the list of cells, configs/scale.yaml
 
 
 @contextmanager
@@ -113,6 +119,31 @@ class CellList:
             if self.claimed(cell) and not ended(cell.name, lambda cell=cell: self.run_cell(cell)):
                 failed.append(cell.name)
         check_ended(failed)
+
+
+def a_file_a_model(
+    title: str,
+    name: str,
+    file: str,
+    columns: list[str],
+    victims: Callable[[params.Params], list[str]],
+    made: Callable[[str, params.Params], list[dict]],
+) -> None:
+    """Write one file of the scale study for each model of the command line, else of `victims`; one that is there stays.
+
+    `name` stands in front of the lines; `made` gives a model's rows, of these `columns`.
+    """
+    parser = argparse.ArgumentParser(description=title)
+    parser.add_argument("models", nargs="*", metavar="MODEL")
+    chosen, study = parser.parse_args(), declared.load()
+    torch.set_num_threads(study.threads)
+    for model in chosen.models or victims(study):
+        path = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / SCALE / model / file
+        if path.exists():
+            print(f"{name}: {path}: there; delete it to compute it again", flush=True)
+            continue
+        schema.write(made(model, study), columns, path)
+        print(f"{name}: {path}", flush=True)
 
 
 def asked(description: str) -> argparse.Namespace:

@@ -22,7 +22,7 @@ def victim(tokenizer, monkeypatch, tmp_path):
     few = [one | {"id": str(number), "answer_start": 4} for number, one in enumerate(texts(6))]
     monkeypatch.setattr(exactness.sampling, "held_out", lambda *_: {"evaluation": few, "evaluation_c4": few[:2]})
     monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
-    monkeypatch.setattr(exactness.torch, "set_num_threads", lambda _: None)  # other tests keep theirs
+    monkeypatch.setattr(exactness.shared.torch, "set_num_threads", lambda _: None)  # other tests keep theirs
     return tmp_path
 
 

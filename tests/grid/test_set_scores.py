@@ -23,7 +23,7 @@ def victim(tokenizer, monkeypatch, tmp_path):
     monkeypatch.setattr(set_scores.sampling, "texts", lambda *_, **__: texts(20))
     monkeypatch.setattr(set_scores, "sets_of", lambda *_: ["layers 0", "layers 0-1"])
     monkeypatch.setattr(paths, "REFERENCE", tmp_path / "reference")
-    monkeypatch.setattr(set_scores.torch, "set_num_threads", lambda _: None)  # other tests keep theirs
+    monkeypatch.setattr(set_scores.shared.torch, "set_num_threads", lambda _: None)  # other tests keep theirs
     monkeypatch.setattr(sys, "argv", ["set_scores", MODEL])
     return tmp_path
 

@@ -8,10 +8,11 @@ import pandas as pd
 COUNTS = (
     "parameters depth lowest highest batch numbers steps samples queries tokens flops shots n forward_tokens weight"
 )
-COUNTS += " positions width estimated_width askings_90 askings_99 place agreeing"
+COUNTS += " positions width estimated_width askings_90 askings_99 place agreeing prompts"
 COUNTS += " texts askings context secret_bytes cache_bytes window windows model_parameters layers embeddings head layer"
-SHARES = "share chance floor agreement deployment_agreement replica_agreement outside rate alarms"  # 0 to 1
-POSITIVE = "stderr dd calibrated gap flops_inside sent received perplexity"  # 0 or more
+# From 0 to 1.
+SHARES = "share chance floor agreement deployment_agreement replica_agreement outside rate alarms greedy_match"
+POSITIVE = "stderr dd calibrated gap flops_inside sent received perplexity state_error"  # 0 or more
 NUMBERS = "value task_version norm alpha kl"
 # Texts stay texts: twelve digits of a commit are no number, and "1e5" is no 100000.
 TEXTS = "model revision tier dtype deployment secured start attack recipe view labels benchmark domain metric libraries"

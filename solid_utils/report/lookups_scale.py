@@ -64,6 +64,10 @@ class ScaleLookups:
         told = []
         for (noise, error), mine in schema.read(found[0], schema.EXACTNESS).groupby(["noise", "state_error"]):
             by_set = mine.set_index("benchmark")
+            if sorted(by_set.index) != sorted(scale.SETS.values()):
+                raise StudyError(
+                    f"{found[0]}: noise {noise:g} has other sets than the rest; delete it and run it again"
+                )
             row = {"noise": noise, "state_error": error}
             for name, benchmark in scale.SETS.items():
                 row |= {name: by_set.loc[benchmark, "agreement"], f"{name}_same": by_set.loc[benchmark, "greedy_match"]}

@@ -28,6 +28,8 @@ def victim(tokenizer, monkeypatch, tmp_path):
 
 def test_noise_is_on_secret_matrices_alone_and_of_its_size():
     model = byte_llama(0)
+    with torch.no_grad():  # norms that are all one have no spread, and no noise would show on them
+        model.model.layers[0].input_layernorm.weight.copy_(torch.linspace(0.5, 2, 16))
     secured = secured_set(model, "layers 0")
     made = exactness.noisy(model, secured, 0.1, 20)
     for (name, own), other in zip(model.named_parameters(), made.parameters(), strict=True):

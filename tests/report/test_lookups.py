@@ -91,6 +91,19 @@ def test_how_exact_is_exact_enough(tmp_path):
     assert [row["noise"] for row in found] == [0.1, 0.03, 0.01, 0.003], "of this machine alone"
     assert found[0] | {"own_same": 0.5, "c4_same": 0.25, "prompts": 48, "own": 0.9} == found[0]
     assert mine.exact_enough("m") == 0.006, "at 0.06 all answers are right by luck: a smaller error has a wrong one"
+    path = tmp_path / "mine" / "scale" / "m" / paths.EXACTNESS_FILE
+    whole = path.read_text()
+    for wrong, complaint in (
+        (whole.replace("0.1,20,", "inf,20,", 1), "exactness.csv: noise .* has other sets than the rest"),
+        (whole.replace(",0.2,", ",nan,", 1), "exactness.csv: .*state_error"),
+        (whole.replace(",0.5,", ",1.5,", 1), "exactness.csv: .*greedy_match"),
+        (whole.replace("state_error", "error", 1), "exactness.csv: columns do not fit"),
+    ):
+        assert wrong != whole
+        path.write_text(wrong)
+        with pytest.raises(StudyError, match=complaint):
+            mine.exactness_rows("m")
+    path.write_text(whole)
     with pytest.raises(StudyError, match="no noise is small enough"):
         Lookups(tmp_path / "other", tmp_path / "tables").exact_enough("m")
     with pytest.raises(StudyError, match="exactness.csv of n: none"):

@@ -13,6 +13,9 @@ import solid_utils  # noqa: F401, before the large imports: it says how often to
 # The tests compare numbers and devices of the CPU; on a GPU machine 56 of 1,250 failed for that alone. What runs on a
 # GPU: docs/gpu.md. Before torch is imported, so that child processes see none either.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+# A person's own state, lab or consent is no part of a test: with SOLID_STATE set the killed study left its state there.
+for name in ("SOLID_STATE", "SOLID_LAB", "YES"):
+    os.environ.pop(name, None)
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers

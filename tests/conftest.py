@@ -14,8 +14,9 @@ import solid_utils  # noqa: F401, before the large imports: it says how often to
 # GPU: docs/gpu.md. Before torch is imported, so that child processes see none either.
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 # A person's own state, lab or consent is no part of a test: with SOLID_STATE set the killed study left its state there.
-for name in ("SOLID_STATE", "SOLID_LAB", "YES"):
-    os.environ.pop(name, None)
+os.environ.pop("SOLID_STATE", None)
+os.environ.pop("SOLID_LAB", None)
+os.environ.pop("YES", None)
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers

@@ -85,6 +85,7 @@ class Customers(shared.CellList):
         if not self.cells:
             raise StudyError(f"customers: no victim of {', '.join(named)} is there; run `dvc repro victim@MODEL` first")
         self.seconds = shared.paces(TIMES)
+        self.check()
 
     def minutes(self, cell: CustomerCell) -> float | None:
         """Foreseen: the mean of cells of this model and domain that ran here, else of its model; None before any."""
@@ -96,16 +97,16 @@ class Customers(shared.CellList):
         """Are this cell's scores there, whole? Raises StudyError where they are of another recipe than it has now."""
         if not (path := cell.path(self.folder)).exists():
             return False
-        found = schema.read(path, schema.SCORES, schema.RERUN).iloc[-1]
-        own = cell.study(self.study)
-        recipe = declared.method(own, cell.model, cell.name)
+        shared.check_row(path, schema.read(path, schema.SCORES, schema.RERUN).iloc[-1], self.wanted(cell))
+        return True
+
+    def wanted(self, cell: CustomerCell) -> dict[str, object]:
+        """What its scores say of it, by the settings. Raises StudyError for a recipe that is none."""
+        recipe = declared.method(cell.study(self.study), cell.model, cell.name)
         wanted = {"deployment": cell.secured, "seed": cell.seed}
         if cell.secured != "fully_secured":
             wanted |= {"recipe": recipe.words(cell.domain), "steps": recipe.total_steps(recipe.samples)}
-        for name, value in wanted.items():
-            if found[name] != value:
-                raise StudyError(f"{path}: its {name} is '{found[name]}', the settings say '{value}'; {schema.RERUN}")
-        return True
+        return wanted
 
     def title(self, cell: CustomerCell) -> str:
         return f"{cell.model} {cell.name}"

@@ -50,6 +50,7 @@ class PublishedAdapters(shared.CellList):
         chosen = adapter_cells.cells(study, depth, only)
         self.cells = list({cell.name: cell for found in chosen.values() for cell in found}.values())
         self.seconds = shared.paces(TIMES)
+        self.check()
 
     def minutes(self, cell: AdapterCell) -> float | None:
         """Foreseen: the mean of cells of this attack that ran here, else of all; None before any."""
@@ -61,18 +62,18 @@ class PublishedAdapters(shared.CellList):
         """Are this cell's rows there, whole? Raises StudyError where they are of other recipes than it has now."""
         if not (path := cell.path(self.folder)).exists():
             return False
-        found = schema.read(path, schema.ADAPTERS, schema.RERUN).iloc[-1]
+        shared.check_row(path, schema.read(path, schema.ADAPTERS, schema.RERUN).iloc[-1], self.wanted(cell))
+        return True
+
+    def wanted(self, cell: AdapterCell) -> dict[str, object]:
+        """What its rows say of it, by the settings. Raises StudyError for a recipe that is none."""
         own = cell.study(self.study)
         attack = attack_settings.attack(own, cell.name)
         recipe, usual = (
             take(own, cell.model, cell.name) for take in (attack_settings.recipe, attack_settings.usual_recipe)
         )
         wanted = {"secured": cell.secured, "seed": cell.seed, "recipe": attack.words(recipe, usual)}
-        wanted |= {"tuned": self.words(cell), "start": attack_settings.start(own, cell.model, cell.name)}
-        for name, value in wanted.items():
-            if found[name] != value:
-                raise StudyError(f"{path}: its {name} is '{found[name]}', the settings say '{value}'; {schema.RERUN}")
-        return True
+        return wanted | {"tuned": self.words(cell), "start": attack_settings.start(own, cell.model, cell.name)}
 
     def words(self, cell: AdapterCell) -> str:
         """The column `tuned`: the recipes of its deployments' fine-tunings, with how long they are."""

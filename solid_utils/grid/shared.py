@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import torch
 
 from solid_utils.attacks import declared
@@ -54,6 +55,13 @@ def check_ended(failed: list[str]) -> None:
         raise StudyError(f"{len(failed)} cells were refused, {failed[0]} first; their lines above say why")
 
 
+def check_row(path: Path, found: pd.Series, wanted: dict[str, object]) -> None:
+    """Raise StudyError where a cell's row says something else than the settings now do."""
+    for name, value in wanted.items():
+        if found[name] != value:
+            raise StudyError(f"{path}: its {name} is '{found[name]}', the settings say '{value}'; {schema.RERUN}")
+
+
 def paces(path: Path) -> dict[str, dict[str, float]]:
     """Seconds by model and cell that ran here; none where that file was cut: they only foretell times."""
     try:
@@ -75,13 +83,18 @@ class CellList:
     """Cells that are run one by one, in their order, by as many processes as are started.
 
     A subclass has `name` (in front of its lines), `cells`, `limit` (minutes; a cell that would take longer is not run),
-    and says of a cell whether it `ran`, how many `minutes` are foreseen (None before any ran), whether it is `claimed`
-    for this process, and how to `run_cell`.
+    and says of a cell what its scores are `wanted` to say, whether it `ran`, how many `minutes` are foreseen (None before
+    any ran), whether it is `claimed` for this process, and how to `run_cell`.
     """
 
     name: str
     cells: list
     limit: float
+
+    def check(self) -> None:
+        """Raise StudyError for a cell whose settings are none, before hours of others are spent."""
+        for cell in self.cells:
+            self.wanted(cell)
 
     def title(self, cell) -> str:
         """A cell in the listing."""

@@ -170,6 +170,17 @@ def test_the_table_compares_with_the_untouched_deployment_and_the_untouched_base
     assert none.empty and list(none.columns) == table.COLUMNS
 
 
+@pytest.mark.parametrize("key, where", [("tunings", "tunings.lora"), ("attacks", "attacks.map")])
+def test_a_recipe_that_is_none_is_told_before_any_cell_runs(ran, folder, monkeypatch, key, where):
+    monkeypatch.chdir(folder)
+    study = params.load()
+    said = getattr(study.published_adapters, key)
+    name = where.split(".")[1]
+    listed = study.published_adapters.model_copy(update={key: said | {name: said[name] | {"misspelt": 1}}})
+    with pytest.raises(StudyError, match=f"published_adapters.{where}.*misspelt"):
+        published_adapters.PublishedAdapters(study.model_copy(update={"published_adapters": listed}))
+
+
 def test_settings_that_cannot_work():
     wrong = {"several": LISTED["groups"]["several"] | {"known": ["hidden"]}}
     with pytest.raises(StudyError, match="several deployments are attacked with their adapters known"):

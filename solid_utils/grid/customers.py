@@ -102,7 +102,9 @@ class Customers(shared.CellList):
 
     def wanted(self, cell: CustomerCell) -> dict[str, object]:
         """What its scores say of it, by the settings. Raises StudyError for a recipe that is none."""
-        recipe = declared.method(cell.study(self.study), cell.model, cell.name)
+        own = cell.study(self.study)
+        with shared.named(f"customers.recipes.{cell.recipe}"):
+            recipe = declared.method(own, cell.model, cell.name)
         wanted = {"deployment": cell.secured, "seed": cell.seed}
         if cell.secured != "fully_secured":
             wanted |= {"recipe": recipe.words(cell.domain), "steps": recipe.total_steps(recipe.samples)}

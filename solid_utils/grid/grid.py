@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 
 from solid_utils.attacks import declared
-from solid_utils.core import files, machine, paths, readers, schema
+from solid_utils.core import files, machine, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.deployment import view
 from solid_utils.deployment.deployment_set import deployment_set
@@ -73,20 +73,13 @@ class Grid:
         self.remembered = fidelity.Remembered(lambda: self.victim, room, own.cached)
         self.depth = len(decoder_layers(self.victim)[1])
         self.times = TIMES / name / f"{model}.json"  # lists score their cells on different texts
-        self.seconds: dict[str, float] = self.paces()
+        self.seconds: dict[str, float] = shared.paces(self.times)
         listed = cells.cells(self.section, self.depth, only).values()
         chosen = dict.fromkeys(cell for found in listed for cell in found)
         mine = list(dict.fromkeys(cell.secured for cell in chosen))[part[0] - 1 :: part[1]]
         self.work = {cell: self.flops(cell) for cell in chosen if cell.secured in mine}
         # Seeds outermost: a grid that is stopped early has all questions once, not the cheapest three times.
         self.cells = sorted(self.work, key=lambda cell: (self.section.seeds.index(cell.seed), self.work[cell]))
-
-    def paces(self) -> dict[str, float]:
-        """Seconds of cells that ran here; none where that file was cut: they only foretell times."""
-        try:
-            return readers.read_object(self.times, "")
-        except StudyError:
-            return {}
 
     def place(self, declaration: str) -> tuple[SecuredSet, View]:
         """A secured set and what an attacker sees of it."""
@@ -99,7 +92,8 @@ class Grid:
         """Of a whole cell, roughly, to foretell its time: recording, training, scoring its start and its end."""
         study = cell.study(self.study, self.section)
         secured, seen = self.place(cell.secured)
-        recipe = declared.recipe(study, self.model, cell.name)
+        with shared.named(f"{self.name}.recipes.{cell.recipe}"):
+            recipe = declared.recipe(study, self.model, cell.name)
         budget = study.budgets(self.model)
         tokens = cell.queries * (recipe.length or budget.length)
         evaluation = budget.evaluation

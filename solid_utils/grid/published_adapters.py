@@ -68,10 +68,10 @@ class PublishedAdapters(shared.CellList):
     def wanted(self, cell: AdapterCell) -> dict[str, object]:
         """What its rows say of it, by the settings. Raises StudyError for a recipe that is none."""
         own = cell.study(self.study)
-        attack = attack_settings.attack(own, cell.name)
-        recipe, usual = (
-            take(own, cell.model, cell.name) for take in (attack_settings.recipe, attack_settings.usual_recipe)
-        )
+        with shared.named(f"{NAME}.attacks.{cell.attack}"):
+            attack = attack_settings.attack(own, cell.name)
+            recipe = attack_settings.recipe(own, cell.model, cell.name)
+        usual = attack_settings.usual_recipe(own, cell.model, cell.name)
         wanted = {"secured": cell.secured, "seed": cell.seed, "recipe": attack.words(recipe, usual)}
         return wanted | {"tuned": self.words(cell), "start": attack_settings.start(own, cell.model, cell.name)}
 
@@ -80,7 +80,8 @@ class PublishedAdapters(shared.CellList):
         told = []
         for one in cell.tunings:
             own = one.study(self.study)
-            recipe = declared.method(own, one.model, one.name)
+            with shared.named(f"{NAME}.tunings.{one.recipe}"):
+                recipe = declared.method(own, one.model, one.name)
             told.append(f"{recipe.words(one.domain)}, {recipe.total_steps(recipe.samples)} steps")
         return "; ".join(told) or "none"
 

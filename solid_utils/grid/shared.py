@@ -62,8 +62,17 @@ def check_row(path: Path, found: pd.Series, wanted: dict[str, object]) -> None:
             raise StudyError(f"{path}: its {name} is '{found[name]}', the settings say '{value}'; {schema.RERUN}")
 
 
-def paces(path: Path) -> dict[str, dict[str, float]]:
-    """Seconds by model and cell that ran here; none where that file was cut: they only foretell times."""
+@contextmanager
+def named(key: str) -> Iterator[None]:
+    """What is wrong inside is told with the key that a person wrote: cells and their tier have names of their own."""
+    try:
+        yield
+    except StudyError as error:
+        raise StudyError(f"{key}: {error}") from None
+
+
+def paces(path: Path) -> dict:
+    """Seconds by cell that ran here, or by model and cell; none where that file was cut: they only foretell times."""
     try:
         return readers.read_object(path, "")
     except StudyError:
@@ -83,8 +92,8 @@ class CellList:
     """Cells that are run one by one, in their order, by as many processes as are started.
 
     A subclass has `name` (in front of its lines), `cells`, `limit` (minutes; a cell that would take longer is not run),
-    and says of a cell what its scores are `wanted` to say, whether it `ran`, how many `minutes` are foreseen (None before
-    any ran), whether it is `claimed` for this process, and how to `run_cell`.
+    and says of a cell what its scores are `wanted` to say, whether it `ran`, how many `minutes` are foreseen (None
+    before any ran), whether it is `claimed` for this process, and how to `run_cell`.
     """
 
     name: str

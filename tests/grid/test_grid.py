@@ -127,6 +127,14 @@ def test_unknown_groups_and_recipes_are_one_line():
         declared.check(params.validated(params.Params, raw, "params.yaml"))
 
 
+def test_a_recipe_that_is_none_is_told_before_any_cell_runs(checkout):
+    study = params.load()
+    recipes = study.grid.recipes | {"ours": study.grid.recipes["ours"] | {"learning_rate": float("nan")}}
+    broken = study.model_copy(update={"grid": study.grid.model_copy(update={"recipes": recipes})})
+    with pytest.raises(StudyError, match="^grid.recipes.ours: .*learning_rate"):
+        grid.Grid("tiny", broken)
+
+
 def scores(cell: cells_module.Cell) -> pd.DataFrame:
     return schema.read(next(Path("reference").glob(f"*/grid/tiny/{cell.name}.csv")), schema.SCORES)
 

@@ -177,7 +177,7 @@ def test_a_recipe_that_is_none_is_told_before_any_cell_runs(ran, folder, monkeyp
     said = getattr(study.published_adapters, key)
     name = where.split(".")[1]
     listed = study.published_adapters.model_copy(update={key: said | {name: said[name] | {"misspelt": 1}}})
-    with pytest.raises(StudyError, match=f"published_adapters.{where}.*misspelt"):
+    with pytest.raises(StudyError, match=f"^published_adapters.{where}: .*misspelt"):
         published_adapters.PublishedAdapters(study.model_copy(update={"published_adapters": listed}))
 
 

@@ -1,6 +1,5 @@
 """Which text of the hypotheses stood when a cell began: hypotheses.csv beside the cells."""
 
-import hashlib
 import subprocess
 from pathlib import Path
 
@@ -9,13 +8,6 @@ import pandas as pd
 from solid_utils.core import paths, schema
 from solid_utils.grid import shared
 from solid_utils.settings import reading
-
-FILE = Path(reading.CONFIGS) / "hypotheses.yaml"
-
-
-def digest() -> str:
-    """sha256 of the text of the hypotheses; "none" where there is no such file."""
-    return hashlib.sha256(FILE.read_bytes()).hexdigest() if FILE.exists() else "none"
 
 
 def commit() -> str:
@@ -32,7 +24,7 @@ def commit() -> str:
 
 def note(folder: Path, cell: str) -> None:
     """Write down, before a cell runs, what was asked then; a cell that begins again is noted again."""
-    path, row = folder / paths.HYPOTHESES_FILE, {"cell": cell, "sha256": digest(), "commit": commit()}
+    path, row = folder / paths.HYPOTHESES_FILE, {"cell": cell, "sha256": reading.asked(), "commit": commit()}
     with shared.alone(folder):  # several processes may run cells of one list
         before = schema.read(path, schema.REGISTERED, schema.RERUN) if path.exists() else pd.DataFrame()
         rows = [*before.to_dict("records"), row]

@@ -40,11 +40,11 @@ def claim(folder: Path) -> bool:
 
 
 def ended(name: str, run: Callable[[], None]) -> bool:
-    """Run a cell; False, and a line, where it is refused: that ends no other cell."""
+    """Run a cell, or all of a victim's; False, and a line, where it is refused: that ends no other."""
     try:
         run()
     except StudyError as error:
-        print(f"{name}: {error}; going on with the next cell", flush=True)
+        print(f"{name}: {error}; going on with the next one", flush=True)
         return False
     return True
 

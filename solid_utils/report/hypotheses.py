@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from solid_utils.metrics.intervals import SEED
-from solid_utils.metrics.paired_ranks import drawn, strength
+from solid_utils.metrics.paired_ranks import drawn, strengths
 from solid_utils.report import scale
 from solid_utils.report.hypothesis_paper import h5
 from solid_utils.report.hypothesis_width import h4
@@ -25,6 +25,8 @@ from solid_utils.settings.params import Hypothesis
 
 LEAST_SETS = 12
 SEM = ("sem", "ours", 400)
+NEW = ("gemma-270m", "qwen-coder-0_5b", "qwen-coder-1_5b")  # as H1's `falsified` names them
+ALL = "all"  # a row over several victims
 RIVALS = {"place": "lowest", "size": "parameters", "zero-query KL": "c4_kl_start"}  # what DD is compared with
 
 
@@ -40,7 +42,21 @@ def h1(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
         supported = one["outcome_high"] < limits["supported_below"]
         falsified = one["outcome_low"] > limits["falsified_above"]
         rows.append(one | {"verdict": verdict(supported, falsified)})
-    return rows
+    return [*rows, *over_new(asked, rows)]
+
+
+def over_new(asked: Hypothesis, rows: list[dict]) -> list[dict]:
+    """H1 over the new victims: falsified where so many of them stand above the threshold, supported where all lie below
+    the other one. Shown by the victim that decides the first; no test of its own."""
+    new = sorted((one for one in rows if one["model"] in NEW), key=lambda one: -one["outcome_low"])
+    enough = int(asked.threshold["models"])
+    if len(new) < enough:
+        return []
+    decides = new[enough - 1]
+    what = f"{len(new)} of {len(NEW)} new victims, number {enough} from above"
+    supported = len(new) == len(NEW) and all(one["verdict"] == FOR for one in new)
+    whole = {"model": ALL, "what": what, "p": None, "confirmatory": all(one["confirmatory"] for one in new)}
+    return [decides | whole | {"verdict": verdict(supported, decides["verdict"] == AGAINST)}]
 
 
 def h2(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
@@ -63,24 +79,23 @@ def h2(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
 
 
 def h3(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
-    """|rho| of DD with C4 KL after SEM with 400 queries, less that of each rival, over sets that have both."""
-    rows = []
-    mine = scale.once(points[(points[["attack", "recipe", "queries"]] == SEM).all(axis=1)])
+    """|rho| of DD with C4 KL after SEM with 400 queries, less that of each rival, over sets that have both: a victim by
+    itself, then all of them as blocks."""
+    mine = points[(points[["attack", "recipe", "queries"]] == SEM).all(axis=1)]
     scored = found.difficulty[found.difficulty["seed"].astype(str) == "mean"]
     scored = scored[["model", "secured", "dd"]].drop_duplicates(["model", "secured"])
-    mine = mine.merge(scored, on=["model", "secured"])
-    for model, sets in mine.groupby("model", sort=False):
-        if len(sets) < LEAST_SETS:
-            continue
-        resamples = drawn(len(sets), np.random.default_rng(SEED))
-        outcome = sets["c4_kl"].to_numpy(float)[resamples]  # (resamples, sets)
-        own = strength(sets["dd"].to_numpy(float)[resamples], outcome)
+    ranked = mine.merge(scored, on=["model", "secured"])
+    victims = {model: [sets] for model, sets in ranked.groupby("model", sort=False) if len(sets) >= LEAST_SETS}
+    if len(victims) > 1:
+        victims[ALL] = [sets for (sets,) in victims.values()]
+    rows = []
+    for model, blocks in victims.items():
+        strong = strengths(blocks, ["dd", *RIVALS.values()], "c4_kl")
+        sets, limit = pd.concat(blocks), asked.threshold["falsified_below"]
         for rival, column in RIVALS.items():
-            values = own - strength(sets[column].to_numpy(float)[resamples], outcome)
-            limit = asked.threshold["falsified_below"]
-            one = row("H3", asked, model, f"DD less {rival}", len(sets), values, limit, sets)
-            better = one["outcome_low"] > limit
-            rows.append(one | {"verdict": FOR if better else AGAINST})
+            gain = (strong["dd"] - strong[column]).to_numpy()
+            one = row("H3", asked, model, f"DD less {rival}", len(sets), gain, limit, sets)
+            rows.append(one | {"verdict": FOR if one["outcome_low"] > limit else AGAINST})
     return rows
 
 

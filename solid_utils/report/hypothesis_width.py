@@ -23,13 +23,13 @@ def h4(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
     curves = curves[curves["lowest"] == 0]
     widths, tokens, least, left_out, at_most, used = [], [], [], [], [], []
     for model, mine in curves.groupby("model", sort=False):
-        mine = longest(mine)
+        mine = mine.sort_values("queries")
         needed = tokens_to_half(found, mine)
         if np.isnan(needed[0]):
             left_out.append(model)
             continue
-        cells = found.cells[(found.cells["model"] == model) & found.cells["machine"].isin(mine["machine"])]
-        widths.append(np.log(float(cells[cells["attack"] == ATTACK[0]]["numbers"].iloc[0])))
+        cells = found.cells[(found.cells["model"] == model) & (found.cells["attack"] == ATTACK[0])]
+        widths.append(np.log(float(cells["numbers"].iloc[0])))
         # A resample that never comes to half takes at least all that was asked.
         tokens.append(np.nan_to_num(needed, nan=np.log(mine["tokens"].max())))
         first = mine.iloc[0]
@@ -55,12 +55,6 @@ def h4(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
     enough = len(widths) >= WIDTHS
     supported = enough and one["outcome_high"] <= limit
     return [one | {"verdict": outcome.verdict(supported, enough and one["outcome_low"] > limit)}]
-
-
-def longest(points: pd.DataFrame) -> pd.DataFrame:
-    """Of a model's points those of the machine that ran most of them, fewest queries first."""
-    machine = points["machine"].value_counts().index[0]
-    return points[points["machine"] == machine].sort_values("queries")
 
 
 def tokens_to_half(found: Scale, points: pd.DataFrame) -> np.ndarray:

@@ -33,20 +33,16 @@ class ScaleLookups:
         return ordered.to_dict("records")
 
     def scale_point(self, model: str, secured: str) -> dict:
-        """The best point of one secured set, on the machine where it was attacked best."""
-        found = [one for one in self.scale_best() if (one["model"], one["secured"]) == (model, secured)]
-        return max(found, key=lambda one: one["own_above"])
+        """The best point of one secured set."""
+        (found,) = [one for one in self.scale_best() if (one["model"], one["secured"]) == (model, secured)]
+        return found
 
-    def scale_cell(
-        self, model: str, secured: str, attack: str, recipe: str, queries: int, machine: str | None = None
-    ) -> dict:
-        """One point of the table `scale`, on that machine, else where it is best."""
+    def scale_cell(self, model: str, secured: str, attack: str, recipe: str, queries: int) -> dict:
+        """One point of the table `scale`."""
         table = self.table("scale")
         wanted = {"model": model, "secured": secured, "attack": attack, "recipe": recipe, "queries": queries}
-        wanted |= {"machine": machine} if machine else {}
-        for column, value in wanted.items():
-            table = table[table[column] == value]
-        return table.sort_values("own_above", kind="stable").iloc[-1].to_dict()
+        (found,) = table[(table[list(wanted)] == pd.Series(wanted)).all(axis=1)].to_dict("records")
+        return found
 
     def hypothesis(self, name: str, model: str) -> dict:
         """What one victim says of a hypothesis that has one outcome a victim, in words."""

@@ -58,13 +58,23 @@ def verdict(supported: bool, falsified: bool) -> str:
     return FOR if supported else AGAINST if falsified else UNDECIDED
 
 
+def draws(found: Scale, point: pd.Series) -> pd.DataFrame:
+    """The cells of a point, a draw each, by seed."""
+    mine = found.cells[(found.cells[scale.POINT] == point[scale.POINT]).all(axis=1)]
+    return scale.once(mine).sort_values("seed")
+
+
 def by_text(found: Scale, point: pd.Series, column: str) -> pd.DataFrame:
-    """(seeds, texts) of a column of schema.TEXTS on C4, after the attack, of all cells of a point."""
-    cells = found.cells
-    mine = cells[(cells[scale.POINT] == point[scale.POINT]).all(axis=1)]
-    rows = found.texts.merge(mine[scale.WHERE], on=scale.WHERE)
+    """(seeds, texts) of a column of schema.TEXTS on C4, after the attack, of all draws of a point."""
+    rows = found.texts.merge(draws(found, point)[scale.WHERE], on=scale.WHERE)
     rows = rows[(rows["benchmark"] == scale.SETS["c4"]) & (rows["steps"] > 0)]
     return rows.pivot(index="seed", columns="item", values=column).astype(float)
+
+
+def floor_of(found: Scale, point: pd.Series) -> np.ndarray:
+    """(seeds,) C4's floor on the machine of each draw of a point."""
+    known = [found.floors[found.floors["machine"] == machine] for machine in draws(found, point)["machine"]]
+    return np.array([floors.floor_on(one, point["model"], "full", (scale.SETS["c4"],)) for one in known])
 
 
 def above_floor(
@@ -75,12 +85,11 @@ def above_floor(
     agreeing = by_text(found, point, "agreeing").to_numpy()
     tokens = by_text(found, point, "tokens").to_numpy()
     texts = drawn(agreeing.shape[1], stream) if texts is None else texts
-    seeds = drawn(len(agreeing), stream)[:, :, None]
-    places = texts[:, None, :]
-    agreement = (agreeing[seeds, places].sum(2) / tokens[seeds, places].sum(2)).mean(1)
-    known = found.floors[found.floors["machine"] == point["machine"]]
-    floor = floors.floor_on(known, point["model"], "full", (scale.SETS["c4"],))
-    return (agreement - floor) / (1 - floor), texts
+    seeds = drawn(len(agreeing), stream)
+    places = seeds[:, :, None], texts[:, None, :]
+    agreement = agreeing[places].sum(2) / tokens[places].sum(2)
+    floor = floor_of(found, point)[seeds]
+    return ((agreement - floor) / (1 - floor)).mean(1), texts
 
 
 def said(point: pd.Series) -> str:

@@ -11,10 +11,11 @@ from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.report import floors
 from solid_utils.report.results import read_cell
+from solid_utils.settings import reading
 
 LIST = "scale"  # the list of cells, configs/scale.yaml
 WHERE = ["model", "machine", "cell"]
-POINT = ["model", "machine", "secured", "attack", "recipe", "queries"]
+POINT = ["model", "secured", "attack", "recipe", "queries"]
 # What lies beside the cells, and its columns.
 COLUMNS = {"texts": schema.TEXTS, "floors": schema.FLOOR, "victims": schema.SCORES, "difficulty": schema.DD}
 COLUMNS |= {"benchmarks": schema.ITEMS, "scores": schema.SET_SCORES}
@@ -86,11 +87,12 @@ def _load(stamped: tuple[tuple[Path, int, int], ...]) -> Scale:
 
 
 def _noted(found: list[Path]) -> set[tuple[str, str, str]]:
-    """Cells before whose run it was written down what was asked."""
-    noted = set()
+    """Cells before whose run it was written down what is asked now: another text, or none, was another question."""
+    noted, now = set(), reading.asked()
     for path in found:
         if path.name == paths.HYPOTHESES_FILE:
-            for cell in schema.read(path, schema.REGISTERED)["cell"]:
+            rows = schema.read(path, schema.REGISTERED)
+            for cell in rows[rows["sha256"] == now]["cell"]:
                 noted.add((path.parent.name, path.parents[2].name, cell))
     return noted
 
@@ -123,28 +125,34 @@ def cell_row(
 
 
 def points(cells: pd.DataFrame) -> pd.DataFrame:
-    """Means over seeds, a row a point of a curve: POINT, `seeds`, and the numbers of `cell_row`."""
+    """Means over draws, a row a point of a curve: POINT, `machine` (all that ran one), `seeds`, and the numbers of
+    `cell_row`, each above the floor of its own machine."""
     if cells.empty:
         return pd.DataFrame(columns=POINT_TABLE)
     numbers = [f"{name}{end}" for name in SETS for end in ("", "_above", "_kl")]
     means = dict.fromkeys([*numbers, "tokens", "c4_kl_start", "same", "relative_error"], "mean")
     same = dict.fromkeys(["view", "dtype", "parameters", "depth", "lowest", "highest", "only_layers"], "first")
-    grouped = cells.groupby(POINT, sort=False, as_index=False)
-    made = grouped.agg(seeds=("seed", "nunique"), asked_before=("asked_before", "all"))
+    grouped = once(cells).groupby(POINT, sort=False, as_index=False)
+    made = grouped.agg(machine=("machine", together), seeds=("seed", "nunique"), asked_before=("asked_before", "all"))
     return made.merge(grouped.agg(means | same), on=POINT)[POINT_TABLE]
 
 
-def once(rows: pd.DataFrame) -> pd.DataFrame:
-    """Points of one attack, each model's set once: on the machine with most seeds. Two machines make no two sets."""
-    ordered = rows.sort_values("seeds", ascending=False, kind="stable")
-    kept = ordered.drop_duplicates(["model", "secured", "attack", "recipe", "queries"])
-    return rows.loc[rows.index.isin(kept.index)]
+def once(cells: pd.DataFrame) -> pd.DataFrame:
+    """Every draw once: of one that ran on two machines that of the machine with most draws of its point."""
+    draws = cells.groupby([*POINT, "machine"])["seed"].transform("nunique")
+    ordered = cells.loc[draws.sort_values(ascending=False, kind="stable").index]
+    return cells.loc[cells.index.isin(ordered.drop_duplicates([*POINT, "seed"]).index)]
+
+
+def together(machines: pd.Series) -> str:
+    """The machines of one point in one word."""
+    return " + ".join(sorted(set(machines)))
 
 
 POINT_TABLE = [
-    *[*POINT, "dtype", "parameters", "depth", "lowest", "highest", "only_layers", "seeds", "tokens"],
-    *["own", "own_above", "own_kl", "c4", "c4_above", "c4_kl", "code", "code_above", "code_kl", "c4_kl_start", "same"],
-    *["relative_error", "view", "asked_before"],
+    *["model", "machine", *POINT[1:], "dtype", "parameters", "depth", "lowest", "highest", "only_layers", "seeds"],
+    *["tokens", "own", "own_above", "own_kl", "c4", "c4_above", "c4_kl", "code", "code_above", "code_kl"],
+    *["c4_kl_start", "same", "relative_error", "view", "asked_before"],
 ]
 
 

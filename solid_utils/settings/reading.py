@@ -1,5 +1,6 @@
 """YAML files -> one raw dictionary: params.yaml, and beside it the files of configs/. Duplicate keys are refused."""
 
+import hashlib
 from pathlib import Path
 
 import yaml
@@ -57,3 +58,9 @@ def read(path: Path) -> dict:
         whole |= part
         places |= dict.fromkeys(part, file)
     return whole
+
+
+def asked() -> str:
+    """sha256 of the text of the hypotheses, configs/hypotheses.yaml; "none" where there is no such file."""
+    file = Path(CONFIGS) / "hypotheses.yaml"
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else "none"

@@ -127,7 +127,7 @@ def test_disk_full(archives, build, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(shutil, "copyfileobj", full)
-    fails_and_leaves_nothing(build, "No space left on device; free 500 MB")
+    fails_and_leaves_nothing(build, "No space left on device; make room there")
 
 
 def test_a_file_in_the_way(archives, build):
@@ -208,7 +208,7 @@ def test_verify(archives, build):
     with pytest.raises(StudyError, match="texts.jsonl: sha256"):
         fetch.verify(build / "data")
     (build / "data" / "texts.jsonl").unlink()
-    with pytest.raises(StudyError, match="texts.jsonl: missing; delete .* and run `make study` again"):
+    with pytest.raises(StudyError, match="texts.jsonl: missing; delete .* and run the same command again"):
         fetch.verify(build / "data")
 
 

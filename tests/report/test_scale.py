@@ -10,9 +10,10 @@ import pytest
 from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import metrics
+from solid_utils.metrics.paired_ranks import strength
 from solid_utils.report import hypotheses, hypothesis_width, outcome, scale
 from solid_utils.report.tables.scale import exact
-from solid_utils.settings import params
+from solid_utils.settings import params, reading
 from tests.synthetic import run_columns
 
 TEXTS, TOKENS = 20, 50
@@ -55,7 +56,7 @@ def write_model(reference: Path, model: str, kls: dict[str, float], share: dict[
     floors = [floor | {"benchmark": name, "agreement": FLOOR, "n": TEXTS * TOKENS} for name in sets]
     schema.write(floors, schema.FLOOR, folder / paths.FLOOR_FILE)
     if noted:
-        rows = [{"cell": cell, "sha256": "ab", "commit": "cd"} for cell in cells]
+        rows = [{"cell": cell, "sha256": reading.asked(), "commit": "cd"} for cell in cells]
         schema.write(rows, schema.REGISTERED, folder / paths.HYPOTHESES_FILE)
     return folder
 
@@ -92,6 +93,14 @@ def write_dd(folder: Path, values: dict[str, float]) -> None:
     schema.write([{key: row[key] for key in schema.DD} for row in rows], schema.DD, folder / paths.DD_FILE)
 
 
+def elsewhere(folder: Path) -> Path:
+    """The same victim's folder on another machine, where public text guesses less."""
+    other = folder.parents[2] / "other-machine" / "scale" / folder.name
+    floor = pd.read_csv(folder / paths.FLOOR_FILE)
+    schema.write(floor.assign(agreement=floor["agreement"] / 2), schema.FLOOR, other / paths.FLOOR_FILE)
+    return other
+
+
 def outcomes(reference: Path) -> dict[str, dict]:
     table = hypotheses.table(ASKED, scale.load(reference))
     return {f"{row['hypothesis']} {row['what']}".strip(): row for row in table.to_dict("records")}
@@ -105,6 +114,23 @@ def test_a_point_is_the_mean_of_its_seeds_above_the_floor(tmp_path):
     assert first["c4"] == pytest.approx(0.6) and first["c4_above"] == pytest.approx((0.6 - FLOOR) / (1 - FLOOR))
     assert first["c4_kl"] == pytest.approx(2, abs=0.01) and first["c4_kl_start"] == pytest.approx(6, abs=0.03)
     assert (first["seeds"], first["machine"], first["asked_before"]) == (2, "some-machine", False)
+
+
+def test_a_draw_on_another_machine_joins_its_point_and_stands_above_its_own_floor(tmp_path):
+    folder = write_model(tmp_path, NEW, {"layers 0": 1.0}, {"layers 0": 0.6}, noted=True)
+    here = scale.points(scale.load(tmp_path).cells).iloc[0]
+    other = elsewhere(folder)
+    write_cell(other, "layers 0", "sem", 400, 1234, [1.0] * TEXTS, 0.6)
+    (point,) = scale.points(scale.load(tmp_path).cells).to_dict("records")
+    assert (here["seeds"], point["seeds"], point["machine"]) == (2, 3, "other-machine + some-machine")
+    there = (0.6 - FLOOR / 2) / (1 - FLOOR / 2)
+    assert point["c4_above"] == pytest.approx((2 * here["c4_above"] + there) / 3, abs=0.01)
+    judged = outcomes(tmp_path)["H1 sem (ours), 400 queries"]
+    assert judged["outcome"] == pytest.approx(point["c4_above"], abs=0.02)
+    write_cell(folder, "layers 0", "sem", 400, 20, [1.0] * TEXTS, 0.6)
+    write_cell(other, "layers 0", "sem", 400, 42, [9.0] * TEXTS, 0.1)
+    (again,) = scale.points(scale.load(tmp_path).cells).to_dict("records")
+    assert again["seeds"] == 4 and again["c4"] == pytest.approx(0.6), "a draw counts once, where most of its point ran"
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.7, hypotheses.AGAINST), (0.24, hypotheses.FOR), (0.36, "undecided")])
@@ -121,6 +147,29 @@ def test_a_cell_that_was_not_asked_before_confirms_nothing(tmp_path):
     table = hypotheses.table(ASKED, scale.load(tmp_path))
     judged = table[table["hypothesis"].isin(["H1", "H2"])]
     assert len(judged) == 4 and not judged["confirmatory"].any()
+
+
+def test_a_cell_that_was_asked_something_else_confirms_nothing(tmp_path):
+    folder = write_model(tmp_path, NEW, SINGLES, {}, noted=True)
+    assert outcomes(tmp_path)["H2 6 single layers"]["confirmatory"]
+    notes = schema.read(folder / paths.HYPOTHESES_FILE, schema.REGISTERED)
+    schema.write(notes.assign(sha256="none"), schema.REGISTERED, folder / paths.HYPOTHESES_FILE)
+    scale._load.cache_clear()
+    assert not outcomes(tmp_path)["H2 6 single layers"]["confirmatory"]
+
+
+@pytest.mark.parametrize(
+    ("shares", "verdict"),
+    [((0.7, 0.7, 0.7), "speaks against"), ((0.7, 0.7, 0.24), "speaks against"), ((0.24, 0.24, 0.24), "speaks for"),
+     ((0.7, 0.24, 0.24), "undecided"), ((0.7, 0.7), "speaks against"), ((0.24, 0.24), "undecided")],
+)  # fmt: skip
+def test_h1_is_falsified_by_two_of_the_three_new_victims(shares, verdict, tmp_path):
+    for model, share in zip(hypotheses.NEW, shares, strict=False):
+        write_model(tmp_path, model, {"layers 0": 1.0}, {"layers 0": share}, noted=True)
+    write_model(tmp_path, "smollm2-135m", {"layers 0": 1.0}, {"layers 0": 0.9}, noted=True)
+    table = hypotheses.table(ASKED, scale.load(tmp_path))
+    (whole,) = table[(table["hypothesis"] == "H1") & (table["model"] == hypotheses.ALL)].to_dict("records")
+    assert whole["verdict"] == verdict and np.isnan(whole["p"])
 
 
 def test_h2_compares_the_first_layer_with_the_median_of_the_places(tmp_path):
@@ -147,10 +196,9 @@ def test_h3_asks_whether_dd_ranks_better(tmp_path):
     assert {name for name in found if name.startswith("H3")} == {f"H3 DD less {rival}" for rival in hypotheses.RIVALS}
     assert found["H3 DD less size"]["outcome"] > 0 and found["H3 DD less size"]["n"] == 13
     assert found["H3 DD less zero-query KL"]["outcome"] == pytest.approx(0, abs=0.05), "the same order"
-    other = tmp_path / "other-machine" / "scale" / NEW
-    write_cell(other, "layers 0", "sem", 400, 20, [9.0] * TEXTS, 0.4)
-    schema.write(pd.read_csv(folder / paths.FLOOR_FILE), schema.FLOOR, other / paths.FLOOR_FILE)
-    assert outcomes(tmp_path)["H3 DD less size"] == found["H3 DD less size"], "the same set on two machines is one set"
+    other = elsewhere(folder)
+    write_cell(other, "layers 0", "sem", 400, 42, [9.0] * TEXTS, 0.4)
+    assert outcomes(tmp_path)["H3 DD less size"] == found["H3 DD less size"], "the same draw on two machines is one"
     write_dd(folder, dict(list(right.items())[:11]))
     assert outcomes(tmp_path)["H3"]["verdict"] == hypotheses.NOT_RUN, "twelve sets at least"
 
@@ -160,7 +208,7 @@ def test_the_strength_of_a_correlation_is_spearmans(tmp_path):
     x, y = stream.integers(5, size=(20, 12)).astype(float), stream.standard_normal((20, 12))
     x[0] = 1.0
     plain = [abs(metrics.spearman(pd.Series(a), pd.Series(b))) for a, b in zip(x, y, strict=True)]
-    assert hypotheses.strength(x, y) == pytest.approx(np.nan_to_num(plain))
+    assert strength(x, y) == pytest.approx(np.nan_to_num(plain))
 
 
 def write_curve(reference: Path, model: str, width: int, halfway: float, counts: tuple[int, ...] = (10, 100, 1000)):
@@ -239,7 +287,7 @@ def test_h5_is_the_share_of_the_victim_above_chance(correct, said, tmp_path):
     for end in (".csv", paths.ITEMS_END):
         cell = folder / f"sem-layers_0-ours-400-42{end}"
         cell.rename(folder / f"sem-layers_0-paper_epochs-400-42{end}")
-    noted = [{"cell": "sem-layers_0-paper_epochs-400-42", "sha256": "ab", "commit": "cd"}]
+    noted = [{"cell": "sem-layers_0-paper_epochs-400-42", "sha256": reading.asked(), "commit": "cd"}]
     schema.write(noted, schema.REGISTERED, folder / paths.HYPOTHESES_FILE)
     written = {"deployment": "layers 0", "attack": "sem", "seed": 42}
     write_benchmarks(folder, "sem-layers_0-paper_epochs-400-42", correct, 7, written)

@@ -16,7 +16,7 @@ from solid_utils.recommend.prefix_attack import Measured, PrefixAttack, TextScor
 from solid_utils.recommend.texts import Asked
 
 PREFIXES = (1, 2, 4, 8)  # bottom layers, of those that the model has; the recommended set besides
-PREVIOUS = 2  # earlier tokens that a map may look at, as in the scale study's recipe `map`
+PREVIOUS = 2  # earlier tokens that a map may look at, as in the scale study's recipe `map_first`
 SEED = 42  # draws the asked texts and the random layers, as in the study's cells
 
 

@@ -25,6 +25,21 @@ class ScaleLookups:
         """How many cells ended on a machine."""
         return sum(one["cells"] for one in self.scale_counts() if one["machine"] == machine)
 
+    def scale_progress(self) -> list[dict]:
+        """A group of configs/scale.yaml each: how many of its planned cells ended, by victim, on whatever machine."""
+        planned = [
+            schema.read(path, schema.PLAN).assign(model=path.parent.name)
+            for path in sorted(self.folder.parent.glob(f"*/{scale.LIST}/*/{paths.PLAN_FILE}"))
+        ]
+        rows = pd.concat(planned).drop_duplicates(["model", "group", "cell"])
+        ended = scale.load().cells[["model", "cell"]].drop_duplicates().assign(ended=True)
+        rows = rows.merge(ended, on=["model", "cell"], how="left")
+        told = {name: {"group": name, "victims": {}} for name in params.load().scale.groups}
+        for (group, model), mine in rows.groupby(["group", "model"]):
+            if group in told:  # a plan of an older list may hold groups that are no more
+                told[group]["victims"][model] = f"{mine['ended'].notna().sum()} of {len(mine)}"
+        return list(told.values())
+
     def scale_best(self) -> list[dict]:
         """Of each victim's secured sets the point that agrees most on its own kind: rows of the table `scale`."""
         best = scale.best(self.table("scale"))

@@ -49,22 +49,22 @@ class Size:
     prefixes: tuple[int, ...] = (1, 2, 4, 8)
 
 
-def qwen(width: int, heads: int, vocabulary: int) -> Qwen2Config:
-    """Qwen2.5-0.5B is 896 wide with 14 heads and 151,936 tokens."""
+def qwen(width: int, heads: int, kv_heads: int, vocabulary: int) -> Qwen2Config:
+    """Qwen2.5-0.5B is 896 wide with 14 heads, 2 of keys and values, and 151,936 tokens."""
     return Qwen2Config(
         hidden_size=width,
         intermediate_size=width * 4864 // 896,
         num_hidden_layers=24,
         num_attention_heads=heads,
-        num_key_value_heads=1,
+        num_key_value_heads=kv_heads,
         vocab_size=vocabulary,
         tie_word_embeddings=True,
     )
 
 
 SHAPES = {
-    "0.5B": Size(qwen(896, 14, 151_936), asked=100, held_out=8, length=128),
-    "small": Size(qwen(448, 7, 37_984), asked=100, held_out=8, length=128),
+    "0.5B": Size(qwen(896, 14, 2, 151_936), asked=100, held_out=8, length=128),
+    "small": Size(qwen(448, 7, 1, 37_984), asked=100, held_out=8, length=128),
 }
 SMALL_STREAMED = LlamaConfig(
     hidden_size=1024, intermediate_size=2752, num_hidden_layers=8, num_attention_heads=8, vocab_size=32000

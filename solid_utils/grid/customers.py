@@ -24,9 +24,10 @@ from solid_utils.core.errors import StudyError, one_line
 from solid_utils.core.scored import Scored
 from solid_utils.customization import declared
 from solid_utils.customization.customization import CustomizationRun
+from solid_utils.customization.methods.method import Method
 from solid_utils.data.offline import offline
 from solid_utils.evaluation import published_tasks
-from solid_utils.grid import customer_cells, registered, shared
+from solid_utils.grid import customer_cells, noted, registered, shared
 from solid_utils.grid.customer_cells import CustomerCell
 from solid_utils.model import accelerator, models, state
 from solid_utils.model.state import State
@@ -98,13 +99,23 @@ class Customers(shared.CellList):
         if not (path := cell.path(self.folder)).exists():
             return False
         shared.check_row(path, schema.read(path, schema.SCORES, schema.RERUN).iloc[-1], self.wanted(cell))
+        noted.check(path, self.settings(cell))
         return True
+
+    def recipe(self, cell: CustomerCell) -> Method:
+        """Raises StudyError for a recipe that is none."""
+        with shared.named(f"customers.recipes.{cell.recipe}"):
+            return declared.method(cell.study(self.study), cell.model, cell.name)
+
+    def settings(self, cell: CustomerCell) -> dict[str, object]:
+        """All that its scores depend on, whether they say so or not."""
+        budget = cell.study(self.study).budgets(cell.model)
+        mine = {"domain": self.study.domains[cell.domain], "length": budget.length, "evaluation": budget.evaluation}
+        return mine | ({} if cell.secured == "fully_secured" else {"recipe": self.recipe(cell)})
 
     def wanted(self, cell: CustomerCell) -> dict[str, object]:
         """What its scores say of it, by the settings. Raises StudyError for a recipe that is none."""
-        own = cell.study(self.study)
-        with shared.named(f"customers.recipes.{cell.recipe}"):
-            recipe = declared.method(own, cell.model, cell.name)
+        recipe = self.recipe(cell)
         wanted = {"deployment": cell.secured, "seed": cell.seed}
         if cell.secured != "fully_secured":
             wanted |= {"recipe": recipe.words(cell.domain), "steps": recipe.total_steps(recipe.samples)}
@@ -140,6 +151,7 @@ class Customers(shared.CellList):
         begun = time.monotonic()
         sets_of(cell.domain, self.study)
         registered.note(self.folder / cell.model, cell.name)
+        noted.note(self.folder / cell.model, cell.name, self.settings(cell))
         run = CustomerRun(cell, self.study)
         outcome = run.outcome()
         # Items first: a cell whose scores are there is whole.

@@ -12,7 +12,7 @@ from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
 from solid_utils.data import prompts
 from solid_utils.evaluation import published_tasks
-from solid_utils.grid import customer_cells, customers, shared
+from solid_utils.grid import customer_cells, customers, noted, shared
 from solid_utils.grid.customer_cells import CustomerCell
 from solid_utils.model import models
 from solid_utils.report import customers as shipped
@@ -161,6 +161,33 @@ def test_a_cell_of_another_recipe_does_not_count(checkout):
     schema.write(rows.assign(recipe="sums, lora, adamw 0.5"), schema.SCORES, path)
     with pytest.raises(StudyError, match="its recipe is 'sums, lora, adamw 0.5', the settings say .*delete the file"):
         here.listing()
+
+
+@pytest.mark.parametrize(
+    "key, changed",
+    [("recipe.rank", {"rank": 8}), ("recipe.warmup", {"warmup": 0.5}), ("recipe.samples", {"samples": 12})],
+)
+def test_a_cell_that_says_the_same_of_another_recipe_does_not_count(checkout, key, changed):
+    here = customers.Customers(params.load())
+    here.run_cell(FIRST)
+    assert here.ran(FIRST)
+    study = here.study
+    recipes = {"lora": study.customers.recipes["lora"] | changed}
+    here.study = study.model_copy(update={"customers": study.customers.model_copy(update={"recipes": recipes})})
+    with pytest.raises(StudyError, match=rf"sums-fully_open-lora-42.csv: ran with {key} .*delete the file"):
+        here.ran(FIRST)
+    FIRST.path(here.folder).with_name(noted.FILE).unlink()
+    assert here.ran(FIRST), "a cell from before there were notes"
+
+
+def test_shipped_cells_count_on_the_shipped_settings(monkeypatch):
+    monkeypatch.setattr(customers, "layers", {"smollm2-135m": 30, "qwen-coder-0_5b": 24}.get)
+    here = customers.Customers(params.load())
+    found = []
+    for folder in sorted(paths.REFERENCE.resolve().glob(f"*/{customer_cells.NAME}")):
+        here.folder = folder
+        found += [cell for cell in here.cells if here.ran(cell)]
+    assert len(found) >= 10
 
 
 def test_sets_of_other_settings_are_made_again(checkout):

@@ -45,6 +45,7 @@ def test_every_method_is_chosen_by_its_name():
         ({"method": "simpo", "rank": 2}, "here: rank and alpha go together"),
         ({"method": "simpo", "beta": 0}, "here: beta: Input should be greater than 0"),
         ({"method": "lora", "experts": True, "dropout": 0.1} | ADAPTERS, "peft has no dropout for stacked experts"),
+        ({"method": "qlora", "experts": True} | ADAPTERS, "experts: method: qlora rounds linear modules, no stacks"),
     ],
 )
 def test_what_does_not_fit_is_one_line(said, wrong):

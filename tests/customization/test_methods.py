@@ -45,6 +45,10 @@ def test_every_method_is_chosen_by_its_name():
         ({"method": "simpo", "rank": 2}, "here: rank and alpha go together"),
         ({"method": "simpo", "beta": 0}, "here: beta: Input should be greater than 0"),
         ({"method": "lora", "experts": True, "dropout": 0.1} | ADAPTERS, "peft has no dropout for stacked experts"),
+        (
+            {"method": "simpo", "cache": 0.5},
+            "here: cache: method: simpo trains on pairs and keeps no states; leave it out",
+        ),
         ({"method": "qlora", "experts": True} | ADAPTERS, "experts: method: qlora rounds linear modules, no stacks"),
     ],
 )

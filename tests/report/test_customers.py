@@ -126,7 +126,8 @@ def test_without_cells_the_table_is_empty(tmp_path):
         pd.DataFrame(columns=[*EVIDENCE, "model", "source", "recipe", "queries"]),
         pd.DataFrame(columns=[*SCALE, "model", "queries"]),
     ]
-    assert list(trade_off.made(customers.load(tmp_path), made, trade_off.attacked(*none)).columns) == trade_off.COLUMNS
+    table = trade_off.made(customers.load(tmp_path), made, trade_off.attacked(*none), {})
+    assert list(table.columns) == trade_off.COLUMNS
 
 
 def test_a_cell_that_no_plan_has(tmp_path):
@@ -160,7 +161,7 @@ def attacks():
 def traded(tmp_path_factory):
     """The table `trade_off` of hand-made cells."""
     cells = write(tmp_path_factory.mktemp("traded"), AFTER, seeds=(42,), n=60, groups=GROUPS)
-    return trade_off.made(cells, equivalence.made(cells), attacks())
+    return trade_off.made(cells, equivalence.made(cells), attacks(), {"tiny": 6})
 
 
 def test_each_set_stands_beside_its_strongest_attack(traded):
@@ -180,6 +181,23 @@ def test_what_was_planned_and_has_no_cells_is_said(traded):
     assert lacking[["part", "deployment"]].values.tolist() == [["depths", "layers 0-2"]]
     assert f"1 of {len(traded)} planned runs have no cells yet" in trade_off.TABLE.sentence(traded)
     assert "furthest from fully open is layers 4-5 on reasoning (-30.0 %)" in trade_off.TABLE.sentence(traded)
+
+
+def test_a_models_depth_is_not_that_of_the_sets_that_are_there(tmp_path):
+    """Two of six layers alone are no whole model; where nobody says six, the paper's numbers by share are left out."""
+    groups = [("size", "layers 0-1"), ("placement", "layers 0-1")]
+    cells = write(tmp_path, {"fully_open": 0.6, "layers 0-1": 0.5}, seeds=(42,), n=60, groups=groups)
+    judged = equivalence.made(cells)
+    known, unknown = (
+        trade_off.made(cells, judged, attacks(), layers).set_index(["part", "deployment"])
+        for layers in ({"tiny": 6}, {"other": 2})
+    )
+    place = ("size", "layers 0-1")
+    assert known.loc[place, "paper_gap"] == pytest.approx(trade_off.paper_customized.by_size(2 / 6)[0])
+    for part in ("size", "placement"):
+        assert np.isnan(unknown.loc[(part, "layers 0-1"), ["paper_gap", "paper_ratio"]].astype(float)).all()
+    same = unknown.loc[("deployments", "layers 0-1"), "paper_gap"]
+    assert same == known.loc[("deployments", "layers 0-1"), "paper_gap"] and not np.isnan(same)
 
 
 def test_the_papers_numbers_are_those_of_its_nearest_set(traded):

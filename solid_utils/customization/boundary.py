@@ -96,9 +96,15 @@ def fits(sizes: list[int], room: float) -> int:
 
 
 def check(plain: nn.Module, last: int, key: str) -> None:
-    """Raises StudyError where no states can be kept: something below, or in layer 0, is trained."""
+    """Raises StudyError where no states can be kept: something below, or in layer 0, is trained, or states are not all
+    that layers hand on (keys and values that later ones read): those above would find nothing."""
     if last < 0:
         raise StudyError(
             f"{key}: cache: nothing lies below what is trained, so no states can be kept; leave cache out, or secure "
             f"bottom layers of the {len(decoder_layers(plain)[1])}"
+        )
+    if DecoderLayers(plain).hands_on():
+        raise StudyError(
+            f"{key}: cache: layers of {type(plain).__name__} hand on more than their state, so kept states do not "
+            "replace what lies below; leave cache out"
         )

@@ -11,6 +11,7 @@ from solid_utils.deployment.secured import secured_set
 from solid_utils.model import tensors
 from solid_utils.model.structure import decoder_layers
 from solid_utils.training import lora
+from tests.cases import architectures
 from tests.conftest import byte_llama
 from tests.customization.runs import ADAPTERS, method, run
 
@@ -90,6 +91,15 @@ def test_states_cannot_be_kept_where_all_is_trained(tokenizer, tmp_path):
         customer = run(tmp_path, byte_llama(3), tokenizer, declaration, method("lora", cache=0.5, **ADAPTERS))
         with pytest.raises(StudyError, match="cache: nothing lies below what is trained"):
             customer._trained_model()
+
+
+def test_states_are_not_all_that_some_layers_hand_on(tokenizer, tmp_path):
+    """Upper layers of Gemma 4 read keys and values that lower ones wrote down."""
+    options = architectures.RIGHT["gemma4_text"] | {"vocab_size": 257, "vocab_size_per_layer_input": 257}
+    model = architectures.build("gemma4_text", options)
+    customer = run(tmp_path, model, tokenizer, "bottom 1", method("lora", cache=0.5, **ADAPTERS))
+    with pytest.raises(StudyError, match=r"cache: layers of Gemma4\w+ hand on more than their state.*leave cache out"):
+        customer._trained_model()
 
 
 def test_noise_is_laplace_in_training_alone(llama):

@@ -62,14 +62,21 @@ class CustomizationRun:
         return [pair["better"] for pair in self.sets[name]] if self.recipe.pairs else self.sets[name]
 
     def _trained(self) -> int:
-        """Scalars that are trained, counted on a model without values; says what is reached, or that nothing is."""
+        """Scalars that are trained; says what is reached, or that nothing is."""
         if self.closed:
             print("nothing is open, so nothing is trained: the scores are the untouched model's (paper, C.3)")
             return 0
         if said := self.recipe.reach(self.victim, self.secured):
             print(said)
-        shell, names = self.recipe.shell(on_meta(type(self.victim), self.victim.config), self.secured)
-        return count(shell, names)
+        return count(*self._shell())
+
+    def _shell(self) -> tuple[nn.Module, set[str]]:
+        """What would be trained, and the names of it: adapters are put into a model without values.
+
+        Where there are none the victim says it: what stands before its layers is found by a forward, by values.
+        """
+        bare = on_meta(type(self.victim), self.victim.config) if self.recipe.adapters else self.victim
+        return self.recipe.shell(bare, self.secured)
 
     @property
     def closed(self) -> bool:

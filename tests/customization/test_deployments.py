@@ -86,6 +86,16 @@ def test_the_frontier_is_where_training_begins(declaration, last, llama):
     assert boundary.frontier(llama, method("full").adapted(llama, secured)[1]) == last
 
 
+@pytest.mark.parametrize("name", ["full", "simpo"])
+@pytest.mark.parametrize("declaration", ["bottom 1", "top 1"])
+def test_what_is_trained_without_adapters_is_counted_beside_a_secured_set(name, declaration, tokenizer, tmp_path):
+    """Where the embeddings stand is found by a forward, which a model without values cannot make."""
+    domain = "alignment" if name == "simpo" else "math"
+    customer = run(tmp_path, byte_llama(3), tokenizer, declaration, method(name), domain)
+    before = sum(one.numel() for one in customer.victim.model.embed_tokens.parameters()) * (declaration == "bottom 1")
+    assert customer._trained() == customer.secured.total - customer.secured.parameters - before
+
+
 def test_states_cannot_be_kept_where_all_is_trained(tokenizer, tmp_path):
     for declaration in ("fully_open", "top 1"):
         customer = run(tmp_path, byte_llama(3), tokenizer, declaration, method("lora", cache=0.5, **ADAPTERS))

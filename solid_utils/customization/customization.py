@@ -1,5 +1,7 @@
 """The customer's side: fine-tune the open part of a deployment on private data (paper B.6)."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import nn
@@ -15,6 +17,7 @@ from solid_utils.evaluation import fidelity, published_tasks
 from solid_utils.model import guard, hub, models, sampling
 from solid_utils.model.answers import batches, sample_losses
 from solid_utils.model.state import State
+from solid_utils.model.structure import layer_parameters, parameters_after_layers
 from solid_utils.settings import params
 from solid_utils.settings.customization_params import check_domain
 from solid_utils.training import lora, packed, training
@@ -75,8 +78,21 @@ class CustomizationRun:
 
         Where there are none the victim says it: what stands before its layers is found by a forward, by values.
         """
-        bare = on_meta(type(self.victim), self.victim.config) if self.recipe.adapters else self.victim
-        return self.recipe.shell(bare, self.secured)
+        model = on_meta(type(self.victim), self.victim.config) if self.recipe.adapters else self.victim
+        return self.recipe.shell(model, self.secured)
+
+    @cached_property
+    def below(self) -> int:
+        """Scalars of the bottom layers that run forward alone: neither they nor anything before them is trained."""
+        plain, inside = self.bare(*self._shell())
+        last = boundary.frontier(plain, inside, parameters_after_layers(self.victim))
+        return count(self.victim, {name for names in layer_parameters(self.victim)[: last + 1] for name in names})
+
+    def bare(self, model: nn.Module, names: set[str]) -> tuple[nn.Module, set[str]]:
+        """The model to train without peft's wrapping, and the names in it of what is trained."""
+        if not self.recipe.adapters:
+            return model, names
+        return model.get_base_model(), {name.removeprefix(lora.PREFIX) for name in names}
 
     @property
     def closed(self) -> bool:
@@ -205,8 +221,7 @@ class CustomizationRun:
         pad_id = self.tokenizer.pad_token_id
         folder = self.state.folder
         if self.recipe.cache:
-            plain = model.get_base_model() if self.recipe.adapters else model
-            inside = {name.removeprefix(lora.PREFIX) for name in names} if self.recipe.adapters else names
+            plain, inside = self.bare(model, names)
             last = boundary.frontier(plain, inside)
             boundary.check(plain, last, f"customizations.{self.run}")
             with models.precision(self.spec):
@@ -273,7 +288,12 @@ class CustomizationRun:
         return f"{domain}, none: nothing is open" if self.closed else self.recipe.words(domain)
 
     def flops(self, steps: int) -> int:
-        """Training FLOPs: 4 a token and parameter passed (forward, backward to states), 2 a token and trained one."""
+        """Training FLOPs: 4 a token and parameter passed (forward, backward to states), 2 a token and trained one.
+
+        2 of the layers below all that is trained: no gradient passes a secured bottom.
+        """
+        if self.closed:
+            return 0
         samples = self._texts("train")
         tokens = steps * self.recipe.batch * sum(len(sample["input_ids"]) for sample in samples) // len(samples)
-        return tokens * (4 * self.secured.total + 2 * self.trained)
+        return tokens * (4 * self.secured.total - 2 * self.below + 2 * self.trained)

@@ -96,6 +96,19 @@ def test_what_is_trained_without_adapters_is_counted_beside_a_secured_set(name, 
     assert customer._trained() == customer.secured.total - customer.secured.parameters - before
 
 
+@pytest.mark.parametrize(("name", "options"), [("lora", ADAPTERS), ("full", {})])
+@pytest.mark.parametrize(("declaration", "passed"), [("fully_open", 2), ("bottom 1", 1), ("top 1", 2)])
+def test_no_backward_is_counted_below_what_is_trained(name, options, declaration, passed, tokenizer, tmp_path):
+    """A model of two layers: 4 FLOPs a token and parameter that a gradient passes, 2 where there is a forward alone."""
+    customer = run(tmp_path, byte_llama(3), tokenizer, declaration, method(name, **options))
+    customer.trained = customer._trained()
+    samples = customer.sets["train"]
+    tokens = 2 * customer.recipe.batch * sum(len(sample["input_ids"]) for sample in samples) // len(samples)
+    layer = sum(parameter.numel() for parameter in decoder_layers(customer.victim)[1][0].parameters())
+    whole = 4 * customer.secured.total + 2 * customer.trained
+    assert customer.flops(2) == tokens * (whole - 2 * layer * (2 - passed))
+
+
 def test_states_cannot_be_kept_where_all_is_trained(tokenizer, tmp_path):
     for declaration in ("fully_open", "top 1"):
         customer = run(tmp_path, byte_llama(3), tokenizer, declaration, method("lora", cache=0.5, **ADAPTERS))

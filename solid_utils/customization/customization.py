@@ -26,6 +26,8 @@ from solid_utils.training import lora, packed, training
 class CustomizationRun:
     """A customization of one deployment of one model, as `customizations.RUN` in params.yaml describes it."""
 
+    items_in = paths.SETS  # the folder of its domain's sets
+
     def __init__(self, model: str, run: str, study: params.Params | None = None):
         self.study = study or params.load()
         torch.set_num_threads(self.study.threads)
@@ -54,10 +56,11 @@ class CustomizationRun:
         """Training, validation and test problems, or pairs where the method trains on those."""
         recipe = self.recipe
         domain = self.customization.domain
-        read = preference.pairs if recipe.pairs else sampling.samples
+        read, fit = preference.pairs if recipe.pairs else sampling.samples, (self.tokenizer, self.budget.length)
         sizes = {"train": recipe.samples, "validation": recipe.validation, "test": recipe.test}
         return {
-            name: read(f"{domain}_{name}", self.tokenizer, self.budget.length, size) for name, size in sizes.items()
+            name: read(f"{domain}_{name}", *fit, size, sampling.read_set(f"{domain}_{name}", self.items_in))
+            for name, size in sizes.items()
         }
 
     def _texts(self, name: str) -> list[dict]:
@@ -84,15 +87,9 @@ class CustomizationRun:
     @cached_property
     def below(self) -> int:
         """Scalars of the bottom layers that run forward alone: neither they nor anything before them is trained."""
-        plain, inside = self.bare(*self._shell())
+        plain, inside = lora.unwrapped(*self._shell())
         last = boundary.frontier(plain, inside, parameters_after_layers(self.victim))
         return count(self.victim, {name for names in layer_parameters(self.victim)[: last + 1] for name in names})
-
-    def bare(self, model: nn.Module, names: set[str]) -> tuple[nn.Module, set[str]]:
-        """The model to train without peft's wrapping, and the names in it of what is trained."""
-        if not self.recipe.adapters:
-            return model, names
-        return model.get_base_model(), {name.removeprefix(lora.PREFIX) for name in names}
 
     @property
     def closed(self) -> bool:
@@ -221,7 +218,7 @@ class CustomizationRun:
         pad_id = self.tokenizer.pad_token_id
         folder = self.state.folder
         if self.recipe.cache:
-            plain, inside = self.bare(model, names)
+            plain, inside = lora.unwrapped(model, names)
             last = boundary.frontier(plain, inside)
             boundary.check(plain, last, f"customizations.{self.run}")
             with models.precision(self.spec):

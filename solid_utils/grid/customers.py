@@ -23,21 +23,19 @@ from solid_utils.core import machine, paths, readers, schema
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.core.scored import Scored
 from solid_utils.customization import declared
-from solid_utils.customization.customization import CustomizationRun
 from solid_utils.customization.methods.method import Method
-from solid_utils.data.offline import offline
 from solid_utils.evaluation import published_tasks
 from solid_utils.grid import customer_cells, noted, registered, shared
 from solid_utils.grid.customer_cells import CustomerCell
+from solid_utils.grid.domain_sets import DomainRun, sets_of
 from solid_utils.model import accelerator, models, state
 from solid_utils.model.state import State
 from solid_utils.settings import params
 
 TIMES = Path("build/grid") / f"{customer_cells.NAME}.json"  # seconds of cells that ran; never part of the results
-PARTS = ("train", "validation", "test")
 
 
-class CustomerRun(CustomizationRun):
+class CustomerRun(DomainRun):
     """A customization that shares the untouched model's scores with other cells of its model and domain."""
 
     def __init__(self, cell: CustomerCell, study: params.Params):
@@ -170,16 +168,6 @@ def layers(model: str) -> int | None:
     if not path.exists():
         return None
     return int(readers.read_object(path, f"run `dvc repro victim@{model}`")["num_hidden_layers"])
-
-
-def sets_of(domain: str, study: params.Params) -> None:
-    """See to it that the domain's sets are there: the study's own where it names the domain, else those beside it."""
-    if all((paths.SETS / f"{domain}_{part}.jsonl").exists() for part in PARTS):
-        return
-    wanted = params.pick(study.domains, domain, "domains")
-    with shared.alone(paths.DOMAINS):
-        if not offline.there(domain, wanted):
-            offline.write(domain, wanted)
 
 
 def main() -> None:

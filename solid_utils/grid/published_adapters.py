@@ -23,7 +23,8 @@ from solid_utils.customization.methods.method import Method
 from solid_utils.grid import adapter_cells, noted, shared
 from solid_utils.grid.adapter_cells import NAME, AdapterCell
 from solid_utils.grid.adapter_run import AdapterRun, tuned
-from solid_utils.grid.customers import layers, sets_of
+from solid_utils.grid.customers import layers
+from solid_utils.grid.domain_sets import sets_of
 from solid_utils.model import accelerator, state
 from solid_utils.settings import params
 

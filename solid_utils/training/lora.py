@@ -105,6 +105,13 @@ def wrapped(
     return adapted, {name for name, _ in adapted.named_parameters() if "lora_" in name}
 
 
+def unwrapped(model: nn.Module, names: set[str]) -> tuple[nn.Module, set[str]]:
+    """The model inside peft's wrapper, adapters and all, and these names in it; a plain model as it is."""
+    if not isinstance(model, peft.PeftModel):
+        return model, names
+    return model.get_base_model(), {name.removeprefix(PREFIX) for name in names}
+
+
 def size(model: nn.Module, secured: SecuredSet, rank: int) -> int:
     """Parameters of the adapters: rank x (inputs + outputs) of every open matrix."""
     return rank * sum(sum(model.get_submodule(name).weight.shape) for name in open_matrices(model, secured))

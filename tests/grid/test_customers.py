@@ -10,9 +10,11 @@ import yaml
 from solid_utils.core import files, lock, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
+from solid_utils.customization.customization import CustomizationRun
 from solid_utils.data import prompts
+from solid_utils.data.offline import offline
 from solid_utils.evaluation import published_tasks
-from solid_utils.grid import customer_cells, customers, noted, shared
+from solid_utils.grid import customer_cells, customers, domain_sets, noted, shared
 from solid_utils.grid.customer_cells import CustomerCell
 from solid_utils.model import models
 from solid_utils.report import customers as shipped
@@ -200,6 +202,24 @@ def test_sets_of_other_settings_are_made_again(checkout):
     other = study.domains["sums"].model_copy(update={"seed": 9})
     customers.sets_of("sums", study.model_copy(update={"domains": {"sums": other}}))
     assert path.stat().st_mtime_ns > first
+
+
+def test_a_studys_own_sets_of_other_settings_are_not_the_cells(checkout):
+    study, own = params.load(), [paths.SETS / f"sums_{part}.jsonl" for part in domain_sets.PARTS]
+    customers.sets_of("sums", study)
+    wanted = customers.CustomerRun(FIRST, study).sets
+    other = study.domains["sums"].model_copy(update={"seed": 9})
+    made = offline.split("sums", other, *offline.found(other, paths.DATA, paths.SETS))
+    for path, items in zip(own, (made[part] for part in domain_sets.PARTS), strict=True):
+        files.write_lines(items, path)
+    try:
+        customers.sets_of("sums", study)
+        assert customers.CustomerRun(FIRST, study).sets == wanted
+        asked = FIRST.model, FIRST.name, FIRST.study(study)
+        assert domain_sets.DomainRun(*asked).sets == wanted != CustomizationRun(*asked).sets
+    finally:
+        for path in own:
+            path.unlink()
 
 
 def test_several_processes_share_the_list(checkout, monkeypatch, capsys):

@@ -17,7 +17,7 @@ ITEMS = 600
 SEEDS = (42, 7)
 
 
-def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS):
+def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS, metric="exact_match"):
     """A cell's files: `after` of the items right at the end, a fifth at the start; another benchmark beside."""
     rows = []
     items = []
@@ -36,13 +36,13 @@ def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS):
         }
         facts |= {"tokens": steps, "flops": steps}
         scored = {
-            "sums": ("customization", "exact_match", (hard < share).astype(float)),
+            "sums": ("customization", metric, (hard < share).astype(float)),
             "sums_likelihood": ("customization", "cross_entropy", 2 - share - hard),
             "capitals": ("Knl", "acc", (np.arange(100) < 100 * other).astype(float)),
         }
-        for name, (domain, metric, values) in scored.items():
+        for name, (domain, measure, values) in scored.items():
             rows.append(
-                facts | {"benchmark": name, "domain": domain, "shots": 0, "metric": metric, "value": values.mean()}
+                facts | {"benchmark": name, "domain": domain, "shots": 0, "metric": measure, "value": values.mean()}
             )
             rows[-1] |= {"stderr": 0.01, "n": len(values), "chance": 0.0, "floor": None, "task_version": 1}
             rows[-1] |= {"forward_tokens": 1, "libraries": "none"}
@@ -57,10 +57,14 @@ def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS):
     return ["deployments", f"{name}-{seed}", name, deployment, "reasoning", "lora", seed]
 
 
-def write(tmp_path, after, seeds=SEEDS, n=ITEMS, groups=()):
+def write(tmp_path, after, seeds=SEEDS, n=ITEMS, groups=(), metric="exact_match"):
     """`groups`: pairs of a group and a deployment that it names beside the group `deployments`."""
     folder = tmp_path / "machine" / "customization" / "tiny"
-    plan = [cell(folder, deployment, seed, share, n=n) for seed in seeds for deployment, share in after.items()]
+    plan = [
+        cell(folder, deployment, seed, share, n=n, metric=metric)
+        for seed in seeds
+        for deployment, share in after.items()
+    ]
     plan += [[group, *row[1:]] for group, deployment in groups for row in plan if row[3] == deployment]
     plan.append(
         ["depths", "reasoning-layers_0-2-lora-42", "reasoning-layers_0-2-lora", "layers 0-2", "reasoning", "lora", 42]
@@ -109,6 +113,16 @@ def test_what_other_benchmarks_lost(rows):
 def test_nothing_is_equivalent_where_fully_open_gains_nothing(tmp_path):
     made = equivalence.made(write(tmp_path, {"fully_open": 0.2, "layers 0": 0.2}))
     assert set(made["equivalence"]) == {"", equivalence.GAINS_NOTHING}
+
+
+def test_of_pairs_there_is_a_width_and_no_verdict(tmp_path):
+    made = equivalence.made(write(tmp_path, {"fully_open": 0.6, "layers 0": 0.595}, metric="preferred"))
+    one = made.set_index(["deployment", "metric"]).loc[("layers 0", "right")]
+    assert one["equivalence"] == equivalence.WIDTH_ALONE and 0 < one["reach"] < 0.03
+    assert np.isnan(one["margin"]) and np.isnan(one["p"]) and one["gap"] == pytest.approx(-0.005, abs=1e-3)
+    sentence = equivalence.TABLE.sentence(made)
+    assert f"layers_0-lora no verdict (-0.5 points, items and 2 seeds; {ITEMS} items reach ± " in sentence
+    assert "margin" not in sentence
 
 
 def test_few_items_print_the_width_that_they_reach(tmp_path):

@@ -89,8 +89,8 @@ def wrapped(
 ) -> tuple[peft.PeftModel, set[str]]:
     """The model with adapters on its open layers, and the names of the adapters' parameters.
 
-    `experts`: on stacks of experts too, by peft's target_parameters (no dropout, one adapter at a time). Its first
-    matrices come from torch's own generator: seed that before.
+    `experts`: on stacks of experts too, by peft's target_parameters (no dropout; several adapters on one model must all
+    name the same stacks). Its first matrices come from torch's own generator: seed that before.
     """
     # Modules are named in full: peft reads an empty layer list as "all layers", secured ones included.
     config = peft.LoraConfig(

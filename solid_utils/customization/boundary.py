@@ -17,14 +17,16 @@ from solid_utils.model.structure import decoder_layers, layer_parameters, parame
 from solid_utils.training.recorded import Recorded, record
 
 
-def frontier(model: nn.Module, trained: set[str]) -> int:
+def frontier(model: nn.Module, trained: set[str], after: set[str] | None = None) -> int:
     """The last layer up to which nothing is trained, embeddings included; -1 where there is none.
 
-    `trained`: names of parameters of `model`, adapters that stand in its layers among them.
+    `trained`: names of parameters of `model`, adapters that stand in its layers among them. `after`: names of what
+    follows its layers, for a model without values, which cannot be asked (structure.parameters_after_layers).
     """
     inside = layer_parameters(model)
     own = {name for names in inside for name in names}
-    before = {name for name, _ in model.named_parameters()} - own - parameters_after_layers(model)
+    after = parameters_after_layers(model) if after is None else after
+    before = {name for name, _ in model.named_parameters()} - own - after
     if before & trained:
         return -1
     last = next((number for number, names in enumerate(inside) if trained.intersection(names)), len(inside))
@@ -96,9 +98,15 @@ def fits(sizes: list[int], room: float) -> int:
 
 
 def check(plain: nn.Module, last: int, key: str) -> None:
-    """Raises StudyError where no states can be kept: something below, or in layer 0, is trained."""
+    """Raises StudyError where no states can be kept: something below, or in layer 0, is trained, or states are not all
+    that layers hand on (keys and values that later ones read): those above would find nothing."""
     if last < 0:
         raise StudyError(
             f"{key}: cache: nothing lies below what is trained, so no states can be kept; leave cache out, or secure "
             f"bottom layers of the {len(decoder_layers(plain)[1])}"
+        )
+    if DecoderLayers(plain).hands_on():
+        raise StudyError(
+            f"{key}: cache: layers of {type(plain).__name__} hand on more than their state, so kept states do not "
+            "replace what lies below; leave cache out"
         )

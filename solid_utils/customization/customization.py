@@ -1,5 +1,7 @@
 """The customer's side: fine-tune the open part of a deployment on private data (paper B.6)."""
 
+from functools import cached_property
+
 import numpy as np
 import torch
 from torch import nn
@@ -15,6 +17,7 @@ from solid_utils.evaluation import fidelity, published_tasks
 from solid_utils.model import guard, hub, models, sampling
 from solid_utils.model.answers import batches, sample_losses
 from solid_utils.model.state import State
+from solid_utils.model.structure import layer_parameters, parameters_after_layers
 from solid_utils.settings import params
 from solid_utils.settings.customization_params import check_domain
 from solid_utils.training import lora, packed, training
@@ -22,6 +25,8 @@ from solid_utils.training import lora, packed, training
 
 class CustomizationRun:
     """A customization of one deployment of one model, as `customizations.RUN` in params.yaml describes it."""
+
+    items_in = paths.SETS  # the folder of its domain's sets
 
     def __init__(self, model: str, run: str, study: params.Params | None = None):
         self.study = study or params.load()
@@ -51,10 +56,11 @@ class CustomizationRun:
         """Training, validation and test problems, or pairs where the method trains on those."""
         recipe = self.recipe
         domain = self.customization.domain
-        read = preference.pairs if recipe.pairs else sampling.samples
+        read, fit = preference.pairs if recipe.pairs else sampling.samples, (self.tokenizer, self.budget.length)
         sizes = {"train": recipe.samples, "validation": recipe.validation, "test": recipe.test}
         return {
-            name: read(f"{domain}_{name}", self.tokenizer, self.budget.length, size) for name, size in sizes.items()
+            name: read(f"{domain}_{name}", *fit, size, sampling.read_set(f"{domain}_{name}", self.items_in))
+            for name, size in sizes.items()
         }
 
     def _texts(self, name: str) -> list[dict]:
@@ -62,14 +68,28 @@ class CustomizationRun:
         return [pair["better"] for pair in self.sets[name]] if self.recipe.pairs else self.sets[name]
 
     def _trained(self) -> int:
-        """Scalars that are trained, counted on a model without values; says what is reached, or that nothing is."""
+        """Scalars that are trained; says what is reached, or that nothing is."""
         if self.closed:
             print("nothing is open, so nothing is trained: the scores are the untouched model's (paper, C.3)")
             return 0
         if said := self.recipe.reach(self.victim, self.secured):
             print(said)
-        shell, names = self.recipe.shell(on_meta(type(self.victim), self.victim.config), self.secured)
-        return count(shell, names)
+        return count(*self._shell())
+
+    def _shell(self) -> tuple[nn.Module, set[str]]:
+        """What would be trained, and the names of it: adapters are put into a model without values.
+
+        Where there are none the victim says it: what stands before its layers is found by a forward, by values.
+        """
+        model = on_meta(type(self.victim), self.victim.config) if self.recipe.adapters else self.victim
+        return self.recipe.shell(model, self.secured)
+
+    @cached_property
+    def below(self) -> int:
+        """Scalars of the bottom layers that run forward alone: neither they nor anything before them is trained."""
+        plain, inside = lora.unwrapped(*self._shell())
+        last = boundary.frontier(plain, inside, parameters_after_layers(self.victim))
+        return count(self.victim, {name for names in layer_parameters(self.victim)[: last + 1] for name in names})
 
     @property
     def closed(self) -> bool:
@@ -198,8 +218,7 @@ class CustomizationRun:
         pad_id = self.tokenizer.pad_token_id
         folder = self.state.folder
         if self.recipe.cache:
-            plain = model.get_base_model() if self.recipe.adapters else model
-            inside = {name.removeprefix(lora.PREFIX) for name in names} if self.recipe.adapters else names
+            plain, inside = lora.unwrapped(model, names)
             last = boundary.frontier(plain, inside)
             boundary.check(plain, last, f"customizations.{self.run}")
             with models.precision(self.spec):
@@ -266,7 +285,12 @@ class CustomizationRun:
         return f"{domain}, none: nothing is open" if self.closed else self.recipe.words(domain)
 
     def flops(self, steps: int) -> int:
-        """Training FLOPs: 4 a token and parameter passed (forward, backward to states), 2 a token and trained one."""
+        """Training FLOPs: 4 a token and parameter passed (forward, backward to states), 2 a token and trained one.
+
+        2 of the layers below all that is trained: no gradient passes a secured bottom.
+        """
+        if self.closed:
+            return 0
         samples = self._texts("train")
         tokens = steps * self.recipe.batch * sum(len(sample["input_ids"]) for sample in samples) // len(samples)
-        return tokens * (4 * self.secured.total + 2 * self.trained)
+        return tokens * (4 * self.secured.total - 2 * self.below + 2 * self.trained)

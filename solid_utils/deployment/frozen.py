@@ -15,7 +15,6 @@ from solid_utils.model import accelerator, tensors
 from solid_utils.model.structure import decoder_layers
 
 WRAPPERS = ("base_layer", "original_module")  # what peft calls the module that it puts an adapter or a copy beside
-PREFIX = "base_model.model."  # of a peft model's names
 
 
 def frozen(model: nn.Module, secured: SecuredSet, before: dict[str, str] | None = None) -> dict[str, str]:
@@ -52,7 +51,8 @@ def frozen(model: nn.Module, secured: SecuredSet, before: dict[str, str] | None 
 
 def secured_tensors(model: nn.Module, secured: SecuredSet) -> dict[str, Tensor]:
     """The secured tensors by their names in the victim. Raises StudyError where the model lacks one."""
-    own = {plain_name(name): tensor for name, tensor in model.named_parameters(remove_duplicate=False)}
+    prefix = own_prefix(model)
+    own = {plain_name(name, prefix): tensor for name, tensor in model.named_parameters(remove_duplicate=False)}
     if missing := [name for name in secured.names if name not in own]:
         raise StudyError(
             f"{missing[0]}: secured by '{secured.declaration}', and no parameter of this {type(model).__name__}; "
@@ -61,9 +61,17 @@ def secured_tensors(model: nn.Module, secured: SecuredSet) -> dict[str, Tensor]:
     return {name: own[name] for name in secured.names}
 
 
-def plain_name(name: str) -> str:
-    """A parameter's name in the model that peft wrapped."""
-    parts = name.removeprefix(PREFIX).split(".")
+def own_prefix(model: nn.Module) -> str:
+    """Of the victim's names in a model that peft wrapped, "base_model.model." mostly; empty for a plain one."""
+    if not hasattr(model, "get_base_model"):
+        return ""
+    plain = model.get_base_model()  # of prompt learning the base_model itself: found by identity, not by a fixed name
+    return next(f"{name}." for name, module in model.named_modules() if module is plain)
+
+
+def plain_name(name: str, prefix: str) -> str:
+    """A parameter's name in the model that peft wrapped, whose names begin with `prefix` there."""
+    parts = name.removeprefix(prefix).split(".")
     return ".".join(part for part in parts if part not in WRAPPERS)
 
 
@@ -73,7 +81,8 @@ def trained_inside(model: nn.Module, secured: SecuredSet) -> str:
     path = decoder_layers(plain)[0]
     layers = tuple(f"{path}.{number}." for number in secured.layers)
     trained = (name for name, one in model.named_parameters() if one.requires_grad)
-    return next((name for name in trained if plain_name(name).startswith(layers)), "")
+    prefix = own_prefix(model)
+    return next((name for name in trained if plain_name(name, prefix).startswith(layers)), "")
 
 
 def adapted(model: nn.Module) -> dict[int, str]:

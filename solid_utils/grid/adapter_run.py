@@ -11,10 +11,10 @@ from transformers import PreTrainedModel
 from solid_utils.attacks import linear_map, part
 from solid_utils.attacks.run import AttackRun
 from solid_utils.core.scored import Scored
-from solid_utils.customization.customization import CustomizationRun
 from solid_utils.deployment import oracle, starts
 from solid_utils.evaluation import fidelity
 from solid_utils.grid.adapter_cells import AdapterCell, Tuning
+from solid_utils.grid.domain_sets import DomainRun
 from solid_utils.model import models, ridge_map
 from solid_utils.settings import params
 from solid_utils.training import recorded
@@ -36,7 +36,7 @@ OF_THE_ATTACK = [
 
 def tuned(tuning: Tuning, study: params.Params) -> tuple[Path, str]:
     """The tensors that a fine-tuning changed, as they wait in its state, and the recipe in words."""
-    run = CustomizationRun(tuning.model, tuning.name, tuning.study(study))
+    run = DomainRun(tuning.model, tuning.name, tuning.study(study))
     run.train()
     return run.state.folder / "customized.safetensors", run.words
 

@@ -23,20 +23,19 @@ from solid_utils.core import machine, paths, readers, schema
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.core.scored import Scored
 from solid_utils.customization import declared
-from solid_utils.customization.customization import CustomizationRun
-from solid_utils.data.offline import offline
+from solid_utils.customization.methods.method import Method
 from solid_utils.evaluation import published_tasks
-from solid_utils.grid import customer_cells, registered, shared
+from solid_utils.grid import customer_cells, noted, registered, shared
 from solid_utils.grid.customer_cells import CustomerCell
+from solid_utils.grid.domain_sets import DomainRun, sets_of
 from solid_utils.model import accelerator, models, state
 from solid_utils.model.state import State
 from solid_utils.settings import params
 
 TIMES = Path("build/grid") / f"{customer_cells.NAME}.json"  # seconds of cells that ran; never part of the results
-PARTS = ("train", "validation", "test")
 
 
-class CustomerRun(CustomizationRun):
+class CustomerRun(DomainRun):
     """A customization that shares the untouched model's scores with other cells of its model and domain."""
 
     def __init__(self, cell: CustomerCell, study: params.Params):
@@ -98,13 +97,23 @@ class Customers(shared.CellList):
         if not (path := cell.path(self.folder)).exists():
             return False
         shared.check_row(path, schema.read(path, schema.SCORES, schema.RERUN).iloc[-1], self.wanted(cell))
+        noted.check(path, self.settings(cell))
         return True
+
+    def recipe(self, cell: CustomerCell) -> Method:
+        """Raises StudyError for a recipe that is none."""
+        with shared.named(f"customers.recipes.{cell.recipe}"):
+            return declared.method(cell.study(self.study), cell.model, cell.name)
+
+    def settings(self, cell: CustomerCell) -> dict[str, object]:
+        """All that its scores depend on, whether they say so or not."""
+        budget = cell.study(self.study).budgets(cell.model)
+        mine = {"domain": self.study.domains[cell.domain], "length": budget.length, "evaluation": budget.evaluation}
+        return mine | ({} if cell.secured == "fully_secured" else {"recipe": self.recipe(cell)})
 
     def wanted(self, cell: CustomerCell) -> dict[str, object]:
         """What its scores say of it, by the settings. Raises StudyError for a recipe that is none."""
-        own = cell.study(self.study)
-        with shared.named(f"customers.recipes.{cell.recipe}"):
-            recipe = declared.method(own, cell.model, cell.name)
+        recipe = self.recipe(cell)
         wanted = {"deployment": cell.secured, "seed": cell.seed}
         if cell.secured != "fully_secured":
             wanted |= {"recipe": recipe.words(cell.domain), "steps": recipe.total_steps(recipe.samples)}
@@ -140,6 +149,7 @@ class Customers(shared.CellList):
         begun = time.monotonic()
         sets_of(cell.domain, self.study)
         registered.note(self.folder / cell.model, cell.name)
+        noted.note(self.folder / cell.model, cell.name, self.settings(cell))
         run = CustomerRun(cell, self.study)
         outcome = run.outcome()
         # Items first: a cell whose scores are there is whole.
@@ -158,16 +168,6 @@ def layers(model: str) -> int | None:
     if not path.exists():
         return None
     return int(readers.read_object(path, f"run `dvc repro victim@{model}`")["num_hidden_layers"])
-
-
-def sets_of(domain: str, study: params.Params) -> None:
-    """See to it that the domain's sets are there: the study's own where it names the domain, else those beside it."""
-    if all((paths.SETS / f"{domain}_{part}.jsonl").exists() for part in PARTS):
-        return
-    wanted = params.pick(study.domains, domain, "domains")
-    with shared.alone(paths.DOMAINS):
-        if not offline.there(domain, wanted):
-            offline.write(domain, wanted)
 
 
 def main() -> None:

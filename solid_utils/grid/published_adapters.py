@@ -19,10 +19,12 @@ from solid_utils.attacks import declared as attack_settings
 from solid_utils.core import lock, machine, paths, schema
 from solid_utils.core.errors import StudyError, one_line
 from solid_utils.customization import declared
-from solid_utils.grid import adapter_cells, shared
+from solid_utils.customization.methods.method import Method
+from solid_utils.grid import adapter_cells, noted, shared
 from solid_utils.grid.adapter_cells import NAME, AdapterCell
 from solid_utils.grid.adapter_run import AdapterRun, tuned
-from solid_utils.grid.customers import layers, sets_of
+from solid_utils.grid.customers import layers
+from solid_utils.grid.domain_sets import sets_of
 from solid_utils.model import accelerator, state
 from solid_utils.settings import params
 
@@ -63,6 +65,7 @@ class PublishedAdapters(shared.CellList):
         if not (path := cell.path(self.folder)).exists():
             return False
         shared.check_row(path, schema.read(path, schema.ADAPTERS, schema.RERUN).iloc[-1], self.wanted(cell))
+        noted.check(path, self.settings(cell))
         return True
 
     def wanted(self, cell: AdapterCell) -> dict[str, object]:
@@ -77,13 +80,27 @@ class PublishedAdapters(shared.CellList):
 
     def words(self, cell: AdapterCell) -> str:
         """The column `tuned`: the recipes of its deployments' fine-tunings, with how long they are."""
-        told = []
+        found = self.recipes(cell).items()
+        return (
+            "; ".join(f"{one.words(domain)}, {one.total_steps(one.samples)} steps" for domain, one in found) or "none"
+        )
+
+    def recipes(self, cell: AdapterCell) -> dict[str, Method]:
+        """The recipes of its deployments' fine-tunings by domain. Raises StudyError for one that is none."""
+        found = {}
         for one in cell.tunings:
-            own = one.study(self.study)
             with shared.named(f"{NAME}.tunings.{one.recipe}"):
-                recipe = declared.method(own, one.model, one.name)
-            told.append(f"{recipe.words(one.domain)}, {recipe.total_steps(recipe.samples)} steps")
-        return "; ".join(told) or "none"
+                found[one.domain] = declared.method(one.study(self.study), one.model, one.name)
+        return found
+
+    def settings(self, cell: AdapterCell) -> dict[str, object]:
+        """All that its rows depend on, whether they say so or not."""
+        own = cell.study(self.study)
+        budget = own.budgets(cell.model)
+        mine = {"attack": attack_settings.attack(own, cell.name).model_dump(mode="json", exclude={"recipe"})}
+        mine |= {"recipe": attack_settings.recipe(own, cell.model, cell.name), "tunings": self.recipes(cell)}
+        domains = {one.domain: self.study.domains[one.domain] for one in cell.tunings if self.study.offline(one.domain)}
+        return mine | {"domains": domains, "length": budget.length, "evaluation": budget.evaluation}
 
     def listing(self) -> str:
         """The plan, a line a cell in the order of running."""
@@ -120,6 +137,7 @@ class PublishedAdapters(shared.CellList):
         begun = time.monotonic()
         for domain in dict.fromkeys(cell.domains):
             sets_of(domain, self.study)
+        noted.note(self.folder / cell.model, cell.name, self.settings(cell))
         deltas = [tuned(one, self.study)[0] for one in cell.tunings]
         run = AdapterRun(cell, self.study, deltas)
         schema.write(run.rows(self.words(cell)), schema.ADAPTERS, cell.path(self.folder))

@@ -14,7 +14,7 @@ APART = ("c4", "code")  # texts of another kind than the attack's prompts, see i
 def read_set(name: str, folder: Path = paths.SETS) -> list[dict]:
     """The items of one set, of the study or of a domain beside it. Raises StudyError when the file is missing."""
     beside = paths.DOMAINS / f"{name}.jsonl"
-    if not (folder / f"{name}.jsonl").exists() and beside.exists():
+    if folder == paths.DOMAINS or (not (folder / f"{name}.jsonl").exists() and beside.exists()):
         return readers.read_lines(
             beside, f"delete {beside} and make it again (python -m solid_utils.data.offline.offline)"
         )

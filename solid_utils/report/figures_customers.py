@@ -67,10 +67,10 @@ def scores(axes: Axes, rows: pd.DataFrame, x: pd.Series) -> None:
         axes.axhline(opened, color=GREY, linestyle=":", linewidth=1.2, label=f"{name}, fully open")
 
 
-def ends(axes: Axes, rows: pd.DataFrame, layers: float) -> None:
-    """Gaps of the two bottom and the two top layers, a pair of bars a domain; `layers` of the model."""
+def ends(axes: Axes, rows: pd.DataFrame, layers: dict[str, int]) -> None:
+    """Gaps of the two bottom and the two top layers, a pair of bars a domain; `layers` by model, as far as known."""
     domains = list(dict.fromkeys(rows["trained_on"]))
-    kinds = {"two bottom": rows["lowest"] == 0, "two top": rows["lowest"] + rows["depth"] == layers}
+    kinds = {"two bottom": rows["lowest"] == 0, "two top": rows["lowest"] + rows["depth"] == rows["model"].map(layers)}
     for shift, (name, chosen), colour, hatch in zip((-0.2, 0.2), kinds.items(), PALETTE[:2], ("", "//"), strict=True):
         mine = rows[chosen]
         places = [domains.index(one) + shift for one in mine["trained_on"]]

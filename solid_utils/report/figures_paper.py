@@ -9,6 +9,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from solid_utils.paper import registry
 from solid_utils.report import figures_customers, paper_numbers
+from solid_utils.report.depths import depths
 from solid_utils.report.paper_numbers import ADR
 from solid_utils.report.plotting import ATTACKS, GREY, PALETTE, Plot, Tables, in_percent
 from solid_utils.report.wording import percent
@@ -121,7 +122,7 @@ def figure_3(tables: Tables) -> Plot | None:
         bars(axes[2], wide[[name for name in named_as.values() if name in wide]], f"{OURS} (%)")
         axes[2].axhline(0, color="black", linewidth=0.8)
     if len(kept):
-        figures_customers.ends(axes[3], kept, (kept["lowest"] + kept["depth"]).max())
+        figures_customers.ends(axes[3], kept, depths(tables["difficulty"]))
         axes[3].set_title("here, customization")
         axes[3].legend(title="secured", title_fontsize=8, **SMALL)
     read = []
@@ -139,10 +140,10 @@ def figure_3(tables: Tables) -> Plot | None:
 def pairs(tables: Tables) -> pd.DataFrame:
     """Our ends on the two bottom and the two top layers, of attacks that have both, and on all that is secret."""
     ends = tables["evidence"]
-    depths = tables["difficulty"].query("kind == 'prefix'")["depth"]
-    if depths.empty:
+    known = depths(tables["difficulty"])  # of the one model that these tables are of
+    if not known:
         return pd.DataFrame(columns=["label", "end", "above_floor_apart"])
-    last = int(depths.max()) - 1
+    last = max(known.values()) - 1
     sets = {"layers 0-1": "two bottom", f"layers {last - 1}-{last}": "two top", "all": "all"}
     found = paper_numbers.families(tables, ends["secured"].isin(list(sets)[:2]))
     found = found.groupby("attack", sort=False).filter(lambda rows: rows["secured"].nunique() == 2)

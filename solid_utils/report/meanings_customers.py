@@ -23,7 +23,10 @@ CUSTOMERS: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
         "fraction",
         "the larger one of two one-sided tests against the margin; blank where no item differs",
     ),
-    "equivalence": ("text", "equivalent, worse or better by more than the margin, not decided, or nothing was gained"),
+    "equivalence": (
+        "text",
+        "equivalent, worse or better by more than the margin, not decided, or nothing was gained; of pairs no verdict",
+    ),
     "forgotten": ("fraction", "what other benchmarks lost, before less after, mean over benchmarks"),
     "worst": ("name", "benchmark that lost most"),
     "worst_change": ("fraction", "its score after less before"),

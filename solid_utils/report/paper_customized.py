@@ -12,6 +12,7 @@ from solid_utils.report.paper_numbers import ADR, CUSTOMIZED
 TASKS = {"reasoning": "Math", "math": "Math", "code": "Code", "medical": "Medical", "law": "Law"}  # ours -> the paper's
 PLACED = ("Llama2-7B", "Phi-2")  # the models of Figure 4
 SIZED = ("size", "depths")  # groups that ask how much is secured, configs/customization.yaml
+BY_DEPTH = (*SIZED, "placement")  # groups whose number in the paper is found by a share of the layers
 Said = tuple[float, str]  # a number as a share, and where it stands
 NOTHING: Said = (math.nan, "")
 

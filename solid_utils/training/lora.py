@@ -89,8 +89,8 @@ def wrapped(
 ) -> tuple[peft.PeftModel, set[str]]:
     """The model with adapters on its open layers, and the names of the adapters' parameters.
 
-    `experts`: on stacks of experts too, by peft's target_parameters (no dropout, one adapter at a time). Its first
-    matrices come from torch's own generator: seed that before.
+    `experts`: on stacks of experts too, by peft's target_parameters (no dropout; several adapters on one model must all
+    name the same stacks). Its first matrices come from torch's own generator: seed that before.
     """
     # Modules are named in full: peft reads an empty layer list as "all layers", secured ones included.
     config = peft.LoraConfig(
@@ -103,6 +103,13 @@ def wrapped(
     )
     adapted = peft.get_peft_model(model, config)
     return adapted, {name for name, _ in adapted.named_parameters() if "lora_" in name}
+
+
+def unwrapped(model: nn.Module, names: set[str]) -> tuple[nn.Module, set[str]]:
+    """The model inside peft's wrapper, adapters and all, and these names in it; a plain model as it is."""
+    if not isinstance(model, peft.PeftModel):
+        return model, names
+    return model.get_base_model(), {name.removeprefix(PREFIX) for name in names}
 
 
 def size(model: nn.Module, secured: SecuredSet, rank: int) -> int:

@@ -11,6 +11,7 @@ from solid_utils.deployment.secured import secured_set
 from solid_utils.model import tensors
 from solid_utils.model.structure import decoder_layers
 from solid_utils.training import lora
+from tests.cases import architectures
 from tests.conftest import byte_llama
 from tests.customization.runs import ADAPTERS, method, run
 
@@ -85,11 +86,43 @@ def test_the_frontier_is_where_training_begins(declaration, last, llama):
     assert boundary.frontier(llama, method("full").adapted(llama, secured)[1]) == last
 
 
+@pytest.mark.parametrize("name", ["full", "simpo"])
+@pytest.mark.parametrize("declaration", ["bottom 1", "top 1"])
+def test_what_is_trained_without_adapters_is_counted_beside_a_secured_set(name, declaration, tokenizer, tmp_path):
+    """Where the embeddings stand is found by a forward, which a model without values cannot make."""
+    domain = "alignment" if name == "simpo" else "math"
+    customer = run(tmp_path, byte_llama(3), tokenizer, declaration, method(name), domain)
+    before = sum(one.numel() for one in customer.victim.model.embed_tokens.parameters()) * (declaration == "bottom 1")
+    assert customer._trained() == customer.secured.total - customer.secured.parameters - before
+
+
+@pytest.mark.parametrize(("name", "options"), [("lora", ADAPTERS), ("full", {})])
+@pytest.mark.parametrize(("declaration", "passed"), [("fully_open", 2), ("bottom 1", 1), ("top 1", 2)])
+def test_no_backward_is_counted_below_what_is_trained(name, options, declaration, passed, tokenizer, tmp_path):
+    """A model of two layers: 4 FLOPs a token and parameter that a gradient passes, 2 where there is a forward alone."""
+    customer = run(tmp_path, byte_llama(3), tokenizer, declaration, method(name, **options))
+    customer.trained = customer._trained()
+    samples = customer.sets["train"]
+    tokens = 2 * customer.recipe.batch * sum(len(sample["input_ids"]) for sample in samples) // len(samples)
+    layer = sum(parameter.numel() for parameter in decoder_layers(customer.victim)[1][0].parameters())
+    whole = 4 * customer.secured.total + 2 * customer.trained
+    assert customer.flops(2) == tokens * (whole - 2 * layer * (2 - passed))
+
+
 def test_states_cannot_be_kept_where_all_is_trained(tokenizer, tmp_path):
     for declaration in ("fully_open", "top 1"):
         customer = run(tmp_path, byte_llama(3), tokenizer, declaration, method("lora", cache=0.5, **ADAPTERS))
         with pytest.raises(StudyError, match="cache: nothing lies below what is trained"):
             customer._trained_model()
+
+
+def test_states_are_not_all_that_some_layers_hand_on(tokenizer, tmp_path):
+    """Upper layers of Gemma 4 read keys and values that lower ones wrote down."""
+    options = architectures.RIGHT["gemma4_text"] | {"vocab_size": 257, "vocab_size_per_layer_input": 257}
+    model = architectures.build("gemma4_text", options)
+    customer = run(tmp_path, model, tokenizer, "bottom 1", method("lora", cache=0.5, **ADAPTERS))
+    with pytest.raises(StudyError, match=r"cache: layers of Gemma4\w+ hand on more than their state.*leave cache out"):
+        customer._trained_model()
 
 
 def test_noise_is_laplace_in_training_alone(llama):

@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import sys
 
+import peft
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from solid_utils.customization.methods import METHODS, qlora, simpo
 from solid_utils.deployment.secured import secured_set
 from solid_utils.settings import params
 from solid_utils.settings.customization_params import CustomizationBudget
+from solid_utils.training import lora
 from tests.conftest import build, byte_llama
 from tests.customization.runs import ADAPTERS, RECIPE, method, run
 
@@ -45,6 +47,11 @@ def test_every_method_is_chosen_by_its_name():
         ({"method": "simpo", "rank": 2}, "here: rank and alpha go together"),
         ({"method": "simpo", "beta": 0}, "here: beta: Input should be greater than 0"),
         ({"method": "lora", "experts": True, "dropout": 0.1} | ADAPTERS, "peft has no dropout for stacked experts"),
+        (
+            {"method": "simpo", "cache": 0.5},
+            "here: cache: method: simpo trains on pairs and keeps no states; leave it out",
+        ),
+        ({"method": "qlora", "experts": True} | ADAPTERS, "experts: method: qlora rounds linear modules, no stacks"),
     ],
 )
 def test_what_does_not_fit_is_one_line(said, wrong):
@@ -133,6 +140,22 @@ def test_stacked_experts_are_adapted_where_asked_for():
         merged = adapted.merge_and_unload()
         torch.testing.assert_close(merged(input_ids=ids).logits, wanted, atol=1e-4, rtol=1e-4)
         assert not torch.allclose(model(input_ids=ids).logits, wanted, atol=1e-2)
+
+
+def test_several_adapters_on_stacks_of_experts_name_the_same_ones():
+    """As docs/customization.md says of the pinned peft."""
+    model, ids = build("mixtral"), torch.tensor([[1, 2, 3, 4]])
+    stacks = lora.open_stacks(model, secured_set(model, "bottom 1"))
+    said = {"r": 2, "lora_alpha": 4, "target_modules": [], "task_type": "CAUSAL_LM", "init_lora_weights": False}
+    adapted = peft.get_peft_model(model, peft.LoraConfig(target_parameters=stacks, **said))
+    adapted.add_adapter("two", peft.LoraConfig(target_parameters=stacks, **said))
+    with pytest.raises(ValueError, match="must target the same set of parameters"):
+        adapted.add_adapter("three", peft.LoraConfig(target_parameters=stacks[:1], **said))
+    with torch.no_grad():
+        adapted.base_model.set_adapter(["default", "two"])
+        wanted = adapted(input_ids=ids).logits
+        merged = adapted.merge_and_unload(adapter_names=["default", "two"])
+        torch.testing.assert_close(merged(input_ids=ids).logits, wanted, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize(("name", "module"), [("qlora", "bitsandbytes"), ("simpo", "trl")])

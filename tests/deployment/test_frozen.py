@@ -41,6 +41,21 @@ def test_a_model_that_trains_what_is_open_passes_with_the_digests(llama, secured
     assert frozen(adapted, secured_set(build("llama"), "none")) == {}
 
 
+@pytest.mark.parametrize("kind", [peft.PromptTuningConfig, peft.PrefixTuningConfig])
+def test_prompt_learning_trains_what_is_open(llama, secured, kind):
+    """There peft's base_model is the model itself, without a wrapper between."""
+    wanted = {name: tensors.digest(parameter) for name, parameter in llama.named_parameters() if name in secured.names}
+    adapted = peft.get_peft_model(llama, kind(num_virtual_tokens=2, task_type="CAUSAL_LM"))
+    assert any(parameter.requires_grad for parameter in adapted.parameters())
+    assert frozen(adapted, secured) == wanted
+    llama.get_parameter(f"{QUERY}.weight").requires_grad_(True)
+    with pytest.raises(StudyError, match=rf"^{QUERY}.weight: secured by 'bottom 1' and trained"):
+        frozen(adapted, secured)
+    no_gradients(llama, secured).get_submodule(QUERY).register_parameter("down", nn.Parameter(torch.ones(2)))
+    with pytest.raises(StudyError, match=rf"{QUERY}.down: trained inside a layer that 'bottom 1' secures"):
+        frozen(adapted, secured)
+
+
 def test_a_trained_secured_tensor_is_named(llama, secured):
     no_gradients(llama, secured)
     llama.get_parameter(f"{QUERY}.weight").requires_grad_(True)

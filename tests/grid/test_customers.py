@@ -10,9 +10,11 @@ import yaml
 from solid_utils.core import files, lock, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.core.scored import Scored
+from solid_utils.customization.customization import CustomizationRun
 from solid_utils.data import prompts
+from solid_utils.data.offline import offline
 from solid_utils.evaluation import published_tasks
-from solid_utils.grid import customer_cells, customers, shared
+from solid_utils.grid import customer_cells, customers, domain_sets, noted, shared
 from solid_utils.grid.customer_cells import CustomerCell
 from solid_utils.model import models
 from solid_utils.report import customers as shipped
@@ -163,6 +165,33 @@ def test_a_cell_of_another_recipe_does_not_count(checkout):
         here.listing()
 
 
+@pytest.mark.parametrize(
+    "key, changed",
+    [("recipe.rank", {"rank": 8}), ("recipe.warmup", {"warmup": 0.5}), ("recipe.samples", {"samples": 12})],
+)
+def test_a_cell_that_says_the_same_of_another_recipe_does_not_count(checkout, key, changed):
+    here = customers.Customers(params.load())
+    here.run_cell(FIRST)
+    assert here.ran(FIRST)
+    study = here.study
+    recipes = {"lora": study.customers.recipes["lora"] | changed}
+    here.study = study.model_copy(update={"customers": study.customers.model_copy(update={"recipes": recipes})})
+    with pytest.raises(StudyError, match=rf"sums-fully_open-lora-42.csv: ran with {key} .*delete the file"):
+        here.ran(FIRST)
+    FIRST.path(here.folder).with_name(noted.FILE).unlink()
+    assert here.ran(FIRST), "a cell from before there were notes"
+
+
+def test_shipped_cells_count_on_the_shipped_settings(monkeypatch):
+    monkeypatch.setattr(customers, "layers", {"smollm2-135m": 30, "qwen-coder-0_5b": 24}.get)
+    here = customers.Customers(params.load())
+    found = []
+    for folder in sorted(paths.REFERENCE.resolve().glob(f"*/{customer_cells.NAME}")):
+        here.folder = folder
+        found += [cell for cell in here.cells if here.ran(cell)]
+    assert len(found) >= 10
+
+
 def test_sets_of_other_settings_are_made_again(checkout):
     study = params.load()
     customers.sets_of("sums", study)
@@ -173,6 +202,24 @@ def test_sets_of_other_settings_are_made_again(checkout):
     other = study.domains["sums"].model_copy(update={"seed": 9})
     customers.sets_of("sums", study.model_copy(update={"domains": {"sums": other}}))
     assert path.stat().st_mtime_ns > first
+
+
+def test_a_studys_own_sets_of_other_settings_are_not_the_cells(checkout):
+    study, own = params.load(), [paths.SETS / f"sums_{part}.jsonl" for part in domain_sets.PARTS]
+    customers.sets_of("sums", study)
+    wanted = customers.CustomerRun(FIRST, study).sets
+    other = study.domains["sums"].model_copy(update={"seed": 9})
+    made = offline.split("sums", other, *offline.found(other, paths.DATA, paths.SETS))
+    for path, items in zip(own, (made[part] for part in domain_sets.PARTS), strict=True):
+        files.write_lines(items, path)
+    try:
+        customers.sets_of("sums", study)
+        assert customers.CustomerRun(FIRST, study).sets == wanted
+        asked = FIRST.model, FIRST.name, FIRST.study(study)
+        assert domain_sets.DomainRun(*asked).sets == wanted != CustomizationRun(*asked).sets
+    finally:
+        for path in own:
+            path.unlink()
 
 
 def test_several_processes_share_the_list(checkout, monkeypatch, capsys):

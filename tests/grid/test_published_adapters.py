@@ -1,5 +1,6 @@
 """What published adapters and a public base give a thief: cells, one of each kind on a tiny model, the table."""
 
+import copy
 import random
 import shutil
 from pathlib import Path
@@ -138,6 +139,28 @@ def test_a_cell_of_another_recipe_does_not_count_and_tunings_are_forgotten(ran, 
     with pytest.raises(StudyError, match="its tuned is 'math, lora, another', the settings say"):
         ran.listing()
     path.write_bytes(kept)
+
+
+def test_a_cell_that_says_the_same_of_other_settings_does_not_count(ran, folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    listed = ran.study.published_adapters
+    tuned = next(cell for cell in ran.cells if cell.known == "hidden")
+    untouched = next(cell for cell in ran.cells if cell.known == "untouched")
+    other = listed.model_copy(update={"tunings": {"lora": listed.tunings["lora"] | {"rank": 2}}})
+    here = copy.copy(ran)
+    here.study = ran.study.model_copy(update={"published_adapters": other})
+    assert here.ran(untouched)
+    with pytest.raises(StudyError, match=r"ran with tunings.math.rank 4, the settings say 2; delete the file"):
+        here.ran(tuned)
+
+
+def test_shipped_cells_count_on_the_shipped_settings(monkeypatch):
+    monkeypatch.setattr(published_adapters, "layers", lambda _: 30)
+    here = published_adapters.PublishedAdapters(params.load())
+    found = []
+    for here.folder in sorted(paths.REFERENCE.resolve().glob(f"*/{adapter_cells.NAME}")):
+        found += [cell for cell in here.cells if here.ran(cell)]
+    assert len(found) >= 20
 
 
 def test_a_killed_cell_goes_on_to_the_same_bytes(ran, folder, monkeypatch):

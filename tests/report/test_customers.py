@@ -17,7 +17,7 @@ ITEMS = 600
 SEEDS = (42, 7)
 
 
-def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS):
+def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS, metric="exact_match"):
     """A cell's files: `after` of the items right at the end, a fifth at the start; another benchmark beside."""
     rows = []
     items = []
@@ -36,13 +36,13 @@ def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS):
         }
         facts |= {"tokens": steps, "flops": steps}
         scored = {
-            "sums": ("customization", "exact_match", (hard < share).astype(float)),
+            "sums": ("customization", metric, (hard < share).astype(float)),
             "sums_likelihood": ("customization", "cross_entropy", 2 - share - hard),
             "capitals": ("Knl", "acc", (np.arange(100) < 100 * other).astype(float)),
         }
-        for name, (domain, metric, values) in scored.items():
+        for name, (domain, measure, values) in scored.items():
             rows.append(
-                facts | {"benchmark": name, "domain": domain, "shots": 0, "metric": metric, "value": values.mean()}
+                facts | {"benchmark": name, "domain": domain, "shots": 0, "metric": measure, "value": values.mean()}
             )
             rows[-1] |= {"stderr": 0.01, "n": len(values), "chance": 0.0, "floor": None, "task_version": 1}
             rows[-1] |= {"forward_tokens": 1, "libraries": "none"}
@@ -57,10 +57,14 @@ def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS):
     return ["deployments", f"{name}-{seed}", name, deployment, "reasoning", "lora", seed]
 
 
-def write(tmp_path, after, seeds=SEEDS, n=ITEMS, groups=()):
+def write(tmp_path, after, seeds=SEEDS, n=ITEMS, groups=(), metric="exact_match"):
     """`groups`: pairs of a group and a deployment that it names beside the group `deployments`."""
     folder = tmp_path / "machine" / "customization" / "tiny"
-    plan = [cell(folder, deployment, seed, share, n=n) for seed in seeds for deployment, share in after.items()]
+    plan = [
+        cell(folder, deployment, seed, share, n=n, metric=metric)
+        for seed in seeds
+        for deployment, share in after.items()
+    ]
     plan += [[group, *row[1:]] for group, deployment in groups for row in plan if row[3] == deployment]
     plan.append(
         ["depths", "reasoning-layers_0-2-lora-42", "reasoning-layers_0-2-lora", "layers 0-2", "reasoning", "lora", 42]
@@ -111,6 +115,16 @@ def test_nothing_is_equivalent_where_fully_open_gains_nothing(tmp_path):
     assert set(made["equivalence"]) == {"", equivalence.GAINS_NOTHING}
 
 
+def test_of_pairs_there_is_a_width_and_no_verdict(tmp_path):
+    made = equivalence.made(write(tmp_path, {"fully_open": 0.6, "layers 0": 0.595}, metric="preferred"))
+    one = made.set_index(["deployment", "metric"]).loc[("layers 0", "right")]
+    assert one["equivalence"] == equivalence.WIDTH_ALONE and 0 < one["reach"] < 0.03
+    assert np.isnan(one["margin"]) and np.isnan(one["p"]) and one["gap"] == pytest.approx(-0.005, abs=1e-3)
+    sentence = equivalence.TABLE.sentence(made)
+    assert f"layers_0-lora no verdict (-0.5 points, items and 2 seeds; {ITEMS} items reach ± " in sentence
+    assert "margin" not in sentence
+
+
 def test_few_items_print_the_width_that_they_reach(tmp_path):
     made = equivalence.made(write(tmp_path, {"fully_open": 0.6, "layers 0": 0.5}, seeds=(42,), n=40))
     assert "40 items reach ± " in equivalence.TABLE.sentence(
@@ -126,7 +140,8 @@ def test_without_cells_the_table_is_empty(tmp_path):
         pd.DataFrame(columns=[*EVIDENCE, "model", "source", "recipe", "queries"]),
         pd.DataFrame(columns=[*SCALE, "model", "queries"]),
     ]
-    assert list(trade_off.made(customers.load(tmp_path), made, trade_off.attacked(*none)).columns) == trade_off.COLUMNS
+    table = trade_off.made(customers.load(tmp_path), made, trade_off.attacked(*none), {})
+    assert list(table.columns) == trade_off.COLUMNS
 
 
 def test_a_cell_that_no_plan_has(tmp_path):
@@ -160,7 +175,7 @@ def attacks():
 def traded(tmp_path_factory):
     """The table `trade_off` of hand-made cells."""
     cells = write(tmp_path_factory.mktemp("traded"), AFTER, seeds=(42,), n=60, groups=GROUPS)
-    return trade_off.made(cells, equivalence.made(cells), attacks())
+    return trade_off.made(cells, equivalence.made(cells), attacks(), {"tiny": 6})
 
 
 def test_each_set_stands_beside_its_strongest_attack(traded):
@@ -180,6 +195,23 @@ def test_what_was_planned_and_has_no_cells_is_said(traded):
     assert lacking[["part", "deployment"]].values.tolist() == [["depths", "layers 0-2"]]
     assert f"1 of {len(traded)} planned runs have no cells yet" in trade_off.TABLE.sentence(traded)
     assert "furthest from fully open is layers 4-5 on reasoning (-30.0 %)" in trade_off.TABLE.sentence(traded)
+
+
+def test_a_models_depth_is_not_that_of_the_sets_that_are_there(tmp_path):
+    """Two of six layers alone are no whole model; where nobody says six, the paper's numbers by share are left out."""
+    groups = [("size", "layers 0-1"), ("placement", "layers 0-1")]
+    cells = write(tmp_path, {"fully_open": 0.6, "layers 0-1": 0.5}, seeds=(42,), n=60, groups=groups)
+    judged = equivalence.made(cells)
+    known, unknown = (
+        trade_off.made(cells, judged, attacks(), layers).set_index(["part", "deployment"])
+        for layers in ({"tiny": 6}, {"other": 2})
+    )
+    place = ("size", "layers 0-1")
+    assert known.loc[place, "paper_gap"] == pytest.approx(trade_off.paper_customized.by_size(2 / 6)[0])
+    for part in ("size", "placement"):
+        assert np.isnan(unknown.loc[(part, "layers 0-1"), ["paper_gap", "paper_ratio"]].astype(float)).all()
+    same = unknown.loc[("deployments", "layers 0-1"), "paper_gap"]
+    assert same == known.loc[("deployments", "layers 0-1"), "paper_gap"] and not np.isnan(same)
 
 
 def test_the_papers_numbers_are_those_of_its_nearest_set(traded):

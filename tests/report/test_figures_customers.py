@@ -47,6 +47,15 @@ def test_bottom_and_top_pairs_stand_side_by_side(tables):
     assert "layers 28-29 on code -20.0 % [-22.0, -19.0], worse" in sentence
 
 
+def test_a_bottom_pair_alone_is_no_top_one(tables):
+    alone = tables | {"trade_off": tables["trade_off"].head(1)}
+    figure, _ = figures.FIGURES["figure_3"].plot(alone)
+    assert heights(figure.axes[3]) == [-5]
+    unknown = tables | {"difficulty": tables["difficulty"].query("secured != 'all'")}
+    figure, _ = figures.FIGURES["figure_3"].plot(unknown)
+    assert heights(figure.axes[3]) == [-5], "where the depth is not known no set is called the top"
+
+
 def test_place_and_size_have_the_customers_line(tables):
     figure, sentence = figures.FIGURES["figure_4"].plot(tables)
     right = figure.axes[-1]

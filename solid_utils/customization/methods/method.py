@@ -46,6 +46,12 @@ class Method(CustomizationBudget):
             raise ValueError(f"packed: the batches of method: {self.method} are TRL's; leave it out")
         return self
 
+    @model_validator(mode="after")
+    def states_of_answers(self) -> Method:
+        if self.cache and self.pairs:  # boundary states belong to the engine's batches; TRL's never read them
+            raise ValueError(f"cache: method: {self.method} trains on pairs and keeps no states; leave it out")
+        return self
+
     @property
     def adapters(self) -> bool:
         """Does it train adapters beside the open part, and not the open part itself?"""

@@ -10,6 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 import torch
+from pydantic import model_validator
 from torch import Tensor, nn
 
 from solid_utils.core.errors import StudyError
@@ -30,6 +31,13 @@ class Qlora(Lora):
     """
 
     method: Literal["qlora"]
+
+    @model_validator(mode="after")
+    def stacks_stay_as_they_are(self) -> Qlora:
+        # An adapter on a stack has no `weight` to lay its values over, so a whole training ended in an AttributeError.
+        if self.experts:
+            raise ValueError("experts: method: qlora rounds linear modules, no stacks of experts; set method: lora")
+        return self
 
     def check_installed(self) -> None:
         bitsandbytes()

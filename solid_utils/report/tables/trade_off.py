@@ -5,6 +5,7 @@ import math
 import pandas as pd
 
 from solid_utils.report import customers, paper_customized
+from solid_utils.report.depths import depths
 from solid_utils.report.table import Columns, Context, Table
 from solid_utils.report.tables import equivalence
 from solid_utils.report.wording import percent
@@ -22,7 +23,7 @@ CURVE = [*SAME, "attack", "attack_from", "attack_recipe", "queries"]
 def trade_off_table(context: Context) -> pd.DataFrame:
     """One row a group and run of customization cells that stand beside a fully open one; see `made`."""
     found = attacked(context.table("evidence"), context.table("scale"))
-    return made(customers.load(), context.table("equivalence"), found)
+    return made(customers.load(), context.table("equivalence"), found, depths(context.table("difficulty")))
 
 
 def attacked(evidence: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
@@ -47,11 +48,11 @@ def attacked(evidence: pd.DataFrame, points: pd.DataFrame) -> pd.DataFrame:
     return whole.groupby(CURVE, sort=False)["above_floor_apart"].mean().reset_index()
 
 
-def made(cells: customers.Cells, judged: pd.DataFrame, attacks: pd.DataFrame) -> pd.DataFrame:
-    """The table from customization cells, the table `equivalence`, and `attacked`; planned runs without cells too."""
+def made(cells: customers.Cells, judged: pd.DataFrame, attacks: pd.DataFrame, layers: dict[str, int]) -> pd.DataFrame:
+    """The table from customization cells, the table `equivalence`, `attacked`, and layers by model as far as known;
+    planned runs without cells too."""
     right = judged[judged["metric"] == "right"].set_index(["model", "machine", "run"])
     facts = cells.scores.drop_duplicates(["model", "machine", "run"]).set_index(["model", "machine", "run"])
-    highest = cells.scores.groupby("model")["highest"].max() if len(cells.scores) else {}
     rows = []
     planned = cells.planned.drop_duplicates(["model", "machine", "group", "run"])
     for plan in planned.itertuples():
@@ -67,7 +68,7 @@ def made(cells: customers.Cells, judged: pd.DataFrame, attacks: pd.DataFrame) ->
         own = facts.loc[key]
         row |= {name: own[name] for name in SET[1:]} | customer(right.loc[key])
         row |= strongest(attacks, plan.model, own["secured"], plan.secured == "sap_dp")
-        rows.append(row | papers(row, highest[plan.model] + 1))
+        rows.append(row | papers(row, layers.get(plan.model)))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -84,12 +85,13 @@ def strongest(attacks: pd.DataFrame, model: str, secured: str, noisy: bool) -> d
     return mine.loc[mine["above_floor_apart"].idxmax(), THIEF].to_dict() if len(mine) else {}
 
 
-def papers(row: dict, layers: float) -> dict:
-    """The columns PAPER: what the paper prints of the nearest set."""
-    bottom = row["lowest"] == 0
-    share = row["depth"] / layers if row["depth"] else row["share"]
-    place = row["lowest"] / max(1.0, layers - row["depth"]) if row["depth"] else 0.0
-    part = row["part"]
+def papers(row: dict, layers: int | None) -> dict:
+    """The columns PAPER: what the paper prints of the nearest set; none where that hangs on a depth nobody knows."""
+    bottom, part, share, place = row["lowest"] == 0, row["part"], row["share"], 0.0
+    if row["depth"] and layers:
+        share, place = row["depth"] / layers, row["lowest"] / max(1, layers - row["depth"])
+    elif row["depth"] and part in paper_customized.BY_DEPTH:
+        return {}
     gap, gap_of = paper_customized.gap(part, row["trained_on"], row["deployment"], bottom, share)
     ratio, ratio_of = paper_customized.ratio(part, row["deployment"], bottom, place, share)
     return {"paper_gap": gap, "paper_gap_of": gap_of, "paper_ratio": ratio, "paper_ratio_of": ratio_of}

@@ -4,6 +4,7 @@ import pandas as pd
 
 from solid_utils.report.pages.grid import Grid, as_text
 from solid_utils.report.pages.study import Block, Study
+from solid_utils.report.table import CSV_ROW
 
 HEADS = {"statement": "statement", "claim": "in words of our own", "stands_in": "where", "verdict": "verdict"}
 HEADS |= {"evidence": "pieces of evidence", "rests_on": "rests on", "rule": "rule"}
@@ -17,12 +18,16 @@ def made(study: Study) -> Block:
 
 def table(study: Study, name: str, caption: str, only: str = "") -> Grid:
     """A row a model and statement; `only` those whose key begins so."""
-    rows = study.tables["statements"]
-    rows = rows[rows["statement"].str.startswith(only)].fillna({"source": ""})
-    shown = rows.drop_duplicates(["model", "statement"]).copy()
-    counts = rows[rows["source"] != ""].groupby(["model", "statement"]).size()
-    keys = pd.MultiIndex.from_frame(shown[["model", "statement"]])
-    shown["evidence"] = counts.reindex(keys, fill_value=0).to_numpy()
+    rows = study.tables["statements"].reset_index(drop=True)
+    rows = rows[rows["statement"].str.startswith(only)]
+    pieces = rows.groupby(["model", "statement"], sort=False)["evidence"].agg(listed)
+    shown = rows.drop_duplicates(["model", "statement"]).assign(evidence=pieces.to_numpy())
     several = ["model"] if shown["model"].nunique() > 1 else []
     words = as_text(shown[[*several, *HEADS]]).rename(columns=HEADS)
-    return Grid(name, caption, words, "tables/statements.csv")
+    words.index.name = CSV_ROW  # of the first piece
+    return Grid(name, caption, words, "tables/statements.csv", links=study.links("statements"))
+
+
+def listed(pieces: pd.Series) -> str:
+    """Each once: an attack may be the strongest on two sets of a statement."""
+    return "; ".join(dict.fromkeys(pieces.dropna()))

@@ -82,6 +82,14 @@ def test_budget_and_verdict_are_looked_up_not_typed(rows, shipped):
     assert rows.loc["table_24", "verdict"] == f"sem_at_chance: {verdict}"
 
 
+def test_an_item_that_did_not_run_here_has_no_verdict(rows):
+    """Tables 12 and 42 were "supported at this scale", by what other victims said of the claim."""
+    elsewhere = rows[~rows["state"].isin(["here", "partly"])]
+    assert {"table_12", "table_42"} <= set(elsewhere[elsewhere["claims"] != ""].index)
+    assert set(elsewhere["verdict"]) == {""}
+    assert (rows.drop(elsewhere.index).query("claims != ''")["verdict"] != "").all()
+
+
 def test_rows_are_chosen_by_column_and_model():
     table = pd.DataFrame(
         {"model": ["a", "a", "a", "b"], "attack": ["sem", "sem", "ft_all", "sem"], "whole": [True, False, True, True]}

@@ -1,5 +1,7 @@
 """Customization cells in the paper's figures: gaps to fully open by place, size and end, beside what attacks got."""
 
+from itertools import cycle
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -58,7 +60,7 @@ def by_place(axes: Axes, rows: pd.DataFrame) -> None:
 
 def scores(axes: Axes, rows: pd.DataFrame, x: pd.Series) -> None:
     """Scores after customization in percent by `x`, a line a domain, with the gap's interval; fully open dotted."""
-    for (name, mine), marker in zip(rows.groupby("trained_on", sort=False), MARKS, strict=False):
+    for (name, mine), marker in zip(rows.groupby("trained_on", sort=False), cycle(MARKS), strict=False):
         order = x[mine.index].sort_values(kind="stable").index
         mine = mine.loc[order]
         look = LOOK | {"marker": marker, "markerfacecolor": "white", "label": f"{name}, customized"}
@@ -122,7 +124,7 @@ def trade_off(tables: Tables) -> Plot | None:
     idle = len(ran) - len(rows)
     left = f" {idle} cells on which fully open gains nothing are left out." if idle else ""
     figure, (axes,) = canvas(width=7.5, height=4.4)
-    shown = zip(rows.groupby("part", sort=False), MARKS, PALETTE, strict=False)
+    shown = zip(rows.groupby("part", sort=False), cycle(MARKS), cycle(PALETTE), strict=False)
     for (part, mine), marker, colour in shown:
         look = {"fmt": marker, "color": colour, "capsize": 2, "markersize": 6, "label": part}
         axes.errorbar(mine["above_floor_apart"], 100 * mine["gap"], yerr=errors(mine), **look)

@@ -101,3 +101,10 @@ def test_several_domains_have_a_panel_each(tables):
     alone, _ = figures.FIGURES["customization"].plot(tables | {"customization": math})
     assert [axes.get_title().partition(",")[0] for axes in alone.axes] == ["all", "chain_sum", "gsm_symbolic"]
     assert figures_customers.mathematics(both)["run"].tolist() == rows["run"].tolist()
+
+
+def test_a_ninth_group_is_drawn():
+    """configs/customization.yaml has nine groups; there are eight marks."""
+    rows = [row(f"group {number}", f"layers {number}", number, 1, -0.01 * number) for number in range(9)]
+    figure, _ = figures_customers.trade_off({"trade_off": pd.DataFrame(rows)})
+    assert sum(len(group.lines[0].get_xydata()) for group in figure.axes[0].containers) == 9

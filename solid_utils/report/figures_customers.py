@@ -12,7 +12,6 @@ from solid_utils.report.tables.equivalence import GAINS_NOTHING
 from solid_utils.report.tables.trade_off import NOT_RUN
 from solid_utils.report.wording import between, percent
 
-NONE = "No customization cell of this ran here (`make customers`)."
 LOOK = {"marker": "*", "markersize": 9, "linestyle": "--", "color": "black", "capsize": 2, "linewidth": 1}
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FROM = "gap to fully open (points)"
@@ -105,13 +104,15 @@ def deployments(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_ylabel("score after customization (%)", fontsize=9)
 
 
-def said(rows: pd.DataFrame, of: str = "secured", lead: str = "Customized") -> str:
-    """Gaps with their intervals and verdicts, in points."""
+def said(rows: pd.DataFrame, of: str = "secured", what: str = "") -> str:
+    """Gaps with their intervals and verdicts, in points. what: which cells these are, " by place"."""
+    if rows.empty:
+        return f"No customization cell{what or ' of this'} ran here (`make customers`)."
     told = [
         f"{getattr(row, of)} on {row.trained_on} {between(pd.Series(row._asdict()), 'gap')}, {row.equivalence}"
         for row in rows.itertuples()
     ]
-    return f"{lead}, gap to fully open: {'; '.join(told)}." if told else NONE
+    return f"Customized{what}, gap to fully open: {'; '.join(told)}."
 
 
 def trade_off(tables: Tables) -> Plot | None:

@@ -344,6 +344,8 @@ def test_a_browser_shows_every_page_and_sorts(built, pages, tmp_path):
 
         tab.open(built / "pages/attacks.html", WIDTHS[0], anchor="#evidence-1")
         assert tab.value('document.querySelector("#evidence details").open'), "a link to a folded row unfolds it"
+        tab.open(built / "pages/attacks.html", WIDTHS[0], anchor="#%")
+        assert tab.said == [], "a hash that is no encoding is no error"
         up, ascending, down, descending = tab.value(SORTED)
         known = [int(text) for text in up if text]
         assert known == sorted(known) and len(set(known)) > 2 and (ascending, descending) == ("ascending", "descending")

@@ -167,6 +167,10 @@ def test_a_verdict_links_to_the_rows_that_it_stands_on(built, pages, table):
             if place.startswith(("attacks-", "evidence-", "customization-", "claims-")) and place[-1].isdigit():
                 own = rows_of(pages[f"pages/{file}"], place.rpartition("-")[0])[place]
                 assert text in own or place.startswith("claims-") or text in OF_CLAIMS.values(), (anchor, place)
+    if table == "statements":
+        whole = "".join(rows.values())
+        pieces = [piece for piece in made["evidence"] if piece]
+        assert pieces and [piece for piece in pieces if f">{html.escape(piece)}</a>" not in whole] == []
     if table == "claims":
         assert 'href="difficulty.html#search-1">search</a>' in "".join(rows.values())
         assert 'href="attacks.html#attacks-' in rows["claims-1"] and ">darknetz-ft_all</a>" in rows["claims-1"]

@@ -7,7 +7,7 @@ from solid_utils.report.pages.study import Block, Study
 from solid_utils.report.table import CSV_ROW
 
 HEADS = {"statement": "statement", "claim": "in words of our own", "stands_in": "where", "verdict": "verdict"}
-HEADS |= {"evidence": "pieces of evidence", "rests_on": "rests on", "rule": "rule"}
+HEADS |= {"evidence": "evidence", "rests_on": "rests on", "rule": "rule"}
 
 
 def made(study: Study) -> Block:

@@ -47,7 +47,8 @@ class Study:
         if name == "claims":
             return {"stands on": self.standing.to_cells}
         if name == "statements":
-            return {"rests on": self.standing.to_rested, "evidence": self.standing.to_pieces}
+            pieces = self.standing.to_pieces
+            return {"rests on": self.standing.to_rested, "evidence": pieces, "strongest attack": pieces}
         if name == "published":
             return {"paper's": self.to_paper, "beside it here": self.to_files, "audit": to_points}
         return {}

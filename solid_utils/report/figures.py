@@ -246,7 +246,7 @@ FIGURES = {
             below="search",
         ),
         Figure("customization", "Customization", customization, "customization"),
-        Figure("holding_sets", "What secret parameters buy", holding_sets, "holding", across=True, vector=False),
+        Figure("holding_sets", "What secret parameters buy", holding_sets, "holding", across=True),
         Figure("trade_off", "What securing costs the customer and the thief", trade_off, "trade_off"),
         *(
             Figure(
@@ -255,7 +255,6 @@ FIGURES = {
                 plot,
                 below="published",
                 folder="paper/",
-                vector=False,  # panels full of bars and marks: as SVG no smaller, and seconds more
             )
             for number, title, plot in (
                 (3, "two bottom layers or two top ones", figure_3),

@@ -1,5 +1,7 @@
 """Customization cells in the paper's figures: gaps to fully open by place, size and end, beside what attacks got."""
 
+from itertools import cycle
+
 import pandas as pd
 from matplotlib.axes import Axes
 
@@ -10,7 +12,6 @@ from solid_utils.report.tables.equivalence import GAINS_NOTHING
 from solid_utils.report.tables.trade_off import NOT_RUN
 from solid_utils.report.wording import between, percent
 
-NONE = "No customization cell of this ran here (`make customers`)."
 LOOK = {"marker": "*", "markersize": 9, "linestyle": "--", "color": "black", "capsize": 2, "linewidth": 1}
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 FROM = "gap to fully open (points)"
@@ -58,7 +59,7 @@ def by_place(axes: Axes, rows: pd.DataFrame) -> None:
 
 def scores(axes: Axes, rows: pd.DataFrame, x: pd.Series) -> None:
     """Scores after customization in percent by `x`, a line a domain, with the gap's interval; fully open dotted."""
-    for (name, mine), marker in zip(rows.groupby("trained_on", sort=False), MARKS, strict=False):
+    for (name, mine), marker in zip(rows.groupby("trained_on", sort=False), cycle(MARKS), strict=False):
         order = x[mine.index].sort_values(kind="stable").index
         mine = mine.loc[order]
         look = LOOK | {"marker": marker, "markerfacecolor": "white", "label": f"{name}, customized"}
@@ -103,13 +104,15 @@ def deployments(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_ylabel("score after customization (%)", fontsize=9)
 
 
-def said(rows: pd.DataFrame, of: str = "secured", lead: str = "Customized") -> str:
-    """Gaps with their intervals and verdicts, in points."""
+def said(rows: pd.DataFrame, of: str = "secured", what: str = "") -> str:
+    """Gaps with their intervals and verdicts, in points. what: which cells these are, " by place"."""
+    if rows.empty:
+        return f"No customization cell{what or ' of this'} ran here (`make customers`)."
     told = [
         f"{getattr(row, of)} on {row.trained_on} {between(pd.Series(row._asdict()), 'gap')}, {row.equivalence}"
         for row in rows.itertuples()
     ]
-    return f"{lead}, gap to fully open: {'; '.join(told)}." if told else NONE
+    return f"Customized{what}, gap to fully open: {'; '.join(told)}."
 
 
 def trade_off(tables: Tables) -> Plot | None:
@@ -122,7 +125,7 @@ def trade_off(tables: Tables) -> Plot | None:
     idle = len(ran) - len(rows)
     left = f" {idle} cells on which fully open gains nothing are left out." if idle else ""
     figure, (axes,) = canvas(width=7.5, height=4.4)
-    shown = zip(rows.groupby("part", sort=False), MARKS, PALETTE, strict=False)
+    shown = zip(rows.groupby("part", sort=False), cycle(MARKS), cycle(PALETTE), strict=False)
     for (part, mine), marker, colour in shown:
         look = {"fmt": marker, "color": colour, "capsize": 2, "markersize": 6, "label": part}
         axes.errorbar(mine["above_floor_apart"], 100 * mine["gap"], yerr=errors(mine), **look)

@@ -194,7 +194,7 @@ def figure_4(tables: Tables) -> Plot | None:
     return figure, (
         f"Paper: by place Phi-2's ratio rises from {placed[ADR].iloc[0]:.0f} to {placed[ADR].iloc[-1]:.0f} %; its "
         f"customization by place stands in a drawing alone and is left out. {read_places(ends)} {grown} "
-        f"{figures_customers.said(placed_cells, lead='By place')}"
+        f"{figures_customers.said(placed_cells, what=' by place')}"
         f"{figures_customers.missing(tables, 'placement', 'size', 'depths')}"
     )
 

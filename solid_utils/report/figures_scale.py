@@ -1,5 +1,8 @@
 """The study in one figure: what half of a victim costs, by its size and by depth, beside the paper's claim."""
 
+from collections.abc import Iterator
+from itertools import cycle
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -8,10 +11,15 @@ from solid_utils.metrics.attack_cost import compact
 from solid_utils.report import size
 from solid_utils.report.plotting import PALETTE, Plot, Tables, canvas, legend_below
 
-MARKS = [("o", PALETTE[0]), ("s", PALETTE[1]), ("^", PALETTE[4]), ("D", PALETTE[2])]
 TITLES = {"own": "on prompts like the attack's own", "c4": "on web text (C4)"}
 REACH = 16  # points, of an arrow
 PAPERS = "attack sets of the paper at 7B, said to fail (Table 25)"
+
+
+def marks() -> Iterator[tuple[str, tuple]]:
+    """Marker and colour, one a victim, without end; two lengths without a common factor: pairs repeat late."""
+    colours = [PALETTE[place] for place in (0, 1, 4, 2, 3, 5)]  # 7 is the grey of bands
+    return zip(cycle("os^Dv"), cycle(colours), strict=True)
 
 
 def scale_cost(tables: Tables) -> Plot | None:
@@ -26,7 +34,7 @@ def scale_cost(tables: Tables) -> Plot | None:
     figure, panels = canvas(width=9.5, height=4.3, columns=len(size.KINDS))
     least, most = size.papers_queries()
     for axes, kind in zip(panels, size.KINDS, strict=True):
-        for (model, mine), style in zip(rows.groupby("model", sort=False), MARKS, strict=False):
+        for (model, mine), style in zip(rows.groupby("model", sort=False), marks(), strict=False):
             _line(axes, mine, kind, f"{model} ({mine['model_parameters'].iloc[0] / 1e6:,.0f}M)", style)
         axes.axhspan(least, most, color=PALETTE[7], alpha=0.25, linewidth=0, zorder=0, label=PAPERS)
         axes.set(xscale="log", yscale="log", title=TITLES[kind], xlabel="secured bottom layers")

@@ -5,7 +5,7 @@ from matplotlib.ticker import FuncFormatter
 
 from solid_utils.metrics.attack_cost import compact
 from solid_utils.report import holding
-from solid_utils.report.figures_scale import MARKS
+from solid_utils.report.figures_scale import marks
 from solid_utils.report.plotting import PALETTE, Plot, Tables, canvas, in_percent, legend_below
 from solid_utils.report.wording import percent
 
@@ -26,7 +26,7 @@ def holding_sets(tables: Tables) -> Plot | None:
         [rows["share"].min() / 2, holding.SMALL], -0.02, holding.WITHIN, color=PALETTE[7], alpha=0.25, linewidth=0,
         label="a tenth of the parameters, within five points",
     )  # fmt: skip
-    for (model, mine), (marker, colour) in zip(rows.groupby("model", sort=False), MARKS, strict=False):
+    for (model, mine), (marker, colour) in zip(rows.groupby("model", sort=False), marks(), strict=False):
         for holds, some in mine.groupby(mine["holds"].astype(bool)):
             face = "white" if holds else colour
             taken.scatter(some["share"], some["taken"], 30, marker=marker, facecolor=face, edgecolor=colour, zorder=3)

@@ -17,7 +17,7 @@ OF_THE_PAPER: dict[str, tuple[str, str]] = {  # column: (unit, meaning), see mea
     "found": ("count", "rows of that table that the registry chooses; blank where it names no table"),
     "spent": ("text", "least and most that these rows took"),
     "published.claims": ("names", "claims of the paper that rest on it"),
-    "published.verdict": ("text", "what the table of claims says of each"),
+    "published.verdict": ("text", "what the table of claims says of each, where something of the item ran"),
     "audit": ("numbers", "points of the audit of the published numbers (solid_utils/paper/audit.py)"),
     "remark": ("text", "what to know before its numbers are used"),
     "needs": ("text", "what the rest of it would take"),

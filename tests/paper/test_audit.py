@@ -110,6 +110,12 @@ def test_a_layer_at_22_percent_would_be_the_texts(files):
         audit.point(6)
 
 
+def test_every_751st_of_52002_samples_are_70():
+    """With the first: 52,002 // 751 leaves it out."""
+    samples = audit.point(25)["samples"]
+    assert samples["Alpaca by steps of 751"] == 70 == sum(sample % 751 == 0 for sample in range(52_002))
+
+
 def test_every_point_can_be_ended():
     assert set(CORRECTED) | {1, 4, 6} == set(audit.POINTS)
 

@@ -154,6 +154,9 @@ def test_the_container_has_a_python_that_fits_and_says_how_it_was_built():
     assert SpecifierSet(PROJECT["requires-python"]).contains(f"{version}.0")
     assert re.search(r"apt-get install .* python3-dev python3-venv\b", text)
     assert re.search(r"^# Built once", text, re.MULTILINE)
+    artefact = (ROOT / "docs" / "artefact.md").read_text()
+    assert "`make test` in it passes" in text and "`make test` passes in it" in artefact
+    assert "not seen to their end" not in artefact, "the appendix is told what the file's head says"
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"\bmake[\", ]+(setup|test|study)\b", text)) <= targets
     left_out = (ROOT / ".dockerignore").read_text().split()

@@ -66,6 +66,16 @@ def test_place_and_size_have_the_customers_line(tables):
     assert "layers 0-3 on reasoning -8.0 %" in sentence and "1 of 4 planned runs have no cells yet" in sentence
 
 
+def test_a_caption_says_which_cells_did_not_run(tables):
+    """Figure 4's told of cells by size and then "no customization cell of this ran", which meant those by place."""
+    sized = tables["trade_off"][tables["trade_off"]["part"] != "placement"]
+    _, sentence = figures.FIGURES["figure_4"].plot(tables | {"trade_off": sized})
+    assert "layers 0-3 on reasoning -8.0 %" in sentence
+    assert "No customization cell by place ran here (`make customers`)." in sentence and "of this" not in sentence
+    placed = tables["trade_off"].query("part == 'placement'").astype({"gap": float})
+    assert figures_customers.said(placed, what=" by place").startswith("Customized by place, gap to fully")
+
+
 def test_bars_by_deployment(tables):
     figure, sentence = figures.FIGURES["figure_5"].plot(tables)
     assert heights(figure.axes[5]) == [60, 30] and "sap_dp on reasoning -30.0 %" in sentence
@@ -75,7 +85,7 @@ def test_without_cells_one_line_says_so_and_nothing_is_empty(tables):
     none = tables | {"trade_off": tables["trade_off"].head(0)}
     for name, panels in (("figure_3", 3), ("figure_4", 4), ("figure_5", 6)):
         figure, sentence = figures.FIGURES[name].plot(none)
-        assert len(figure.axes) == panels and figures_customers.NONE in sentence
+        assert len(figure.axes) == panels and "ran here (`make customers`)" in sentence
     assert figures_customers.trade_off(none) is None
 
 
@@ -110,3 +120,10 @@ def test_several_domains_have_a_panel_each(tables):
     alone, _ = figures.FIGURES["customization"].plot(tables | {"customization": math})
     assert [axes.get_title().partition(",")[0] for axes in alone.axes] == ["all", "chain_sum", "gsm_symbolic"]
     assert figures_customers.mathematics(both)["run"].tolist() == rows["run"].tolist()
+
+
+def test_a_ninth_group_is_drawn():
+    """configs/customization.yaml has nine groups; there are eight marks."""
+    rows = [row(f"group {number}", f"layers {number}", number, 1, -0.01 * number) for number in range(9)]
+    figure, _ = figures_customers.trade_off({"trade_off": pd.DataFrame(rows)})
+    assert sum(len(group.lines[0].get_xydata()) for group in figure.axes[0].containers) == 9

@@ -51,6 +51,14 @@ def test_the_sensitivity_to_the_tolerance_is_ours_alone(tables):
     assert len(figure.axes) == 1 and "left out" in sentence
 
 
+def test_small_ones_are_svg_too_and_the_others_are_told_by_their_size(tables):
+    """Figure 6, of twenty points, was PNG for "too many marks" as long as none of the paper's was tried."""
+    made = {name: figures.picture(name, tables, "smollm2-135m") for name in ("figure_5", "figure_6")}
+    assert made["figure_6"].shown == "paper/smollm2-135m-figure_6.svg" and b"<svg" in made["figure_6"].svg
+    assert not made["figure_5"].svg, "hatched bars: larger than picture.LARGEST"
+    assert all(figure.vector for figure in PAPERS)
+
+
 def test_series_are_the_printed_ones():
     placed = paper_numbers.by_place("Llama2-7B")
     assert len(placed) == 16 and list(placed["secured"][:9]) == [*map(str, range(8)), "16"]

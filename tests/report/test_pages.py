@@ -17,6 +17,7 @@ from solid_utils.paper import registry
 from solid_utils.paper.audit_tools import Resolved
 from solid_utils.report import catalogue, figures, figures_depth, paper_tables, scale
 from solid_utils.report.pages import audit, chapters, cite, costs, grid, home, items, matrix, site
+from solid_utils.report.pages.standing import OF_CLAIMS
 from solid_utils.report.pages.study import Study
 from solid_utils.report.picture import Picture
 from solid_utils.report.report import Report
@@ -131,7 +132,8 @@ def test_pages_can_be_read_without_eyes(pages):
         assert len(page.all("caption")) == len(page.all("table")), name
         if not name.startswith("tables/"):
             assert page.all("nav")[0]["aria-label"] and page.all("footer") and len(page.all("h1")) == 1, name
-            assert [one for _, one in page.tags if one.get("aria-current")], name
+            current = [one["aria-current"] for _, one in page.tags if "aria-current" in one]
+            assert current == ["page"], f"{name}: a reader of screens hears no chapter, or two"
 
 
 def test_a_rows_number_is_that_of_its_csv_row(built, pages):
@@ -143,6 +145,35 @@ def test_a_rows_number_is_that_of_its_csv_row(built, pages):
     # Of all evidence the page shows the strongest only: rows keep their numbers.
     shown = [int(name.rpartition("-")[2]) for name in page.ids if name.startswith("evidence-")]
     assert shown and set(shown) <= set(range(1, 1 + len(pd.read_csv(built / "tables" / "evidence.csv"))))
+
+
+def rows_of(page: "Seen", table: str) -> dict[str, str]:
+    """The rows of a page's table, as HTML, by anchor."""
+    found = re.findall(rf'<tr id="({table}-\d+)">(.*?)</tr>', page.text, re.DOTALL)
+    return dict(found)
+
+
+@pytest.mark.parametrize("table", ["claims", "statements"])
+def test_a_verdict_links_to_the_rows_that_it_stands_on(built, pages, table):
+    made = pd.read_csv(built / "tables" / f"{table}.csv", keep_default_na=False)
+    rows = rows_of(pages["pages/verdicts.html"], table)
+    assert len(rows) == len(made) if table == "claims" else len(rows) == made["statement"].nunique()
+    for anchor, row in rows.items():
+        links = re.findall(r'<a href="(\w+\.html)#([\w-]+)">([^<]*)</a>', row)
+        assert all(place in pages[f"pages/{file}"].ids for file, place, _ in links), anchor
+        facts = made.iloc[int(anchor.rpartition("-")[2]) - 1]
+        assert links or (table == "statements" and not facts["rests_on"]), f"{anchor}: stands on nothing that is shown"
+        for file, place, text in links:
+            if place.startswith(("attacks-", "evidence-", "customization-", "claims-")) and place[-1].isdigit():
+                own = rows_of(pages[f"pages/{file}"], place.rpartition("-")[0])[place]
+                assert text in own or place.startswith("claims-") or text in OF_CLAIMS.values(), (anchor, place)
+    if table == "statements":
+        whole = "".join(rows.values())
+        pieces = [piece for piece in made["evidence"] if piece]
+        assert pieces and [piece for piece in pieces if f">{html.escape(piece)}</a>" not in whole] == []
+    if table == "claims":
+        assert 'href="difficulty.html#search-1">search</a>' in "".join(rows.values())
+        assert 'href="attacks.html#attacks-' in rows["claims-1"] and ">darknetz-ft_all</a>" in rows["claims-1"]
 
 
 def test_the_first_page_says_what_rows_say(built, pages):
@@ -252,7 +283,7 @@ def test_text_is_escaped_and_a_field_that_is_missing_is_an_error():
     table = Table("toy", lambda _: None, {evil: (evil, "text")}, lambda rows: evil, introduction=evil, folded=evil)
     rows = pd.DataFrame({"model": ["m"], evil: [evil]})
     macro = site.environment().get_template("parts.html.j2").module.table
-    whole = macro(grid.of_table(table, rows, [], {evil: lambda text: grid.words(text, lambda _: None)}), "")
+    whole = macro(grid.of_table(table, rows, [], {evil: lambda text, _: grid.words(text, lambda _: None)}), "")
     assert "<img src=x" not in whole and whole.count("&lt;img src=x") == 5
     assert grid.anchor('"><', "<b>") == '<a href="&#34;&gt;&lt;">&lt;b&gt;</a>'
     with pytest.raises(jinja2.UndefinedError, match="machine"):
@@ -317,6 +348,8 @@ def test_a_browser_shows_every_page_and_sorts(built, pages, tmp_path):
 
         tab.open(built / "pages/attacks.html", WIDTHS[0], anchor="#evidence-1")
         assert tab.value('document.querySelector("#evidence details").open'), "a link to a folded row unfolds it"
+        tab.open(built / "pages/attacks.html", WIDTHS[0], anchor="#%")
+        assert tab.said == [], "a hash that is no encoding is no error"
         up, ascending, down, descending = tab.value(SORTED)
         known = [int(text) for text in up if text]
         assert known == sorted(known) and len(set(known)) > 2 and (ascending, descending) == ("ascending", "descending")

@@ -1,5 +1,6 @@
 """The table of the paper's items: what stands beside each here, from our tables."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,9 +8,11 @@ import pandas as pd
 import pytest
 
 from solid_utils.core import readers
-from solid_utils.paper import registry, said
+from solid_utils.paper import paper, registry, said
 from solid_utils.paper.registry import Item
-from solid_utils.report import catalogue, results
+from solid_utils.report import catalogue, evidence, results
+from solid_utils.report.paper_customized import TASKS
+from solid_utils.report.paper_numbers import CUSTOMIZED
 from solid_utils.report.tables import published
 
 
@@ -56,12 +59,35 @@ def test_the_shipped_table_is_what_the_registry_gives(shipped, rows):
     assert rows["found"].astype(float).equals(kept["found"].astype(float))
 
 
+def test_needs_names_the_domains_that_decided_nothing_here(shipped):
+    """It said "five more domains and two more deployments" long after cells of these had come."""
+    cells = shipped.table("equivalence")
+    mine = cells[(cells["model"] == "smollm2-135m") & cells["equivalence"].isin(evidence.DECIDED)]
+    decided = {TASKS[domain] for domain in mine["trained_on"]}
+    domains = set(paper.result_table(17)["row"])
+    assert decided and decided < domains
+    for key, item in registry.load().items():
+        if key in ("figure_5", *(f"table_{number}" for number in CUSTOMIZED.values())):
+            named = {domain for domain in domains if domain.lower() in item.needs}
+            assert named == domains - decided, key
+        if item.table == "equivalence":
+            assert not re.search(r"(two|five|more) (domains|deployments)", item.needs), f"{key}: a count grows old"
+
+
 def test_budget_and_verdict_are_looked_up_not_typed(rows, shipped):
     attacks = shipped.table("attacks").query("attack == 'sem'")
     most = attacks["queries"].max()
     assert f"{most:,.0f} queries" in rows.loc["table_24", "spent"]
     verdict = shipped.table("claims").set_index("key").loc["sem_at_chance", "verdict"]
     assert rows.loc["table_24", "verdict"] == f"sem_at_chance: {verdict}"
+
+
+def test_an_item_that_did_not_run_here_has_no_verdict(rows):
+    """Tables 12 and 42 were "supported at this scale", by what other victims said of the claim."""
+    elsewhere = rows[~rows["state"].isin(["here", "partly"])]
+    assert {"table_12", "table_42"} <= set(elsewhere[elsewhere["claims"] != ""].index)
+    assert set(elsewhere["verdict"]) == {""}
+    assert (rows.drop(elsewhere.index).query("claims != ''")["verdict"] != "").all()
 
 
 def test_rows_are_chosen_by_column_and_model():

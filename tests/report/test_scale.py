@@ -11,7 +11,7 @@ from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics import metrics
 from solid_utils.metrics.paired_ranks import strength
-from solid_utils.report import hypotheses, hypothesis_width, outcome, scale
+from solid_utils.report import catalogue, hypotheses, hypothesis_width, outcome, scale
 from solid_utils.report.tables.scale import exact
 from solid_utils.settings import params, reading
 from tests.synthetic import run_columns
@@ -274,6 +274,17 @@ def write_benchmarks(folder: Path, cell: str, correct: int, steps: int, run: dic
     fixed |= {"steps": steps, "benchmark": "copa", "weight": 1}
     items = [fixed | {"item": str(number), "value": int(number < correct)} for number in range(200)]
     schema.write(items, schema.ITEMS, folder / f"{cell}{paths.BENCHMARK_ITEMS_END}")
+
+
+def test_an_outcome_stands_beside_its_threshold_and_corrected_p():
+    """The page said what came of each hypothesis and not by what it was judged."""
+    table = catalogue.TABLES["hypotheses"]
+    row = dict.fromkeys(table.columns) | {"model": "m", "hypothesis": "H1", "outcome": 0.605, "outcome_low": 0.577}
+    row |= {"outcome_high": 0.63, "threshold": 0.25, "p_holm": 0.007496, "confirmatory": True}
+    blank = row | {"hypothesis": "H3", "threshold": None, "p_holm": None, "outcome": None}
+    shown = table.compact(pd.DataFrame([row, blank]))
+    assert shown["outcome"].tolist()[0] == "0.60 [0.58, 0.63]"
+    assert shown[["threshold", "p, by Holm"]].values.tolist() == [["0.25", "0.0075"], ["", ""]]
 
 
 @pytest.mark.parametrize(("correct", "said"), [(80, hypotheses.FOR), (140, hypotheses.AGAINST), (110, "undecided")])

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from solid_utils.report import figures, scale, size
+from solid_utils.report import figures, figures_scale, scale, size
 from tests.report.test_scale import FLOOR, NEW, TEXTS, write_cell, write_model
 
 HALF = FLOOR + (1 - FLOOR) / 2
@@ -63,3 +63,16 @@ def test_one_figure_holds_all_victims(costs):
     )
     assert "of smollm2-135m layer 0 gave half to 400 queries (sem)" in found.sentence
     assert figures.picture("scale_cost", {"scale_cost": costs[:0]}, figures.ALL) is None
+
+
+def test_a_fifth_victim_is_drawn(costs):
+    """There were four marks, and the line of a fifth was left out without a word."""
+    one = costs[costs["depth"] == 1].head(1)
+    names = [f"victim {number}" for number in range(7)]
+    rows = pd.concat([one.assign(model=name) for name in names])
+    figure, _ = figures_scale.scale_cost({"scale_cost": rows})
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    shown = dict(zip(labels, handles, strict=True))
+    victims = [handle for label, handle in shown.items() if label.startswith("victim")]
+    looks = {(str(one.get_paths()[0].vertices.tolist()), tuple(one.get_facecolor()[0])) for one in victims}
+    assert len(victims) == 7 and len(looks) == 7, "each has a look of its own"

@@ -12,6 +12,7 @@ from solid_utils.paper import said
 from solid_utils.paper.statements import STATEMENTS, Statement
 from solid_utils.report import results
 from solid_utils.report.evidence import CONTRADICTED, NOT_TESTED, SUPPORTED
+from solid_utils.report.pages import statements as page
 from solid_utils.report.tables import statements
 
 NAMES = ("attacks", "evidence", "difficulty", "customization", "search", "claims", "hypotheses", "equivalence")
@@ -122,3 +123,22 @@ def test_without_the_theory_run_nothing_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert statements.steps(tmp_path, "toy").empty
     assert statements.by_theory(statements.steps(tmp_path, "toy"), (3, 4, 5)) == NOT_TESTED
+
+
+def test_the_page_shows_the_strongest_attack_with_interval_floor_and_chance():
+    facts = dict.fromkeys(statements.STATEMENTS_TABLE) | {"model": "m", "statement": "x", "source": "grid"}
+    ratio = statements.RATIO
+    weak = facts | {"evidence": "a", "above_floor_apart": 0.2, "floor_apart": 0.1, ratio: 0.9}
+    weak |= {f"{ratio}_low": 0.85, f"{ratio}_high": 0.95}
+    strong = facts | {"evidence": "b", "above_floor_apart": 0.5, "floor_apart": 0.15}
+    strong |= {"above_floor_apart_low": 0.45, "above_floor_apart_high": 0.55}
+    nothing = facts | {"statement": "y", "source": None}
+    made = pd.DataFrame([weak, strong, nothing], columns=statements.STATEMENTS_TABLE)
+    study = SimpleNamespace(tables={"statements": made}, links=lambda _: {})
+    shown = page.table(study, "statements", "All")
+    columns = ["strongest attack", "above floor %", "floor %", "above chance %", "evidence"]
+    assert shown.rows[columns].values.tolist() == [
+        ["b", "50.0 [45.0, 55.0]", "15.0", "90.0 [85.0, 95.0]", "a; b"],
+        ["", "", "", "", ""],
+    ]
+    assert shown.places == [1, 3], "rows of the file, where each one's pieces begin"

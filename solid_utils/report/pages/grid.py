@@ -21,7 +21,7 @@ CLASSES = {  # words that have a colour
     outcome.NOT_RUN: "untested",
 }
 WIDTHS = {300: "longest", 90: "longer", 28: "long"}  # class of a text with more characters than that
-Links = Mapping[str, Callable[[str], str | Markup]]  # by heading: what stands in a cell in place of its text
+Links = Mapping[str, Callable[[str, int], str | Markup]]  # by heading: (text, row's number) -> what stands in its place
 
 
 @dataclass(frozen=True)
@@ -69,13 +69,13 @@ class Grid:
         for place, row in zip(self.places, self.rows.itertuples(index=False, name=None), strict=True):
             cells = []
             for text, (head, look) in zip(row, heads, strict=True):
-                cells.append((self.linked(head, text), CLASSES.get(text, look or width(text))))
+                cells.append((self.linked(head, text, place), CLASSES.get(text, look or width(text))))
             rows.append((place, cells))
         return rows
 
-    def linked(self, heading: str, text: str) -> str | Markup:
+    def linked(self, heading: str, text: str, place: int) -> str | Markup:
         link = self.links.get(heading)
-        return link(text) if link and text else text
+        return link(text, place) if link else text
 
 
 def kind(column: pd.Series) -> str:
@@ -111,7 +111,7 @@ def anchor(href: str, text: str) -> Markup:
     return Markup('<a href="{}">{}</a>').format(href, text)
 
 
-def words(text: str, href: Callable[[str], str | None]) -> Markup:
-    """A text whose words are links where `href` knows them."""
-    parts = [anchor(place, word) if (place := href(word)) else escape(word) for word in text.split(" ")]
-    return Markup(" ").join(parts)
+def words(text: str, href: Callable[[str], str | None], between: str = " ") -> Markup:
+    """A text whose words, or what stands `between` these, are links where `href` knows them."""
+    parts = [anchor(place, word) if (place := href(word)) else escape(word) for word in text.split(between)]
+    return Markup(between).join(parts)

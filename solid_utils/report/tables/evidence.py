@@ -1,6 +1,6 @@
 """Every attack that ended, wherever it ran: what the verdicts stand on, one row a run or cell and seed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from functools import cache
 
 import pandas as pd
@@ -89,9 +89,11 @@ EVIDENCE_COLUMNS: Columns = {
 }
 
 
-def _strongest_only(rows: pd.DataFrame, printed: bool) -> pd.DataFrame:
-    """The strongest of each kind of attack at each count of queries, set by set."""
+def shown(rows: pd.DataFrame, printed: bool, named: Container[tuple[str, str]] = ()) -> pd.DataFrame:
+    """The strongest of each kind of attack at each count of queries, set by set; with them `named`: (model, name)."""
     best = strongest(rows, ["model", "secured", "attack", "queries"])
+    asked = [pair in named for pair in zip(rows["model"], rows["name"], strict=True)]
+    best = rows.loc[best.index.union(rows.index[asked])]
     best = best.sort_values(["model", "secured", "attack", "queries"], key=by_number, kind="stable")
     return in_columns(best, EVIDENCE_COLUMNS, printed)
 
@@ -110,10 +112,10 @@ TABLE = Table(
     evidence_table,
     EVIDENCE_COLUMNS,
     _read_evidence,
-    show=_strongest_only,
-    introduction="The strongest attack of each kind at each count of queries, from the default study, the grid and "
-    "beyond. Own kind: held-out prompts like the attack's; other texts: web text and code; floor: the best of a "
-    "constant token, bigrams and trigrams counted on public text, without a query.",
+    show=shown,
+    introduction="The strongest attack of each kind at each count of queries, and each that a verdict stands on, from "
+    "the default study, the grid and beyond. Own kind: held-out prompts like the attack's; other texts: web text and "
+    "code; floor: the best of a constant token, bigrams and trigrams counted on public text, without a query.",
     folded="All evidence behind the verdicts",
 )
 

@@ -65,7 +65,9 @@ def spent(rows: pd.DataFrame) -> str:
 
 
 def verdicts(context: Context, model: str, item: Item) -> list[str]:
-    """What the table of claims says of each claim that rests on this item."""
+    """What the table of claims says of each claim that rests on this item; nothing of an item that did not run here."""
+    if not item.ran:
+        return []  # the claim's verdict is of other sets and victims
     claims = context.table("claims")
     by_key = claims[claims["model"] == model].set_index("key")["verdict"]
     return [f"{key}: {by_key[key]}" for key in item.claims]

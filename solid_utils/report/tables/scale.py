@@ -74,6 +74,8 @@ HYPOTHESIS_COLUMNS: Columns = {
     "what": ("by", "text"),
     "n": ("texts or sets", "count"),
     "outcome": ("outcome", "number"),
+    "threshold": ("threshold", "number"),
+    "p_holm": ("p, by Holm", "figures"),
     "confirmatory": ("confirmatory", "flag"),
     "verdict": ("verdict", "text"),
 }

@@ -60,8 +60,17 @@ function filtered(table, tools) {
   tools.prepend(input, told);
 }
 
+// What the address names; a hash that no page wrote, such as "#%", is not encoded, and names nothing.
+function named() {
+  try {
+    return document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  } catch {
+    return null;
+  }
+}
+
 function unfold() {
-  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const target = named();
   if (!target) return;
   for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
   target.scrollIntoView({ block: target.tagName === "TR" ? "center" : "start" });

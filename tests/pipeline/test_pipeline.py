@@ -17,6 +17,7 @@ import yaml
 from solid_utils.core.rooms import closure, imported
 from solid_utils.doctor import smoke
 from solid_utils.settings import reading
+from tests.links import dead
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -165,13 +166,14 @@ def test_dvc_reads_every_shipped_model_and_every_run(models, attacks, empty_clon
 
 
 def check_readable(folder: Path) -> None:
-    """Executed notebooks: a cell says little beside its results, and no path of this machine."""
+    """Executed notebooks: a cell says little beside its results, no path of this machine, no dead link."""
     for path in folder.glob("*.ipynb"):
         for cell in nbformat.read(path, as_version=4).cells:
             said = [one.text for one in cell.get("outputs", []) if one.output_type == "stream" and one.name == "stderr"]
             assert "".join(said).count("\n") <= 3, (path.name, said)
             assert str(folder.parents[1]) not in json.dumps(cell), path.name
     assert (folder / "index.html").read_text().count("<li>") == len(list(folder.glob("*.ipynb")))
+    assert dead(sorted(folder.glob("*.html"))) == []
 
 
 @pytest.mark.pipeline

@@ -20,6 +20,7 @@ LOOK = Path(__file__).parent / "study"  # templates
 LIST = "notebooks.html.j2"
 STYLE = "study.css"  # of every page of the study, the report's too
 BAR = re.compile(r"(?P<name>[^\r\n|]*?):? *\d+%\|[^|\n]*\| (?P<done>\S+)/(?P<all>\S+) \[[^\]\n]*\]")
+STEP = re.compile(r"step \d+/\d+, \S+ s a step, \S+ s left")  # of training, on stdout: see training.Progress
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)  # in Markdown; what stands there is no math
 DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INLINE = re.compile(r"(?<![\\$\w])\$(?!\s)([^$\n]+?)(?<![\s\\])\$(?!\w)")
@@ -34,14 +35,15 @@ INDEX = "index.html"
 def tidied(notebook: NotebookNode) -> NotebookNode:
     """The same where each finished progress bar is one line, "sweep: 40 of 40"; bars without a name go.
 
-    How long it took is left out: no two runs agree on it. Expects streams as a terminal leaves them (nbclient's
+    So do the lines of a training that tell the time left; it says itself when it is over, "training: 30 of 30". How
+    long it took is left out: no two runs agree on it. Expects streams as a terminal leaves them (nbclient's
     `coalesce_streams`).
     """
     for cell in notebook.cells:
         kept = []
         for output in cell.get("outputs", []):
-            if output.output_type == "stream" and output.name == "stderr":
-                output.text = _closed(output.text)
+            if output.output_type == "stream":
+                output.text = SHORT[output.name](output.text)
                 if not output.text:
                     continue
             kept.append(output)
@@ -60,6 +62,13 @@ def _closed(text: str) -> str:
         if line and not (match and line in lines):  # the same work done again is said once
             lines.append(line)
     return "\n".join(lines) + "\n" * bool(lines)
+
+
+def _ended(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not STEP.fullmatch(line.strip()))
+
+
+SHORT = {"stderr": _closed, "stdout": _ended}
 
 
 def moved(notebook: NotebookNode) -> NotebookNode:

@@ -36,6 +36,18 @@ def test_a_finished_bar_is_one_line_and_others_stay_as_they_are():
     ]
 
 
+def test_of_a_training_its_last_line_stays():
+    said = "memory: 1 GB\nstep 5/30, 2.31 s a step, 58 s left\n"
+    said += "step 26/30, 2.60 s a step, 10 s left\r\ntraining: 30 of 30\n"
+    said += "step 3/4 of the recipe\n\n  a table \n"
+    cell = nbformat.v4.new_code_cell("1", outputs=[stream(said, "stdout")])
+    alone = nbformat.v4.new_code_cell("1", outputs=[stream("step 1/2, 0.10 s a step, 0 s left\n", "stdout")])
+    cells = notebook_page.tidied(nbformat.v4.new_notebook(cells=[cell, alone])).cells
+    (kept,) = cells[0].outputs
+    assert kept.text == "memory: 1 GB\ntraining: 30 of 30\nstep 3/4 of the recipe\n\n  a table \n"
+    assert cells[1].outputs == []
+
+
 def test_the_same_bar_again_is_said_once():
     said = "".join(f"fit: 100%|███| 2/2 [00:0{n}<00:00]\nUserWarning: mind this\n" for n in range(3))
     cell = nbformat.v4.new_code_cell("1", outputs=[stream(said)])

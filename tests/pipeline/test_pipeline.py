@@ -171,6 +171,7 @@ def check_readable(folder: Path) -> None:
         for cell in nbformat.read(path, as_version=4).cells:
             said = [one.text for one in cell.get("outputs", []) if one.output_type == "stream" and one.name == "stderr"]
             assert "".join(said).count("\n") <= 3, (path.name, said)
+            assert not re.search(r"\d s left", json.dumps(cell)), (path.name, "progress on stdout")
             assert str(folder.parents[1]) not in json.dumps(cell), path.name
     assert (folder / "index.html").read_text().count("<li>") == len(list(folder.glob("*.ipynb")))
     assert dead(sorted(folder.glob("*.html"))) == []

@@ -55,7 +55,7 @@ def turned(answer: Iterable[str] | None, before: Mapping[str, str], after: Mappi
         return OPEN
     predicted = {answer} if isinstance(answer, str) else named(answer)
     if unknown := sorted(predicted - set(before)):
-        raise mistaken("verdicts", f"no claim '{unknown[0]}'; the first column of the table names them")
+        raise mistaken("verdicts", f"no claim '{unknown[0]}'; the column `key` of study.tables['claims'] names them")
     changed = {claim for claim in before if before[claim] != after.get(claim)}
     if missed := sorted(changed - predicted):
         raise mistaken("verdicts", f"'{missed[0]}' turned as well: its rule reads the same threshold")

@@ -120,7 +120,11 @@ WRONG = [
     (tables.corrected, [(0.25 / 0.55 + 0.1 / 0.8) / 2, BENCHMARKS, "tiny", "a"], "mean of ratios"),
     (tables.corrected, [0.4 / 1.4, BENCHMARKS, "tiny", "a"], "chance was taken away"),
     (tables.corrected, [0.5, BENCHMARKS, "tiny", "b"], "no run 'b' of tiny"),
-    (tables.turned, [{"x"}, {"a": "s"}, {"a": "c"}], "no claim 'x'"),
+    (
+        tables.turned,
+        [{"x"}, {"a": "s"}, {"a": "c"}],
+        r"no claim 'x'; the column `key` of study.tables\['claims'\] names them",
+    ),
     (tables.turned, [set(), {"a": "s"}, {"a": "c"}], "'a' turned as well"),
     (tables.turned, [5, {"a": "s"}, {"a": "c"}], "names of claims are asked"),
     (tables.turned, ["b", {"a": "s", "b": "s"}, {"a": "s", "b": "s"}], "'b' did not turn"),

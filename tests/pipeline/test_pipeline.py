@@ -17,6 +17,7 @@ import yaml
 from solid_utils.core.rooms import closure, imported
 from solid_utils.doctor import smoke
 from solid_utils.settings import reading
+from tests.browser import browser
 from tests.links import dead
 
 ROOT = Path(__file__).parents[2]
@@ -177,6 +178,17 @@ def check_readable(folder: Path) -> None:
     assert dead(sorted(folder.glob("*.html"))) == []
 
 
+def check_drawn(folder: Path, profile: Path) -> None:
+    """Executed notebooks in a browser: no complaint, no formula left as it was typed, every picture, no overflow."""
+    over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    with browser(profile) as tab:
+        for page in sorted(folder.glob("*.html")):
+            tab.open(page, 1300)
+            typed = tab.value('document.body.innerText.includes("$$")')
+            broken = tab.value("[...document.images].filter((image) => !image.naturalWidth).length")
+            assert (tab.said, typed, broken, tab.value(over)) == ([], False, 0, 0), page.name
+
+
 @pytest.mark.pipeline
 def test_the_tiny_study_whole_twice_and_killed(tmp_path):
     study = STUDY | {"models": ["tiny"]} | TINY
@@ -185,6 +197,8 @@ def test_the_tiny_study_whole_twice_and_killed(tmp_path):
     first = results(whole)
     assert {"results/report.html", "results/metrics.json"} <= set(first)
     check_readable(whole / "build" / "executed")
+    if shutil.which("chromium"):  # without one this alone is left out
+        check_drawn(whole / "build" / "executed", tmp_path / "profile")
 
     begun = time.monotonic()
     assert not ran(repro(whole)), "a second run is a no-op"

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from solid_utils.checks.verdict import OPEN, RIGHT, mistaken, number
+from solid_utils.checks.verdict import OPEN, RIGHT, mistaken, number, numbers, other_type
 
 
 def queries(answer: int | None, asked: int, training: int, validation: int, trained_on: int) -> str:
@@ -33,13 +33,14 @@ def start(answer: Mapping[str, object] | None, secret: Mapping[str, object]) -> 
     """
     if answer is None:
         return OPEN
+    if not isinstance(answer, Mapping):
+        raise other_type("start", "a tensor for each secret name, as a dict,", answer)
     if missing := [name for name in secret if name not in answer]:
         raise mistaken("start", f"no {missing[0]}: every secret tensor needs a start")
     if foreign := [name for name in answer if name not in secret]:
         raise mistaken("start", f"{foreign[0]} is open: a start leaves what is open as it is")
     for name, theirs in secret.items():
-        own = scalars(answer[name])
-        wanted = scalars(theirs)
+        own, wanted = scalars(name, answer[name]), scalars(name, theirs)
         if own.shape != wanted.shape:
             raise mistaken("start", f"{name} is {own.shape}, the architecture says {wanted.shape}")
         if not np.isfinite(own).all():
@@ -49,8 +50,8 @@ def start(answer: Mapping[str, object] | None, secret: Mapping[str, object]) -> 
     return RIGHT
 
 
-def scalars(tensor: object) -> np.ndarray:
-    """A tensor or an array as float64, without importing torch."""
+def scalars(name: str, tensor: object) -> np.ndarray:
+    """A tensor or an array as float64, without importing torch. Raises StudyError where it is neither."""
     if hasattr(tensor, "detach"):
         tensor = tensor.detach().cpu().double().numpy()
-    return np.asarray(tensor, dtype=float)
+    return numbers("start", name, tensor)

@@ -1,9 +1,11 @@
 """Exercises of notebook 06: bytes that cross the door, a policy against an attack, and what gradients add."""
 
 from collections.abc import Sequence
+from numbers import Real
 
-from solid_utils.checks.verdict import OPEN, RIGHT, mistaken, number
+from solid_utils.checks.verdict import NO_NUMBER, OPEN, RIGHT, mistaken, number
 
+LIMITS = ("tokens_session", "tokens_day", "sequences_session", "sequences_day")
 FIRST_ANSWER = 64  # tokens of a prompt and a short answer: what a policy has to let through
 
 
@@ -29,9 +31,9 @@ def policy(answer: object | None, lengths: Sequence[int]) -> str:
     """
     if answer is None:
         return OPEN
-    if not hasattr(answer, "limits"):
+    limits = getattr(answer, "limits", None)
+    if not all(isinstance(getattr(limits, name, ""), Real | None) for name in LIMITS):
         raise mistaken("policy", "a Policy is asked: Policy(limits=Limits(...))")
-    limits = answer.limits
     tokens = [most for most in (limits.tokens_session, limits.tokens_day) if most is not None]
     sequences = [most for most in (limits.sequences_session, limits.sequences_day) if most is not None]
     if any(most < FIRST_ANSWER for most in tokens) or any(most < 1 for most in sequences):
@@ -53,11 +55,13 @@ def gradients(answer: tuple | None) -> str:
     if answer is None:
         return OPEN
     try:
-        (plain, without), (asked, with_gradients) = answer
-    except (TypeError, ValueError):
-        raise mistaken("gradients", "two pairs are asked: ((answers, agreement), (answers, agreement))") from None
+        (plain, without), (asked, with_gradients) = [[float(value) for value in pair] for pair in answer]
+    except NO_NUMBER:
+        raise mistaken(
+            "gradients", "two pairs of numbers are asked: ((answers, agreement), (answers, agreement))"
+        ) from None
     if plain != asked:
-        raise mistaken("gradients", f"{plain} answers against {asked}: compare at equal numbers")
+        raise mistaken("gradients", f"{plain:g} answers against {asked:g}: compare at equal numbers")
     if not all(0 <= share <= 1 for share in (without, with_gradients)):
         raise mistaken("gradients", "agreement is a share between 0 and 1, not percent")
     if without == with_gradients:

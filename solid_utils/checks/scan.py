@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from solid_utils.checks.verdict import OPEN, RIGHT, function, mistaken
+from solid_utils.checks.verdict import OPEN, RIGHT, function, mistaken, numbers, other_type
 
 
 def transition(answer: Callable[[list[float], float, float], int] | None) -> str:
@@ -48,14 +48,16 @@ def pairs(answer: Mapping[str, float] | None, singles: Mapping[str, float], ceil
     """
     if answer is None:
         return OPEN
+    if not isinstance(answer, Mapping):
+        raise other_type("pairs", "a DD for each pair, as a dict,", answer)
     depth = len(singles)
     wanted = [f"layers {place}-{place + 1}" for place in range(depth - 1)]
     if missing := [name for name in wanted if name not in answer]:
         raise mistaken("pairs", f"no '{missing[0]}'; {depth} layers have {depth - 1} pairs of neighbours")
     if foreign := [name for name in answer if name not in wanted]:
         raise mistaken("pairs", f"'{foreign[0]}' is no pair of neighbours; the last begins at layer {depth - 2}")
-    measured = np.array([float(answer[name]) for name in wanted])
-    if not np.isfinite(measured).all():
+    measured = numbers("pairs", "DDs", [answer[name] for name in wanted])
+    if measured.ndim != 1 or not np.isfinite(measured).all():
         raise mistaken("pairs", "a DD that is no number: a secret layer was left unfilled")
     alone = np.array([float(singles[f"layers {place}"]) for place in range(depth)])
     if np.array_equal(measured, alone[:-1]) or np.array_equal(measured, alone[1:]):

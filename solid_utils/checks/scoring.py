@@ -51,7 +51,7 @@ def known_head(answer: str | None, kept: float, uniform: float) -> str:
     """
     if answer is None:
         return OPEN
-    if answer not in ("above", "below"):
+    if not isinstance(answer, str) or answer not in ("above", "below"):
         raise mistaken("known head", 'say "above" or "below"')
     if abs(kept - uniform) < NEAR * uniform:
         return f"{RIGHT} either way: {kept:.2f} is ln V, as this victim's own head is random"

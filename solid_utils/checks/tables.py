@@ -32,6 +32,14 @@ def corrected(answer: float | None, benchmarks: pd.DataFrame, model: str, run: s
     return number("corrected ratio", answer, of_sums(ended), mistakes)
 
 
+def named(claims: object) -> set[str]:
+    """Claims by name. Raises StudyError where it is no list of texts."""
+    names = list(claims) if isinstance(claims, Iterable) else [claims]
+    if not all(isinstance(one, str) for one in names):
+        raise mistaken("verdicts", "names of claims are asked, as a set of texts, set() for none")
+    return set(names)
+
+
 def of_sums(rows: pd.DataFrame, floor: str = "floor") -> float:
     """Sum of (replica - floor) over sum of (victim - floor)."""
     gone = (rows["victim"] - rows[floor]).sum()
@@ -45,9 +53,9 @@ def turned(answer: Iterable[str] | None, before: Mapping[str, str], after: Mappi
     """
     if answer is None:
         return OPEN
-    predicted = {answer} if isinstance(answer, str) else set(answer)
+    predicted = {answer} if isinstance(answer, str) else named(answer)
     if unknown := sorted(predicted - set(before)):
-        raise mistaken("verdicts", f"no claim '{unknown[0]}'; the first column of the table names them")
+        raise mistaken("verdicts", f"no claim '{unknown[0]}'; the column `key` of study.tables['claims'] names them")
     changed = {claim for claim in before if before[claim] != after.get(claim)}
     if missed := sorted(changed - predicted):
         raise mistaken("verdicts", f"'{missed[0]}' turned as well: its rule reads the same threshold")

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from solid_utils.checks.verdict import OPEN, RIGHT, function, mistaken
+from solid_utils.checks.verdict import OPEN, RIGHT, function, mistaken, numbers
 
 TOKENS, WIDTH = 8, 16
 DEPTH = 40
@@ -39,10 +39,7 @@ def values(answer: np.ndarray | None) -> str:
     """
     if answer is None:
         return OPEN
-    try:
-        matrix = np.asarray(answer, dtype=float)
-    except (TypeError, ValueError):
-        raise mistaken("value matrix", "a matrix of numbers is asked") from None
+    matrix = numbers("value matrix", "V", answer)
     if matrix.shape != (WIDTH, WIDTH):
         raise mistaken("value matrix", f"it maps {WIDTH} numbers of a token to {WIDTH}, not {matrix.shape}")
     if not np.isfinite(matrix).all():

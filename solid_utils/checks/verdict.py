@@ -9,12 +9,26 @@ from solid_utils.core.errors import StudyError
 
 OPEN = "not answered yet"
 RIGHT = "right"
+NO_NUMBER = (TypeError, ValueError, OverflowError, RuntimeError)  # what a conversion ends in; the last is torch's
 CLOSE = 1e-3  # of a number, as a share: answers are rounded
 
 
 def mistaken(exercise: str, mistake: str) -> StudyError:
     """The error that names a mistake."""
     return StudyError(f"exercise: {exercise}: {mistake}; try again")
+
+
+def other_type(exercise: str, what: str, answer: object) -> StudyError:
+    """The error of an answer of another type."""
+    return mistaken(exercise, f"{what} is asked, not {type(answer).__name__}")
+
+
+def numbers(exercise: str, of: str, values: object) -> np.ndarray:
+    """An array or lists as float64. Raises StudyError, with what they are `of`, where they hold anything else."""
+    try:
+        return np.asarray(values, dtype=float)
+    except NO_NUMBER:
+        raise mistaken(exercise, f"{of}: numbers are asked, and nothing else") from None
 
 
 def number(exercise: str, answer: object, right: float, mistakes: dict[str, float]) -> str:
@@ -26,8 +40,8 @@ def number(exercise: str, answer: object, right: float, mistakes: dict[str, floa
         return OPEN
     try:
         given = float(answer)
-    except (TypeError, ValueError, OverflowError):
-        raise mistaken(exercise, f"a number is asked, not {type(answer).__name__}") from None
+    except NO_NUMBER:
+        raise other_type(exercise, "a number", answer) from None
     if not np.isfinite(given):
         raise mistaken(exercise, "that is no finite number")
     if alike(given, right):
@@ -48,7 +62,7 @@ def function(
     if answer is None:
         return OPEN
     if not callable(answer):
-        raise mistaken(exercise, f"a function is asked, not {type(answer).__name__}")
+        raise other_type(exercise, "a function", answer)
     given = {case: called(exercise, case, answer, inputs) for case, inputs in cases.items()}
     wanted = {case: right(*copy.deepcopy(inputs)) for case, inputs in cases.items()}
     if all(alike(given[case], wanted[case]) for case in cases):
@@ -74,6 +88,6 @@ def alike(given: object, wanted: object) -> bool:
     try:
         one = np.asarray(given, dtype=float)
         other = np.asarray(wanted, dtype=float)
-    except (TypeError, ValueError):
+    except NO_NUMBER:
         return False
     return one.shape == other.shape and bool(np.allclose(one, other, rtol=CLOSE, atol=1e-9))

@@ -73,11 +73,17 @@ def run(name: str, values: dict[str, str]) -> None:
         ) from None
     finally:
         note(copy.stem, time.monotonic() - begun)
-    executed = notebook_page.tidied(nbformat.read(failed, as_version=4))
-    files.write_text(notebook_page.page(executed, copy.stem), copy.with_suffix(".html"))
+    executed = notebook_page.moved(notebook_page.tidied(nbformat.read(failed, as_version=4)))
+    files.write_text(notebook_page.page(executed, copy.stem, following(name)), copy.with_suffix(".html"))
     files.write_text(nbformat.writes(executed), copy)
     failed.unlink()
     notebook_page.write_index(EXECUTED)
+
+
+def following(name: str) -> str:
+    """The number of the notebook after this one, "02" after "01_dd_scoring"; empty where there is none."""
+    number = f"{int(name[:2]) + 1:02}" if name[:2].isdigit() else ""
+    return number if number and any(STRIPPED.glob(f"{number}_*.ipynb")) else ""
 
 
 def in_one_line(name: str, error: papermill.PapermillExecutionError, where: Path) -> BaseException:

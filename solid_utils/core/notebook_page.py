@@ -4,6 +4,7 @@ Progress bars belong to the terminal, which rewrites a line; a notebook keeps ev
 """
 
 import copy
+import posixpath
 import re
 from pathlib import Path
 
@@ -19,26 +20,30 @@ LOOK = Path(__file__).parent / "study"  # templates
 LIST = "notebooks.html.j2"
 STYLE = "study.css"  # of every page of the study, the report's too
 BAR = re.compile(r"(?P<name>[^\r\n|]*?):? *\d+%\|[^|\n]*\| (?P<done>\S+)/(?P<all>\S+) \[[^\]\n]*\]")
+STEP = re.compile(r"step \d+/\d+, \S+ s a step, \S+ s left")  # of training, on stdout: see training.Progress
 CODE = re.compile(r"(```.*?```|`[^`\n]*`)", re.DOTALL)  # in Markdown; what stands there is no math
 DISPLAY = re.compile(r"\$\$(.+?)\$\$", re.DOTALL)
 INLINE = re.compile(r"(?<![\\$\w])\$(?!\s)([^$\n]+?)(?<![\s\\])\$(?!\w)")
 HEADING = re.compile(r'<h[23][^>]* id="([^"]+)"[^>]*>(.*?)<a class="anchor-link"', re.DOTALL)
 CONTENTS = "studycontents"  # in the template, where the list of headings belongs
-REPORT = Path("../../results/report.html")  # seen from build/executed
+LINK = re.compile(r"(?<=\]\()(?![a-z]+:|[#/])[^()\s]+")  # in Markdown, to a file beside or above the notebook
+SOURCES = "../../notebooks"  # seen from build/executed
+REPORT = Path("../../results/report.html")
 INDEX = "index.html"
 
 
 def tidied(notebook: NotebookNode) -> NotebookNode:
     """The same where each finished progress bar is one line, "sweep: 40 of 40"; bars without a name go.
 
-    How long it took is left out: no two runs agree on it. Expects streams as a terminal leaves them (nbclient's
+    So do the lines of a training that tell the time left; it says itself when it is over, "training: 30 of 30". How
+    long it took is left out: no two runs agree on it. Expects streams as a terminal leaves them (nbclient's
     `coalesce_streams`).
     """
     for cell in notebook.cells:
         kept = []
         for output in cell.get("outputs", []):
-            if output.output_type == "stream" and output.name == "stderr":
-                output.text = _closed(output.text)
+            if output.output_type == "stream":
+                output.text = SHORT[output.name](output.text)
                 if not output.text:
                     continue
             kept.append(output)
@@ -57,6 +62,25 @@ def _closed(text: str) -> str:
         if line and not (match and line in lines):  # the same work done again is said once
             lines.append(line)
     return "\n".join(lines) + "\n" * bool(lines)
+
+
+def _ended(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not STEP.fullmatch(line.strip()))
+
+
+SHORT = {"stderr": _closed, "stdout": _ended}
+
+
+def moved(notebook: NotebookNode) -> NotebookNode:
+    """The same with its links to files as they are seen from build/executed, where it lies from now on."""
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            parts = CODE.split(cell.source)  # every second one is code
+            parts[::2] = [
+                LINK.sub(lambda found: posixpath.normpath(f"{SOURCES}/{found[0]}"), one) for one in parts[::2]
+            ]
+            cell.source = "".join(parts)
+    return notebook
 
 
 class Formulas:
@@ -94,15 +118,15 @@ class Formulas:
         return re.sub(r"studyformula(\d{5})", lambda found: self.drawn[int(found[1])], page)
 
 
-def page(notebook: NotebookNode, name: str) -> str:
-    """The notebook as one HTML file that loads nothing; `name` is its title."""
+def page(notebook: NotebookNode, name: str, following: str = "") -> str:
+    """The notebook as one HTML file that loads nothing; `name` is its title, `following` the next one's number."""
     formulas = Formulas()
     marked = copy.deepcopy(notebook)
     for cell in marked.cells:
         if cell.cell_type == "markdown":
             cell.source = formulas.taken_from(cell.source)
     exporter = HTMLExporter(embed_images=True, extra_template_basedirs=[str(LOOK.parent)], template_name=LOOK.name)
-    resources = {"metadata": {"name": name}, "study": {"links": links(name)}}
+    resources = {"metadata": {"name": name}, "study": {"links": links(following)}}
     text, _ = exporter.from_notebook_node(marked, resources=resources)
     found = [(re.sub("<[^>]+>", "", title).strip(), place) for place, title in HEADING.findall(text)]
     # An anchor's name is known once its heading is drawn, so the list above all of them is put in afterwards.
@@ -110,9 +134,8 @@ def page(notebook: NotebookNode, name: str) -> str:
     return formulas.put_back(text.replace(CONTENTS, listed, 1))
 
 
-def links(name: str) -> list[tuple[str, str]]:
-    """Where one goes from here: the report, all notebooks, and the next one."""
-    following = f"{int(name[:2]) + 1:02}" if name[:2].isdigit() else ""
+def links(following: str = "") -> list[tuple[str, str]]:
+    """Where one goes from here: the report, all notebooks, and the next one, if there is one."""
     found = [("The study's page", str(REPORT)), ("All notebooks", INDEX)]
     return [*found, ("Next notebook", f"{INDEX}#{following}")] if following else found
 

@@ -114,9 +114,11 @@ def rubric(handed: HandedIn, alike: float | None, score: Score, figure: frozen.F
 def said(handed: HandedIn, name: str, most: int) -> Check:
     """What the metadata says was spent."""
     words = name.replace("cpu_", "CPU ")
-    count = handed.count(name)
+    kind, read = ("a whole number", handed.count) if name == "queries" else ("a number", handed.number)
+    count = read(name)
     if count is None:
-        return Check(name, False, f'the file does not say; save it with metadata={{"{name}": "{most}"}}')
+        there = f"says {ascii(handed.said[name][:20])}, not {kind}" if name in handed.said else "does not say"
+        return Check(name, False, f'the file {there}; save it with metadata={{"{name}": "{most}"}}')
     proof = "said, not proved: a file cannot count what was asked, only the oracle can" if name == "queries" else "said"
     return Check(name, count <= most, f"{count:,} of at most {most} {words} ({proof})")
 

@@ -27,7 +27,7 @@ from solid_utils.model import models, tensors
 
 STITCH = "stitch"
 PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save: a zip of pickles, or a pickle
-COUNT = re.compile(r"[0-9]{1,9}")
+COUNT, NUMBER = re.compile(r"[0-9]{1,9}"), re.compile(r"[0-9]{1,9}[.][0-9]{1,9}")
 FORMS = "hand in every tensor of layer 0, or `stitch`, or `map` and every tensor of layer 0"
 
 
@@ -52,6 +52,11 @@ class HandedIn:
     def count(self, name: str) -> int | None:
         """A whole number of the metadata; None where it says none."""
         return int(self.said[name]) if COUNT.fullmatch(self.said.get(name, "")) else None
+
+    def number(self, name: str) -> float | None:
+        """The same where parts of one count too, as of minutes: "4.5"."""
+        parts = NUMBER.fullmatch(self.said.get(name, ""))
+        return float(self.said[name]) if parts else self.count(name)
 
 
 def read(path: Path, victim: PreTrainedModel, secured: SecuredSet) -> HandedIn:

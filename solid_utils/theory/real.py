@@ -17,6 +17,9 @@ from solid_utils.deployment import starts
 from solid_utils.model.layers import hidden
 from solid_utils.model.structure import decoder_layers, layer_parameters
 
+TEXTS = 40  # whatever the tier: on how many attacks are scored is another question
+HEAD = "tau_head_{}"  # the quantity of one head, counted from 0
+
 
 def centred_share(states: Tensor) -> float:
     """|X - mean row|_F / |X|_F of (tokens, width): 0 where all rows are one, as at the theorem's limit."""
@@ -49,18 +52,20 @@ def of_states(states: Tensor) -> dict[str, float]:
     }
 
 
-def of_attention(weights: Tensor) -> dict[str, float]:
-    """Of one text's attention in one layer, (heads, tokens, tokens), rows summing to one.
+def of_attention(weights: Tensor, by_head: bool = False) -> dict[str, float]:
+    """Of one text's attention in one layer, (heads, tokens, tokens), rows summing to one; `by_head`: tau of each, too.
 
     Under a causal mask row 0 sees column 0 only, so tau = 1 - min_i S_i0: what every token gives the first one.
     """
     columns = weights.sum(1)
     tau = 1 - weights.min(1).values.sum(-1)
-    return {
+    heads = {HEAD.format(place): float(one) for place, one in enumerate(tau)} if by_head else {}
+    return heads | {
         "columns_off": float(((columns - 1).abs() > 0.01).float().mean()),
         "column_first": float(columns[:, 0].mean()),
         "tau_mean": float(tau.mean()),
         "tau_smallest": float(tau.min()),
+        "tau_largest": float(tau.max()),
     }
 
 
@@ -100,7 +105,7 @@ def seen_states(model: PreTrainedModel) -> Iterator[list[Tensor]]:
 
 
 @torch.inference_mode()
-def profile(model: PreTrainedModel, ids: Tensor) -> tuple[list[dict[str, float]], Tensor]:
+def profile(model: PreTrainedModel, ids: Tensor, by_head: bool = False) -> tuple[list[dict[str, float]], Tensor]:
     """Quantities by depth of one text, (tokens,) ids: depth 0 is the embeddings; and the log-probabilities.
 
     The attention of layer i stands at depth i + 1. The model must use eager attention.
@@ -109,14 +114,15 @@ def profile(model: PreTrainedModel, ids: Tensor) -> tuple[list[dict[str, float]]
         output = model(input_ids=ids[None], use_cache=False, output_attentions=True)
         found = [of_states(state[0].float()) for state in states]
     for depth, weights in enumerate(output.attentions, start=1):
-        found[depth] |= of_attention(weights[0].float())
+        found[depth] |= of_attention(weights[0].float(), by_head)
     return found, output.logits[0].float().log_softmax(-1)
 
 
 def measure(model: PreTrainedModel, texts: list[list[int]], places: list[int], seed: int) -> list[dict]:
     """Rows {variant, place, depth, quantity, value, n}, means over texts: the victim, and one random layer at a time.
 
-    The row `kl` (nats a token, at the full depth) compares the next-token distributions with the victim's.
+    The row `kl` (nats a token, at the full depth) compares the next-token distributions with the victim's. tau of each
+    head stands in the victim's rows alone (HEAD).
     """
     before = model.config._attn_implementation
     model.set_attn_implementation("eager")  # the fast kernels never hold the weights that are asked for
@@ -131,7 +137,7 @@ def _measured(model: PreTrainedModel, texts: list[Tensor], places: list[int], se
     with tqdm(total=len(texts) * (1 + len(places)), desc="states by depth", mininterval=5) as bar:
         profiles = []
         for ids in texts:
-            found, logs = profile(model, ids)
+            found, logs = profile(model, ids, by_head=True)
             profiles.append(found)
             clean.append(logs)
             bar.update()

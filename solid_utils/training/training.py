@@ -134,7 +134,7 @@ class StudyTrainer(Checkpoints, Trainer):
 
 
 class Progress(TrainerCallback):
-    """A line every few seconds with the time left."""
+    """A line every few seconds with the time left, and one at the end without times."""
 
     def __init__(self):
         self.begun = self.told = None
@@ -151,6 +151,10 @@ class Progress(TrainerCallback):
             left = pace * (state.max_steps - state.global_step)
             print(f"step {state.global_step}/{state.max_steps}, {pace:.2f} s a step, {left:.0f} s left", flush=True)
             self.told = (now, state.global_step)
+
+    def on_train_end(self, args, state, control, **_):
+        if state.is_world_process_zero:  # what a notebook keeps of it all: core/notebook_page.py
+            print(f"training: {state.global_step} of {state.max_steps}", flush=True)
 
 
 def train(

@@ -1,5 +1,6 @@
 """Every likely mistake of every exercise gives its own line; answers that are none are one line too."""
 
+import inspect
 import math
 import re
 import runpy
@@ -64,7 +65,7 @@ WRONG = [
     (theory.values, [np.diag([-1.0] * 8 + [1.0] * 8)], "others still grow"),
     (theory.values, [np.eye(4)], r"maps 16 numbers .* not \(4, 4\)"),
     (theory.values, [np.full((16, 16), np.nan)], "no finite numbers"),
-    (theory.values, ["V"], "a matrix of numbers"),
+    (theory.values, ["V"], "V: numbers are asked"),
     (scoring.search, [lambda v, c, e: int(np.argmax(np.array(v) >= (1 - e) * c))], "not what the definition gives"),
     (scoring.search, [lambda v, c, e: ([*(x >= (1 - e) * c for x in v[:-1]), True]).index(True)], "counted from 0"),
     (
@@ -85,6 +86,8 @@ WRONG = [
     (scan.pairs, [{"layers 0-1": 9.5}, SINGLES, 10.0], "no 'layers 1-2'; 3 layers have 2 pairs"),
     (scan.pairs, [{"layers 0-1": 9, "layers 1-2": 5, "layers 2-3": 3}, SINGLES, 10.0], "'layers 2-3' is no pair"),
     (scan.pairs, [{"layers 0-1": math.nan, "layers 1-2": 5}, SINGLES, 10.0], "left unfilled"),
+    (scan.pairs, [{"layers 0-1": "x", "layers 1-2": 5}, SINGLES, 10.0], "DDs: numbers are asked"),
+    (scan.pairs, [[9.0, 4.0], SINGLES, 10.0], "a DD for each pair, as a dict, is asked, not list"),
     (scan.pairs, [{"layers 0-1": 9.0, "layers 1-2": 4.0}, SINGLES, 10.0], "DDs of single layers"),
     (scan.pairs, [{"layers 0-1": 4.0, "layers 1-2": 3.0}, SINGLES, 10.0], "DDs of single layers"),
     (scan.pairs, [{"layers 0-1": 13.0, "layers 1-2": 7.0}, SINGLES, 10.0], "sums of two single DDs"),
@@ -100,6 +103,8 @@ WRONG = [
     (attacks.start, [FILLED | {"b.weight": np.ones(2)}, SECRET], "b.weight is open"),
     (attacks.start, [FILLED | {"a.bias": np.full(3, np.nan)}, SECRET], "still not a number"),
     (attacks.start, [SECRET, SECRET], "the victim's own"),
+    (attacks.start, [FILLED | {"a.weight": "abc"}, SECRET], "a.weight: numbers are asked"),
+    (attacks.start, [5, SECRET], "a tensor for each secret name, as a dict, is asked, not int"),
     (attacks.start, [FILLED | {"a.weight": np.zeros(3)}, SECRET], r"is \(3,\), the architecture says \(3, 3\)"),
     (customization.reached, [lambda o, d: [n in o for n in range(d)]], "passes through secret layers above"),
     (customization.reached, [lambda o, d: [True for _ in range(d)]], "below the lowest open layer"),
@@ -115,8 +120,13 @@ WRONG = [
     (tables.corrected, [(0.25 / 0.55 + 0.1 / 0.8) / 2, BENCHMARKS, "tiny", "a"], "mean of ratios"),
     (tables.corrected, [0.4 / 1.4, BENCHMARKS, "tiny", "a"], "chance was taken away"),
     (tables.corrected, [0.5, BENCHMARKS, "tiny", "b"], "no run 'b' of tiny"),
-    (tables.turned, [{"x"}, {"a": "s"}, {"a": "c"}], "no claim 'x'"),
+    (
+        tables.turned,
+        [{"x"}, {"a": "s"}, {"a": "c"}],
+        r"no claim 'x'; the column `key` of study.tables\['claims'\] names them",
+    ),
     (tables.turned, [set(), {"a": "s"}, {"a": "c"}], "'a' turned as well"),
+    (tables.turned, [5, {"a": "s"}, {"a": "c"}], "names of claims are asked"),
     (tables.turned, ["b", {"a": "s", "b": "s"}, {"a": "s", "b": "s"}], "'b' did not turn"),
     (deployment.state_bytes, [32, 32, 4], "as many scalars as the model is wide"),
     (deployment.state_bytes, [256, 32, 4], "each way is asked"),
@@ -129,7 +139,7 @@ WRONG = [
     (deployment.gradients, [((20, 0.5), (40, 0.6))], "compare at equal numbers"),
     (deployment.gradients, [((20, 50.0), (20, 60.0))], "not percent"),
     (deployment.gradients, [((20, 0.5), (20, 0.5))], "is the term with the gradients in the loss"),
-    (deployment.gradients, [0.5], "two pairs are asked"),
+    (deployment.gradients, [((20, "a"), (20, 0.5))], "two pairs of numbers are asked"),
 ]
 
 
@@ -151,6 +161,25 @@ def test_each_mistake_of_an_exercise_has_a_line_of_its_own():
         assert len(said) - len(set(said)) == twice, check
 
 
+CHECKS = {one: given[1:] for one, given, _ in reversed(WRONG)}  # each with what its notebook measured
+ROOMS = (theory, scoring, scan, attacks, customization, tables, deployment)
+OF_NO_TYPE = [5, -0.5, "text", "", {}, {"q": "b"}, {1: None}, [], [None], [[]], ["ab", "cd"], (), b"x", object(), len]
+OF_NO_TYPE += [np.ones(2), np.array(["q"]), pd.DataFrame({"q": ["b"]}), SimpleNamespace(limits=5), 10**400, 1j]
+
+
+def test_no_check_is_left_out():
+    public = {one for room in ROOMS for one in vars(room).values() if getattr(one, "__module__", "") == room.__name__}
+    assert {one for one in public if next(iter(inspect.signature(one).parameters)) == "answer"} == set(CHECKS)
+
+
+@pytest.mark.parametrize("answer", OF_NO_TYPE, ids=lambda one: repr(one)[:20])
+@pytest.mark.parametrize("check", CHECKS, ids=lambda one: one.__name__)
+def test_an_answer_of_another_type_is_one_line(check, answer):
+    with pytest.raises(StudyError) as error:
+        check(answer, *CHECKS[check])
+    assert "\n" not in str(error.value) and str(error.value).startswith("exercise: ")
+
+
 def test_no_answer_is_no_mistake():
     assert {check(None, *given[1:]) for check, given, _ in WRONG} == {verdict.OPEN}
 
@@ -169,7 +198,7 @@ def test_every_notebook_has_solutions_and_every_check_is_used():
     for path in notebooks:
         asked = re.findall(r"\*\*(?:Easy|Medium|Hard), (?:\d+ minutes|an hour)\.\*\*", path.read_text())
         assert asked and f"notebooks/solutions/{path.stem}.py" in path.read_text(), path
-    for room in (theory, scoring, scan, attacks, customization, tables, deployment):
+    for room in ROOMS:
         name = room.__name__.rpartition(".")[2]
         for check in {one.__name__ for one, *_ in WRONG if one.__module__ == room.__name__}:
             assert any(f"check.{check}(" in path.read_text() for path in notebooks), check

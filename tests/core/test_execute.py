@@ -6,6 +6,7 @@ import pytest
 
 from solid_utils.core import execute, paths
 from solid_utils.core.errors import StudyError
+from tests.links import dead
 
 
 @pytest.fixture(autouse=True)
@@ -13,13 +14,14 @@ def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def notebook(name, code, parameters="model = 'a'", of_no_run=""):
+def notebook(name, code, parameters="model = 'a'", of_no_run="", markdown=""):
     cell = nbformat.v4.new_code_cell(parameters)
     cell.metadata["tags"] = ["parameters"]
     execute.STRIPPED.mkdir(parents=True, exist_ok=True)
     kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     cells = [cell, nbformat.v4.new_code_cell(of_no_run), nbformat.v4.new_code_cell(code)]
     cells[1].metadata["tags"] = ["once"]
+    cells += [nbformat.v4.new_markdown_cell(markdown)] * bool(markdown)
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), execute.STRIPPED / f"{name}.ipynb")
 
 
@@ -34,6 +36,20 @@ def test_parameters_reach_the_notebook_and_a_copy_is_kept(monkeypatch):
     assert Path("gc.txt").read_text() == str(gc.get_threshold()) and gc.get_threshold()[2] == 200
     assert (execute.EXECUTED / "good-b-other.ipynb").exists() and (execute.EXECUTED / "good-b-other.html").exists()
     assert execute.TIMINGS.read_text().startswith("good-b-other,")
+
+
+def test_links_of_the_copy_resolve_and_the_last_notebook_has_no_next_one():
+    for name in ("01_one", "02_two"):
+        notebook(name, "1", markdown="[the course](../docs/course.md)")
+    for name in ("01_one", "02_two"):
+        execute.run(name, {})
+    for made in ("docs/course.md", "results/report.html"):
+        Path(made).parent.mkdir()
+        Path(made).write_text("")
+    assert dead(sorted(execute.EXECUTED.resolve().glob("*.html"))) == []
+    assert "index.html#02" in (execute.EXECUTED / "01_one.html").read_text()
+    assert "Next notebook" not in (execute.EXECUTED / "02_two.html").read_text()
+    assert "(../../docs/course.md)" in (execute.EXECUTED / "01_one.ipynb").read_text()
 
 
 def test_an_unknown_parameter_is_an_error_not_a_warning():

@@ -11,6 +11,7 @@ import pytest
 
 from solid_utils.core import notebook_page
 from solid_utils.core.errors import StudyError
+from tests.links import dead
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
@@ -33,6 +34,18 @@ def test_a_finished_bar_is_one_line_and_others_stay_as_they_are():
         ("stderr", "a: 1/2 [x]\nsweep 1 of 2: 40 of 40\nUserWarning: mind this\n"),
         ("stdout", "out"),
     ]
+
+
+def test_of_a_training_its_last_line_stays():
+    said = "memory: 1 GB\nstep 5/30, 2.31 s a step, 58 s left\n"
+    said += "step 26/30, 2.60 s a step, 10 s left\r\ntraining: 30 of 30\n"
+    said += "step 3/4 of the recipe\n\n  a table \n"
+    cell = nbformat.v4.new_code_cell("1", outputs=[stream(said, "stdout")])
+    alone = nbformat.v4.new_code_cell("1", outputs=[stream("step 1/2, 0.10 s a step, 0 s left\n", "stdout")])
+    cells = notebook_page.tidied(nbformat.v4.new_notebook(cells=[cell, alone])).cells
+    (kept,) = cells[0].outputs
+    assert kept.text == "memory: 1 GB\ntraining: 30 of 30\nstep 3/4 of the recipe\n\n  a table \n"
+    assert cells[1].outputs == []
 
 
 def test_the_same_bar_again_is_said_once():
@@ -94,6 +107,37 @@ def test_a_formula_that_cannot_be_drawn_is_one_line(formula):
     with pytest.raises(StudyError, match="notebook: .*(mend it|write it otherwise)") as error:
         notebook_page.page(nbformat.v4.new_notebook(cells=cells), "01_x")
     assert "\n" not in str(error.value)
+
+
+def test_every_link_of_the_shipped_notebooks_resolves_where_they_are_executed(tmp_path):
+    """A study's folders as they are once it ran: docs, notebooks and the report beside build/executed."""
+    root = Path(__file__).parents[2]
+    folder = tmp_path / "build" / "executed"
+    for made in (folder, tmp_path / "results" / "pages"):
+        made.mkdir(parents=True)
+    for name in ("docs", "notebooks"):
+        (tmp_path / name).symlink_to(root / name)
+    for page in (tmp_path / "results" / "report.html", tmp_path / "results" / "pages" / "theory.html"):
+        page.write_text('<p id="on_game">')
+    numbers = [path.name[:2] for path in NOTEBOOKS] + [""]
+    for path, following in zip(NOTEBOOKS, numbers[1:], strict=True):
+        executed = notebook_page.moved(nbformat.read(path, as_version=4))
+        (folder / f"{path.stem}.html").write_text(notebook_page.page(executed, path.stem, following))
+    notebook_page.write_index(folder)
+    assert dead(sorted(folder.glob("*.html"))) == []
+    (tmp_path / "docs").unlink()
+    assert [one.partition(":")[0] for one in dead(sorted(folder.glob("*.html")))] == [
+        "03_attacks.html",
+        "06_deployment.html",
+    ]
+
+
+def test_links_are_moved_and_code_and_other_places_are_not():
+    said = "[a](../docs/a.md#x) [b\nc](b.ipynb) `[d](d.md)` [e](#e) [f](https://g.org/h) [i](mailto:j@k.l)"
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(said), nbformat.v4.new_code_cell(said)])
+    text, code = (cell.source for cell in notebook_page.moved(notebook).cells)
+    assert text == said.replace("../docs/a", "../../docs/a").replace("(b.ipynb", "(../../notebooks/b.ipynb")
+    assert code == said
 
 
 def test_the_index_lists_what_is_there(tmp_path):

@@ -221,6 +221,22 @@ def test_queries_are_what_the_file_says(count, passed):
     assert grade.said(handed({"queries": "9" * 5000}), "queries", 400).passed is False
 
 
+@pytest.mark.parametrize(
+    "minutes, passed", [("4.5", True), ("90", True), ("90.0", True), ("90.1", False), ("4,5", False), (".5", False)]
+)
+def test_minutes_may_have_parts(minutes, passed):
+    check = grade.said(handed({"cpu_minutes": minutes}), "cpu_minutes", 90)
+    assert check.passed is passed and "does not say" not in check.said
+    assert ("of at most 90" in check.said) == (minutes.replace(".", "0").isdigit() and minutes[0] != ".")
+
+
+def test_what_is_no_number_is_told_from_what_is_missing():
+    assert "the file does not say; save it with" in grade.said(handed({}), "queries", 400).said
+    said = grade.said(handed({"queries": "4.5\n" + 50 * "x"}), "queries", 400).said
+    assert "the file says '4.5\\nxxxxxxxxxxxxxxxx', not a whole number; save it with" in said and "\n" not in said
+    assert "says 'soon', not a number" in grade.said(handed({"cpu_minutes": "soon"}), "cpu_minutes", 90).said
+
+
 def test_within_two_standard_errors_of_the_figure_is_reached():
     figure = frozen.Figure(0.5, "sem", Path("reference/x.csv"))
     scores = {share: grade.Score(share, 0.01, 0.0, 100) for share in (0.5, 0.481, 0.479)}

@@ -17,6 +17,8 @@ import yaml
 from solid_utils.core.rooms import closure, imported
 from solid_utils.doctor import smoke
 from solid_utils.settings import reading
+from tests.browser import browser
+from tests.links import dead
 
 ROOT = Path(__file__).parents[2]
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -165,13 +167,26 @@ def test_dvc_reads_every_shipped_model_and_every_run(models, attacks, empty_clon
 
 
 def check_readable(folder: Path) -> None:
-    """Executed notebooks: a cell says little beside its results, and no path of this machine."""
+    """Executed notebooks: a cell says little beside its results, no path of this machine, no dead link."""
     for path in folder.glob("*.ipynb"):
         for cell in nbformat.read(path, as_version=4).cells:
             said = [one.text for one in cell.get("outputs", []) if one.output_type == "stream" and one.name == "stderr"]
             assert "".join(said).count("\n") <= 3, (path.name, said)
+            assert not re.search(r"\d s left", json.dumps(cell)), (path.name, "progress on stdout")
             assert str(folder.parents[1]) not in json.dumps(cell), path.name
     assert (folder / "index.html").read_text().count("<li>") == len(list(folder.glob("*.ipynb")))
+    assert dead(sorted(folder.glob("*.html"))) == []
+
+
+def check_drawn(folder: Path, profile: Path) -> None:
+    """Executed notebooks in a browser: no complaint, no formula left as it was typed, every picture, no overflow."""
+    over = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    with browser(profile) as tab:
+        for page in sorted(folder.glob("*.html")):
+            tab.open(page, 1300)
+            typed = tab.value('document.body.innerText.includes("$$")')
+            broken = tab.value("[...document.images].filter((image) => !image.naturalWidth).length")
+            assert (tab.said, typed, broken, tab.value(over)) == ([], False, 0, 0), page.name
 
 
 @pytest.mark.pipeline
@@ -182,6 +197,8 @@ def test_the_tiny_study_whole_twice_and_killed(tmp_path):
     first = results(whole)
     assert {"results/report.html", "results/metrics.json"} <= set(first)
     check_readable(whole / "build" / "executed")
+    if shutil.which("chromium"):  # without one this alone is left out
+        check_drawn(whole / "build" / "executed", tmp_path / "profile")
 
     begun = time.monotonic()
     assert not ran(repro(whole)), "a second run is a no-op"

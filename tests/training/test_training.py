@@ -1,8 +1,12 @@
 """The engine: batches fixed by the seed, only the named parameters trained, one line where it cannot go on."""
 
+import itertools
+from types import SimpleNamespace
+
 import pytest
 import torch
 
+from solid_utils.core import notebook_page
 from solid_utils.core.errors import StudyError
 from solid_utils.model import accelerator
 from solid_utils.settings.attack_params import Recipe
@@ -90,6 +94,17 @@ def test_each_validation_is_made_once(llama, samples, tmp_path):
     training.train(llama, {"lm_head.weight"}, samples, training.answer_loss, lambda model: asked.append(1) or {},
                    RECIPE, 42, 0, tmp_path)  # fmt: skip
     assert len(asked) == 1 + RECIPE.steps // RECIPE.validate_every  # before the first step, and every second one
+
+
+def test_a_training_tells_the_time_left_and_ends_with_a_line_that_a_notebook_keeps(
+    llama, samples, tmp_path, capsys, monkeypatch
+):
+    ticks = itertools.count(0, 11)  # every step takes longer than what is waited for
+    monkeypatch.setattr(training, "time", SimpleNamespace(monotonic=lambda: next(ticks)))
+    train(llama, samples, tmp_path)
+    said = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("memory: ")]
+    assert said[-1] == "training: 6 of 6" and len(said) == 7
+    assert all(notebook_page.STEP.fullmatch(line) for line in said[:-1])
 
 
 def test_training_lowers_the_loss(llama, samples, tmp_path):

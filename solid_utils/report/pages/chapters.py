@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from solid_utils.report import catalogue
-from solid_utils.report.pages import audit, cite, matrix, plan, statements, theory
+from solid_utils.report.pages import audit, cite, game, matrix, plan, statements, theory
 from solid_utils.report.pages.study import Block, Study
 
 Made = Callable[[Study], Block | list[Block]]
@@ -108,8 +108,8 @@ CHAPTERS = (
     Chapter(
         "theory",
         "Theory",
-        "What do Theorem 1 and its proof say, step by step, when they are computed?",
-        (theory.made,),
+        "What do Theorem 1 and its proof say, step by step, when they are computed? And what is a thief's advantage?",
+        (theory.made, game.made),
     ),
     Chapter(
         "paper",

@@ -162,6 +162,10 @@ def single(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def best(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of each model's and set's points the one that agrees most on prompts of the attack's own kind: nothing that is
-    scored elsewhere has a say. Columns of POINT_TABLE."""
-    return rows.loc[rows.groupby(["model", "secured"], sort=False)["own"].idxmax()] if len(rows) else rows
+    """Of each model's and set's points, every attack at the most queries that it ran with, the one that agrees most on
+    prompts of the attack's own kind: nothing that is scored elsewhere has a say. Columns of POINT_TABLE."""
+    if rows.empty:
+        return rows
+    most = rows.groupby(["model", "secured", "attack", "recipe"])["queries"].transform("max")
+    last = rows[rows["queries"] == most]
+    return last.loc[last.groupby(["model", "secured"], sort=False)["own"].idxmax()]

@@ -333,6 +333,9 @@ def test_the_best_attack_is_chosen_where_it_is_not_judged(tmp_path):
     write_cell(folder, "layers 0", "stitch", 400, 42, [9.0] * TEXTS, 0.6)
     best = scale.best(scale.points(scale.load(tmp_path).cells)).iloc[0]
     assert best["attack"] == "stitch", "more agreement on its own kind, whatever its KL on C4"
+    write_cell(folder, "layers 0", "stitch", 1600, 42, [9.0] * TEXTS, 0.55)
+    best = scale.best(scale.points(scale.load(tmp_path).cells)).iloc[0]
+    assert (best["attack"], best["queries"]) == ("stitch", 1600), "each attack with the most queries that it had"
 
 
 def test_a_cut_cell_is_one_line(tmp_path):

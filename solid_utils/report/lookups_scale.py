@@ -53,11 +53,13 @@ class ScaleLookups:
         return found
 
     def scale_cell(self, model: str, secured: str, attack: str, recipe: str, queries: int) -> dict:
-        """One point of the table `scale`."""
+        """One point of the table `scale`. Raises StudyError where it did not run."""
         table = self.table("scale")
         wanted = {"model": model, "secured": secured, "attack": attack, "recipe": recipe, "queries": queries}
-        (found,) = table[(table[list(wanted)] == pd.Series(wanted)).all(axis=1)].to_dict("records")
-        return found
+        found = table[(table[list(wanted)] == pd.Series(wanted)).all(axis=1)].to_dict("records")
+        if len(found) != 1:
+            raise StudyError(f"tables/scale.csv: {len(found)} points of {wanted}; ask for one that ran")
+        return found[0]
 
     def hypothesis(self, name: str, model: str) -> dict:
         """What one victim says of a hypothesis that has one outcome a victim, in words."""

@@ -63,15 +63,16 @@ def test_a_row_is_one_row(tmp_path):
         lookups.table("gone")
 
 
-def test_a_point_of_the_scale_study_is_the_best_machines_or_the_one_that_is_named(tmp_path):
+def test_a_point_of_the_scale_study_is_there_or_one_line(tmp_path):
     (tmp_path / "tables").mkdir()
     head = "model,machine,secured,attack,recipe,queries,own_above\n"
-    rows = ["m,a,layers 0,stitch,map,10,0.4", "m,b,layers 0,stitch,map,10,0.6", "m,b,layers 0,stitch,map,25,0.9"]
+    rows = ["m,a + b,layers 0,stitch,map,10,0.6", "m,b,layers 0,stitch,map,25,0.9"]
     (tmp_path / "tables/scale.csv").write_text(head + "\n".join(rows) + "\n")
     lookups = Lookups(tmp_path, tmp_path / "tables")
     point = "m", "layers 0", "stitch", "map", 10
     assert lookups.scale_cell(*point)["own_above"] == 0.6
-    assert lookups.scale_cell(*point, machine="a")["own_above"] == 0.4
+    with pytest.raises(StudyError, match="tables/scale.csv: 0 points of .*'queries': 50"):
+        lookups.scale_cell(*point[:-1], 50)
 
 
 def test_how_exact_is_exact_enough(tmp_path):

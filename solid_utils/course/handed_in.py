@@ -27,7 +27,8 @@ from solid_utils.model import models, tensors
 
 STITCH = "stitch"
 PICKLES = (b"PK\x03\x04", b"\x80")  # torch.save: a zip of pickles, or a pickle
-COUNT, NUMBER = re.compile(r"[0-9]{1,9}"), re.compile(r"[0-9]{1,9}[.][0-9]{1,9}")
+COUNT = re.compile(r"[0-9]{1,9}")
+NUMBER = re.compile(r"[0-9]{1,9}[.][0-9]{1,9}")
 FORMS = "hand in every tensor of layer 0, or `stitch`, or `map` and every tensor of layer 0"
 
 

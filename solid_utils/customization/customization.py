@@ -56,7 +56,8 @@ class CustomizationRun:
         """Training, validation and test problems, or pairs where the method trains on those."""
         recipe = self.recipe
         domain = self.customization.domain
-        read, fit = preference.pairs if recipe.pairs else sampling.samples, (self.tokenizer, self.budget.length)
+        read = preference.pairs if recipe.pairs else sampling.samples
+        fit = self.tokenizer, self.budget.length
         sizes = {"train": recipe.samples, "validation": recipe.validation, "test": recipe.test}
         return {
             name: read(f"{domain}_{name}", *fit, size, sampling.read_set(f"{domain}_{name}", self.items_in))

@@ -29,9 +29,12 @@ def flat(settings: dict) -> dict[str, object]:
 
 
 def read(folder: Path) -> dict[str, dict]:
-    """Notes by cell; none where no cell of this folder has any."""
+    """Notes by cell; none where no cell of this folder has any. StudyError for a file that holds anything else."""
     path = folder / FILE
-    return readers.read_object(path, schema.RERUN) if path.exists() else {}
+    found = readers.read_object(path, schema.RERUN) if path.exists() else {}
+    if wrong := [cell for cell, one in found.items() if not isinstance(one, dict)]:
+        raise StudyError(f"{path}: {wrong[0]}: no settings by name; {schema.RERUN}")
+    return found
 
 
 def note(folder: Path, cell: str, settings: dict) -> None:

@@ -97,7 +97,8 @@ class PublishedAdapters(shared.CellList):
         """All that its rows depend on, whether they say so or not."""
         own = cell.study(self.study)
         budget = own.budgets(cell.model)
-        mine = {"attack": attack_settings.attack(own, cell.name).model_dump(mode="json", exclude={"recipe"})}
+        attack = attack_settings.attack(own, cell.name)
+        mine = {"attack": attack.model_dump(mode="json", exclude={"recipe"}, exclude_defaults=True)}
         mine |= {"recipe": attack_settings.recipe(own, cell.model, cell.name), "tunings": self.recipes(cell)}
         domains = {one.domain: self.study.domains[one.domain] for one in cell.tunings if self.study.offline(one.domain)}
         return mine | {"domains": domains, "length": budget.length, "evaluation": budget.evaluation}

@@ -24,7 +24,6 @@ SCORES = ("residual", "centred_residual", "map_kl", "curvature", "nonlinearity",
 # what the attacker has before any query.
 RIVALS = ("dd", "calibrated", "depth", "lowest", "parameters", "start_kl", "start_agreement")
 RIVAL = "dd"
-ALL = "all"  # the models of a row that takes several as blocks
 TABLE = ["model", "forecast_of", "score", "sets", "confirmatory", "rank", "rank_low", "rank_high"]
 TABLE += [f"over_{rival}{end}" for rival in RIVALS for end in ("", "_low", "_high")]
 TABLE += ["p", "p_holm", "texts", "flops", "seconds"]
@@ -75,7 +74,7 @@ def table(asked: dict[str, Hypothesis], found: Scale) -> pd.DataFrame:
         models = [model for model in rated["model"].unique() if counts[model] >= LEAST_SETS]
         blocks = {model: [rated[rated["model"] == model]] for model in models}
         if len(models) > 1:
-            blocks[ALL] = [block for (block,) in blocks.values()]
+            blocks[scale.ALL] = [block for (block,) in blocks.values()]
         for model, block in blocks.items():
             rows += judged(outcome, model, block, asked[name])
     return pd.DataFrame(rows, columns=TABLE)

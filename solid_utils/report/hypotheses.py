@@ -26,7 +26,6 @@ from solid_utils.settings.params import Hypothesis
 LEAST_SETS = 12
 SEM = ("sem", "ours", 400)
 NEW = ("gemma-270m", "qwen-coder-0_5b", "qwen-coder-1_5b")  # as H1's `falsified` names them
-ALL = "all"  # a row over several victims
 RIVALS = {"place": "lowest", "size": "parameters", "zero-query KL": "c4_kl_start"}  # what DD is compared with
 
 
@@ -53,9 +52,9 @@ def over_new(asked: Hypothesis, rows: list[dict]) -> list[dict]:
     if len(new) < enough:
         return []
     decides = new[enough - 1]
-    what = f"{len(new)} of {len(NEW)} new victims, number {enough} from above"
+    what = f"the one that decides of {len(new)} new victims, number {enough} from above"
     supported = len(new) == len(NEW) and all(one["verdict"] == FOR for one in new)
-    whole = {"model": ALL, "what": what, "p": None, "confirmatory": all(one["confirmatory"] for one in new)}
+    whole = {"model": scale.ALL, "what": what, "p": None, "confirmatory": all(one["confirmatory"] for one in new)}
     return [decides | whole | {"verdict": verdict(supported, decides["verdict"] == AGAINST)}]
 
 
@@ -87,7 +86,7 @@ def h3(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
     ranked = mine.merge(scored, on=["model", "secured"])
     victims = {model: [sets] for model, sets in ranked.groupby("model", sort=False) if len(sets) >= LEAST_SETS}
     if len(victims) > 1:
-        victims[ALL] = [sets for (sets,) in victims.values()]
+        victims[scale.ALL] = [sets for (sets,) in victims.values()]
     rows = []
     for model, blocks in victims.items():
         strong = strengths(blocks, ["dd", *RIVALS.values()], "c4_kl")

@@ -45,7 +45,14 @@ def h4(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
     limit = asked.threshold["supported_below"]
     one, other = (
         outcome.row(
-            "H4", asked, "all", what, len(widths), slopes(np.array(widths), np.array(values)), limit, pd.concat(used)
+            "H4",
+            asked,
+            scale.ALL,
+            what,
+            len(widths),
+            slopes(np.array(widths), np.array(values)),
+            limit,
+            pd.concat(used),
         )
         for values in (tokens, least)
     )

@@ -31,6 +31,8 @@ class ScaleLookups:
             schema.read(path, schema.PLAN).assign(model=path.parent.name)
             for path in sorted(self.folder.parent.glob(f"*/{scale.LIST}/*/{paths.PLAN_FILE}"))
         ]
+        if not planned:
+            return []
         rows = pd.concat(planned).drop_duplicates(["model", "group", "cell"])
         ended = scale.load().cells[["model", "cell"]].drop_duplicates().assign(ended=True)
         rows = rows.merge(ended, on=["model", "cell"], how="left")
@@ -48,23 +50,21 @@ class ScaleLookups:
         return ordered.to_dict("records")
 
     def scale_point(self, model: str, secured: str) -> dict:
-        """The best point of one secured set."""
-        (found,) = [one for one in self.scale_best() if (one["model"], one["secured"]) == (model, secured)]
-        return found
+        """The best point of one secured set. Raises StudyError where it was not attacked."""
+        found = [one for one in self.scale_best() if (one["model"], one["secured"]) == (model, secured)]
+        return the_one(found, "tables/scale.csv", {"model": model, "secured": secured})
 
     def scale_cell(self, model: str, secured: str, attack: str, recipe: str, queries: int) -> dict:
         """One point of the table `scale`. Raises StudyError where it did not run."""
         table = self.table("scale")
         wanted = {"model": model, "secured": secured, "attack": attack, "recipe": recipe, "queries": queries}
         found = table[(table[list(wanted)] == pd.Series(wanted)).all(axis=1)].to_dict("records")
-        if len(found) != 1:
-            raise StudyError(f"tables/scale.csv: {len(found)} points of {wanted}; ask for one that ran")
-        return found[0]
+        return the_one(found, "tables/scale.csv", wanted)
 
     def hypothesis(self, name: str, model: str) -> dict:
-        """What one victim says of a hypothesis that has one outcome a victim, in words."""
-        (found,) = [one for one in self.hypothesis_rows() if (one["hypothesis"], one["model"]) == (name, model)]
-        return found
+        """What one victim says of a hypothesis that has one outcome a victim, in words. StudyError where none."""
+        found = [one for one in self.hypothesis_rows() if (one["hypothesis"], one["model"]) == (name, model)]
+        return the_one(found, "tables/hypotheses.csv", {"hypothesis": name, "model": model})
 
     def exactness_rows(self, model: str) -> list[dict]:
         """What noise on the first layer leaves, a row a size, the largest first: exactness.csv of the scale study."""
@@ -135,7 +135,7 @@ class ScaleLookups:
         """Rows of the table `forecasts`; of several models those in which they are blocks."""
         rows = forecasts.table(params.load().score_hypotheses, scale.load())
         rows = rows[rows["forecast_of"] == outcome]
-        together = rows[rows["model"] == forecasts.ALL]
+        together = rows[rows["model"] == scale.ALL]
         return together if len(together) else rows
 
     def forecast_said(self, outcome: str) -> str:
@@ -159,6 +159,13 @@ class ScaleLookups:
     def setting_percent() -> str:
         """How much of the resamples an interval holds."""
         return f"{100 * LEVEL:.0f}"
+
+
+def the_one(found: list[dict], table: str, wanted: dict) -> dict:
+    """The only row that is wanted. Raises StudyError where there is none, or are several."""
+    if len(found) != 1:
+        raise StudyError(f"{table}: {len(found)} rows of {wanted}; ask for one that ran")
+    return found[0]
 
 
 def _bracketed(row: dict, name: str) -> str:

@@ -16,6 +16,7 @@ from solid_utils.settings import reading
 LIST = "scale"  # the list of cells, configs/scale.yaml
 WHERE = ["model", "machine", "cell"]
 POINT = ["model", "secured", "attack", "recipe", "queries"]
+ALL = "all"  # the model of a row over several victims
 # What lies beside the cells, and its columns.
 COLUMNS = {"texts": schema.TEXTS, "floors": schema.FLOOR, "victims": schema.SCORES, "difficulty": schema.DD}
 COLUMNS |= {"benchmarks": schema.ITEMS, "scores": schema.SET_SCORES}
@@ -88,7 +89,8 @@ def _load(stamped: tuple[tuple[Path, int, int], ...]) -> Scale:
 
 def _noted(found: list[Path]) -> set[tuple[str, str, str]]:
     """Cells before whose run it was written down what is asked now: another text, or none, was another question."""
-    noted, now = set(), reading.asked()
+    noted = set()
+    now = reading.asked()
     for path in found:
         if path.name == paths.HYPOTHESES_FILE:
             rows = schema.read(path, schema.REGISTERED)

@@ -158,3 +158,8 @@ def test_a_browser_draws_the_formulas_and_complains_of_nothing(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0 and "<msub>" in done.stdout
     assert "CONSOLE" not in done.stderr
+
+
+def test_only_a_notebook_that_has_a_next_one_links_to_it():
+    assert [name for name, _ in notebook_page.links()] == ["The study's page", "All notebooks"]
+    assert notebook_page.links("02")[-1] == ("Next notebook", "index.html#02")

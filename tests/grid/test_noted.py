@@ -27,3 +27,14 @@ def test_a_cell_without_a_note_and_how_work_is_cut_up_count(tmp_path):
     noted.note(tmp_path, "b", {"recipe": RECIPE})
     noted.check(tmp_path / "old.csv", {"length": 1})
     noted.check(tmp_path / "b.csv", {"recipe": RECIPE.model_copy(update={"device_tokens": 512})})
+
+
+@pytest.mark.parametrize("text", ['{"b": ', '{"b": {"length": NaN}}', '{"a": 3}', '{"b": null}', "[1]"])
+def test_a_broken_file_of_notes_is_one_line_and_stays_as_it_is(tmp_path, text):
+    path = tmp_path / noted.FILE
+    path.write_text(text)
+    with pytest.raises(StudyError, match="recipes.json: .*; delete the file"):
+        noted.check(tmp_path / "b.csv", {"length": 1})
+    with pytest.raises(StudyError, match="recipes.json: .*; delete the file"):
+        noted.note(tmp_path, "c", {"length": 1})
+    assert path.read_text() == text

@@ -109,13 +109,13 @@ def test_a_second_victim_is_taken_in_as_a_block(reference, tmp_path):
     shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
     write_victim(tmp_path, NEW, noted=True)
     found = forecasts.table(ASKED, scale.load(tmp_path))
-    assert set(found["model"]) == {SMALL, NEW, forecasts.ALL}
+    assert set(found["model"]) == {SMALL, NEW, scale.ALL}
     dd = found[found["score"] == "dd"].set_index("model")
     single = dd["rank"].abs()[[SMALL, NEW]].mean()
-    assert dd["rank"][forecasts.ALL] == pytest.approx(single) and dd["sets"][forecasts.ALL] == 28
-    assert dd["rank_low"][forecasts.ALL] < single < dd["rank_high"][forecasts.ALL]
+    assert dd["rank"][scale.ALL] == pytest.approx(single) and dd["sets"][scale.ALL] == 28
+    assert dd["rank_low"][scale.ALL] < single < dd["rank_high"][scale.ALL]
     confirmed = found.groupby("model")["confirmatory"].all()
-    assert confirmed[NEW] and not confirmed[forecasts.ALL], "one of the two had been seen"
+    assert confirmed[NEW] and not confirmed[scale.ALL], "one of the two had been seen"
 
 
 def test_fewer_than_twelve_sets_are_left_out(reference):

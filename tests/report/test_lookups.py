@@ -2,11 +2,14 @@
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
+from solid_utils.report import lookups_scale
 from solid_utils.report.cells import Run
 from solid_utils.report.documents import correlation, number, percent, rounded, within
 from solid_utils.report.lookups import Lookups
@@ -71,8 +74,20 @@ def test_a_point_of_the_scale_study_is_there_or_one_line(tmp_path):
     lookups = Lookups(tmp_path, tmp_path / "tables")
     point = "m", "layers 0", "stitch", "map", 10
     assert lookups.scale_cell(*point)["own_above"] == 0.6
-    with pytest.raises(StudyError, match="tables/scale.csv: 0 points of .*'queries': 50"):
+    with pytest.raises(StudyError, match="tables/scale.csv: 0 rows of .*'queries': 50"):
         lookups.scale_cell(*point[:-1], 50)
+
+
+def test_progress_counts_cells_on_whatever_machine_by_group(tmp_path, monkeypatch):
+    columns = dict(zip(schema.PLAN, ["map", "a", "layers 0", "stitch", "map", 100, 42], strict=True))
+    for machine, cells in (("m1", ("a", "b")), ("m2", ("a", "b", "c"))):
+        rows = [columns | {"cell": cell} for cell in cells] + [columns | {"group": "gone"}]
+        schema.write(rows, schema.PLAN, tmp_path / machine / "scale" / "m" / paths.PLAN_FILE)
+    ended = pd.DataFrame({"model": ["m", "m"], "cell": ["a", "a"], "machine": ["m1", "m2"]})
+    monkeypatch.setattr(lookups_scale.scale, "load", lambda: SimpleNamespace(cells=ended))
+    (told,) = [one for one in Lookups(tmp_path / "m1", tmp_path).scale_progress() if one["victims"]]
+    assert told == {"group": "map", "victims": {"m": "1 of 3"}}
+    assert Lookups(tmp_path / "none" / "m1", tmp_path).scale_progress() == []
 
 
 def test_how_exact_is_exact_enough(tmp_path):

@@ -25,7 +25,8 @@ RULES = (
     "hands in a replica. His advantage is (a - f) / (1 - f), on web text and code that no attack asks for: a is the "
     "replica's agreement with the victim, f what counts over public text give without a question. A set is secure at "
     "(q, ε) if no thief with q questions has an advantage above ε. Theorem 1 bounds no advantage; an attack bounds it "
-    "from below."
+    "from below. These are attacks of the default study, the grid and beyond; the scale study, on other texts, has "
+    "stronger ones of some sets (chapter Scale)."
 )
 
 

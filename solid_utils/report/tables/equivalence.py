@@ -15,9 +15,8 @@ from solid_utils.report.wording import percent
 OPEN = "fully_open"
 LIKELY = "_likelihood"  # ending of a source's scores in nats
 GAINS_NOTHING = "fully open gains nothing"
-WIDTH_ALONE = (
-    "no verdict"  # of pairs: the paper's margin is one of accuracy, and how often one of two is likelier is none
-)
+# Of pairs: the paper's margin is one of accuracy, and how often one of two is likelier is none.
+WIDTH_ALONE = "no verdict"
 PREFERRED = "preferred"  # the metric of pairs
 COLUMNS = ["model", "machine", "run", "deployment", "trained_on", "recipe", "metric", "n", "seeds", "before", "after"]
 COLUMNS += ["open_gain", "open_gain_low", "open_gain_high", "gap", "gap_low", "gap_high", "reach", "margin", "p"]

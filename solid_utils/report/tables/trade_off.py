@@ -87,7 +87,9 @@ def strongest(attacks: pd.DataFrame, model: str, secured: str, noisy: bool) -> d
 
 def papers(row: dict, layers: int | None) -> dict:
     """The columns PAPER: what the paper prints of the nearest set; none where that hangs on a depth nobody knows."""
-    bottom, part, share, place = row["lowest"] == 0, row["part"], row["share"], 0.0
+    bottom = row["lowest"] == 0
+    part = row["part"]
+    share, place = row["share"], 0.0
     if row["depth"] and layers:
         share, place = row["depth"] / layers, row["lowest"] / max(1, layers - row["depth"])
     elif row["depth"] and part in paper_customized.BY_DEPTH:

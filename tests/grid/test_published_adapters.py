@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from solid_utils.attacks import declared as attack_settings
 from solid_utils.core import files, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.grid import adapter_cells, adapter_run, published_adapters
@@ -202,6 +203,15 @@ def test_a_recipe_that_is_none_is_told_before_any_cell_runs(ran, folder, monkeyp
     listed = study.published_adapters.model_copy(update={key: said | {name: said[name] | {"misspelt": 1}}})
     with pytest.raises(StudyError, match=f"^published_adapters.{where}: .*misspelt"):
         published_adapters.PublishedAdapters(study.model_copy(update={"published_adapters": listed}))
+
+
+def test_an_option_that_comes_later_outdates_no_cell(ran):
+    """A note holds what was said of the attack; a default that nobody said is none of it."""
+    for cell in ran.cells:
+        said = ran.settings(cell)["attack"]
+        assert said["attack"] in ("stitch", "sem") and said["secured"] == cell.secured
+        fields = attack_settings.KINDS[said["attack"]].model_fields
+        assert all(fields[name].is_required() or said[name] != fields[name].default for name in said)
 
 
 def test_settings_that_cannot_work():

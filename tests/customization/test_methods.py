@@ -20,9 +20,7 @@ from solid_utils.training import lora
 from tests.conftest import build, byte_llama
 from tests.customization.runs import ADAPTERS, RECIPE, method, run
 
-HAS_TRL = importlib.util.find_spec("trl") is not None
 HAS_BNB = importlib.util.find_spec("bitsandbytes") is not None
-needs_trl = pytest.mark.skipif(not HAS_TRL, reason="SimPO needs the extra simpo (trl), which is not installed")
 needs_bnb = pytest.mark.skipif(not HAS_BNB, reason="QLoRA needs the extra qlora (bitsandbytes), which is not installed")
 OPTIONS = {"lora": ADAPTERS, "full": {}, "qlora": ADAPTERS, "simpo": ADAPTERS}
 
@@ -167,7 +165,6 @@ def test_a_missing_extra_is_one_line(name, module, monkeypatch):
         method(name, **OPTIONS[name]).check_installed()
 
 
-@needs_trl
 def test_simpo_is_the_papers_loss_on_plain_log_likelihoods(tokenizer, tmp_path):
     """The first step's loss, and the gradient's step, against the formula written down (Meng et al., equation 6)."""
     recipe = method("simpo", steps=1, batch=6, validate_every=1, **ADAPTERS)
@@ -179,7 +176,6 @@ def test_simpo_is_the_papers_loss_on_plain_log_likelihoods(tokenizer, tmp_path):
     assert history[-1]["validation_margin"] > history[0]["validation_margin"]
 
 
-@needs_trl
 def test_simpo_in_pieces_is_simpo_at_once(tokenizer, tmp_path):
     ends = []
     for tokens in (None, 2 * 48):
@@ -196,6 +192,20 @@ def test_pairs_that_do_not_fit_are_refused(tokenizer):
         preference.pairs("pairs", tokenizer, 48, 1, items)
     with pytest.raises(StudyError, match="pairs set: item a: no rejected; SimPO trains on pairs"):
         preference.pairs("pairs", tokenizer, 48, 1, [{"id": "a", "prompt": "p", "chosen": "1"}])
+
+
+@needs_bnb
+def test_qlora_multiplies_with_the_same_values_on_every_cpu(tokenizer, tmp_path, monkeypatch):
+    modules = importlib.import_module("bitsandbytes.nn.modules")
+    monkeypatch.setattr(modules, "has_avx512bf16", lambda: True)  # as on a CPU with bfloat16 units
+    victim = byte_llama(2)
+    customer = run(tmp_path, victim, tokenizer, "bottom 1", method("qlora", **ADAPTERS))
+    model, _ = customer.recipe.adapted(copy.deepcopy(victim), customer.secured)
+    rounded = [module for module in model.modules() if isinstance(module, modules.Linear4bit)]
+    before = [qlora.values(module) for module in rounded]
+    with torch.no_grad():
+        model.eval()(input_ids=torch.tensor([[1, 2, 3, 4]]))
+    assert all(torch.equal(value, qlora.values(module)) for value, module in zip(before, rounded, strict=True))
 
 
 @needs_bnb

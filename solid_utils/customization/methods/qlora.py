@@ -71,6 +71,10 @@ def quantise(model: nn.Module, names: list[str]) -> None:
         )
         rounded.weight = bnb.nn.Params4bit(plain.weight.data, requires_grad=False, **options)
         rounded.bias = plain.bias
+        # Where a CPU has bfloat16 units, bitsandbytes would repack the weights at the first pass without gradients,
+        # their scales in bfloat16: no longer the values that adapters are trained beside, and an AssertionError
+        # unless 32 divides the outputs.
+        rounded.support_avx512bf16_for_cpu = False
         model.set_submodule(name, rounded.to(device))  # rounded as it moves there
     model.is_loaded_in_4bit = True  # by this peft knows such a model
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from solid_utils.core import files, folders, paths, schema
 from solid_utils.core.scored import Scored
-from solid_utils.customization import adapter, boundary, declared, noise, preference, scoring
+from solid_utils.customization import adapter, boundary, declared, noise, preference, scoring, written
 from solid_utils.customization.methods.method import count, on_meta, requires_grad
 from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.described import facts
@@ -240,13 +240,14 @@ class CustomizationRun:
         return model
 
     def finish(self, scores: Scored, curve: list[dict]) -> None:
-        """Write scores, curve and checkpoint, whole, then forget the state."""
+        """Write scores, curve, answers and checkpoint, whole, then forget the state."""
         folder = paths.RUNS / self.model / "customizations" / self.run
         scores.write(folder)
         schema.write(curve, schema.CURVE, folder / "curve.csv")
         target = paths.CHECKPOINTS / self.model / "customizations" / self.run
         files.copy(self.state.folder / "customized.safetensors", target / "customized.safetensors")
         files.copy(self.state.folder / "history.json", target / "training.json")
+        files.write_json(written.answers(self), target / "answers.json")
         if (made := self.state.folder / adapter.FOLDER).exists():
             with folders.whole(target / adapter.FOLDER) as partial:
                 for path in sorted(made.iterdir()):

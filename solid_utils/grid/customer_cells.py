@@ -42,8 +42,6 @@ class CustomerCell:
         own = {"evaluation": listed.evaluation} | ({"length": sets.length} if sets.length else {})
         tier = params.merge(study.tiers[listed.tier], own)
         said = listed.recipes[self.recipe] | {"seed": self.seed, "validation": sets.validation, "test": sets.test}
-        if said.get("method", "lora") == "simpo":  # TRL makes the batches
-            said |= {"device_tokens": None}
         run = {"secured": self.secured, "domain": self.domain, "recipe": {TIER: said}}
         mine = params.validated(params.CustomizationRun, run, f"customers.recipes.{self.recipe}")
         chosen = {"models": [self.model], "attacks": [], "customizations": []}

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pandas as pd
 
-from solid_utils.paper import paper
+from solid_utils.paper import paper, trade_off
 from solid_utils.report import paper_numbers
-from solid_utils.report.paper_numbers import ADR, CUSTOMIZED
+from solid_utils.report.paper_numbers import ADR
 
 TASKS = {"reasoning": "Math", "math": "Math", "code": "Code", "medical": "Medical", "law": "Law"}  # ours -> the paper's
 PLACED = ("Llama2-7B", "Phi-2")  # the models of Figure 4
@@ -35,11 +35,7 @@ def gap(part: str, domain: str, deployment: str, bottom: bool, share: float) -> 
     name = column(deployment, bottom)
     if not name:
         return NOTHING
-    gaps = []
-    for table in CUSTOMIZED.values():
-        scores = paper.result_table(table).pivot(index="row", columns="secured", values="value")
-        gaps.append(scores.loc[task, name] - scores.loc[task, "Fully-Open"])
-    return float(np.mean(gaps)) / 100, f"Tables 17 to 21, {name}, mean of five models"
+    return float(trade_off.gaps(name)[task]), f"Tables 17 to 21, {name}, mean of five models"
 
 
 def by_size(share: float) -> Said:
@@ -75,12 +71,10 @@ def ratio(part: str, deployment: str, bottom: bool, place: float, share: float) 
     if part == "ends":
         name = "Semi-Open-1" if bottom else "Semi-Open-2"
         return float(paper_numbers.domains(13, "Llama2-70B", [name])[name].mean()) / 100, f"Table 13, {name}"
-    name = {"Fully-Secure": "Fully-secured"}.get(column(deployment, bottom), column(deployment, bottom))
+    name = column(deployment, bottom)
     if not name:
         return NOTHING
-    models = {"Llama2-70B": 14, "Llama2-7B": 15, "Mistral-7B": 15}
-    ratios = [paper.summary(table, model, "FT-all", name)[ADR] for model, table in models.items()]
-    return float(np.mean(ratios)) / 100, f"Tables 14 and 15, {name}, mean of three models"
+    return trade_off.ratio(name), f"Tables 14 and 15, {trade_off.OTHERWISE.get(name, name)}, mean of three models"
 
 
 def nearest(places: pd.Series, wanted: float, values: pd.Series) -> float:

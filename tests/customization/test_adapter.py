@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from solid_utils.core.errors import StudyError
-from solid_utils.customization import adapter
+from solid_utils.customization import adapter, written
 from solid_utils.deployment.secured import secured_set
 from solid_utils.model import models, tensors
 from tests.conftest import byte_llama
@@ -113,4 +113,6 @@ def test_a_finished_run_keeps_its_adapter_and_its_log(made, tmp_path, monkeypatc
     customer.finish(customer._domain_scores(customer.victim).of(at), curve)
     kept = tmp_path / "checkpoints" / "tiny" / "customizations" / customer.run
     assert (kept / "training.json").exists()
+    answers = json.loads((kept / "answers.json").read_text())
+    assert [answer["id"] for answer in answers] == [sample["id"] for sample in customer.sets["test"]][: written.PROMPTS]
     assert {path.name for path in (kept / "adapter").iterdir()} == {path.name for path in folder.iterdir()}

@@ -3,6 +3,7 @@
 import copy
 import importlib.util
 import sys
+from types import SimpleNamespace
 
 import peft
 import pytest
@@ -14,6 +15,7 @@ from solid_utils.customization.declared import declared
 from solid_utils.customization.declared import method as of_run
 from solid_utils.customization.methods import METHODS, qlora, simpo
 from solid_utils.deployment.secured import secured_set
+from solid_utils.model import accelerator
 from solid_utils.settings import params
 from solid_utils.settings.customization_params import CustomizationBudget
 from solid_utils.training import lora
@@ -184,6 +186,14 @@ def test_simpo_in_pieces_is_simpo_at_once(tokenizer, tmp_path):
         ends.append(customer._trained_model()[-1]["validation_margin"])
         assert simpo.piece(recipe, 48) == (4 if tokens is None else 2)
     assert ends[0] == pytest.approx(ends[1], rel=1e-3)
+
+
+def test_simpo_says_what_it_needs_before_it_begins(tokenizer, tmp_path, monkeypatch, capsys):
+    customer = run(tmp_path, byte_llama(3), tokenizer, "bottom 1", method("simpo", steps=1, batch=4, **ADAPTERS))
+    monkeypatch.setattr(accelerator.psutil, "virtual_memory", lambda: SimpleNamespace(available=10**6))
+    with pytest.raises(StudyError, match=r"training needs about .* GB available"):
+        customer._trained_model()
+    assert "logits of one piece" in capsys.readouterr().out
 
 
 def test_pairs_that_do_not_fit_are_refused(tokenizer):

@@ -101,6 +101,8 @@ def test_a_cell_is_a_customization_with_the_domains_sizes():
     assert (mine.rank, mine.steps) == (usual.rank, usual.steps) and own.tier == "full" and study.tier != "full"
     assert own.budgets(cell.model).evaluation.limit == 50
     law = CustomerCell("smollm2-135m", "layers 0", "law", "lora", 42).study(study).budgets(cell.model)
+    pairs = CustomerCell("smollm2-135m", "layers 0", "alignment", "simpo", 42).study(study)
+    assert customers.declared.method(pairs, cell.model, "alignment-layers_0-simpo-42").device_tokens  # in pieces, too
     assert (law.length, own.budgets(cell.model).length) == (512, study.budgets(cell.model).length)
 
 

@@ -16,12 +16,13 @@ from solid_utils.customization.methods.full import open_names
 from solid_utils.customization.methods.method import Method, optional
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.model import models
-from solid_utils.training import lora, training
+from solid_utils.training import lora, memory, training
 from solid_utils.training.checkpoints import Checkpoints
 
 if TYPE_CHECKING:
     from solid_utils.customization.customization import CustomizationRun
 
+LOGITS = 4  # times TRL holds them in float32, at every position: itself, shifted, their softmax and their gradient
 Weight = Annotated[float, Field(gt=0, le=1000, allow_inf_nan=False)]
 
 
@@ -79,6 +80,9 @@ def on_pairs(method: Simpo, run: CustomizationRun, model: nn.Module, names: set[
         return [{"step": 0} | {f"validation_{name}": value for name, value in run.validate(model).items()}]
     # The loss is a mean over pairs, so that equal pieces of a batch give the gradient of the whole.
     rows = piece(method, 2 * max(lengths))
+    tokens = 2 * max(lengths) * rows
+    needed = memory.needs(model, names, tokens, 1.0, 1)
+    memory.check_fits(needed | {"logits of one piece": LOGITS * 4 * tokens * vocabulary(model)})
     options = training.trainer_options(method, steps, rows, method.seed, state)
     # TRL's own defaults are on: bfloat16 weights and recomputed activations.
     options |= {"gradient_accumulation_steps": method.batch // rows, "bf16": False, "gradient_checkpointing": False}
@@ -98,6 +102,11 @@ def on_pairs(method: Simpo, run: CustomizationRun, model: nn.Module, names: set[
     trainer.study_validate = run.validate
     trainer.study_run = run
     return training.history(training.to_the_end(trainer, state))
+
+
+def vocabulary(model: nn.Module) -> int:
+    """Logits a token."""
+    return model.get_output_embeddings().weight.shape[0]
 
 
 def piece(method: Simpo, tokens: int) -> int:

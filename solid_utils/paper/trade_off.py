@@ -1,0 +1,34 @@
+"""What the paper's deployments cost the customer and leave the thief (Tables 14, 15 and 17 to 21)."""
+
+import numpy as np
+import pandas as pd
+
+from solid_utils.paper.margin import RATED
+from solid_utils.paper.paper import result_table, summary
+from solid_utils.paper.said import ADR, CUSTOMIZED
+
+OPEN = "Fully-Open"
+DEPLOYMENTS = ("SOLID", "SAP-DP", "Fully-Secure")  # DarkneTZ's bars stand in a drawing alone
+ATTACKED = {"Llama2-70B": 14, "Llama2-7B": 15, "Mistral-7B": 15}
+OTHERWISE = {"Fully-Secure": "Fully-secured"}  # its name in Tables 14 and 15
+
+
+def gaps(name: str) -> pd.Series:
+    """By domain: the deployment's score less that of fully open, a share, mean of five models; no ratings."""
+    found = []
+    for table in CUSTOMIZED.values():
+        scores = result_table(table).pivot(index="row", columns="secured", values="value").drop(index=RATED)
+        found.append(scores[name] - scores[OPEN])
+    return pd.DataFrame(found).mean() / 100
+
+
+def ratio(name: str) -> float:
+    """What FT-all gets of the victim's scores, a share, mean of three models."""
+    name = OTHERWISE.get(name, name)
+    return float(np.mean([summary(table, model, "FT-all", name)[ADR] for model, table in ATTACKED.items()])) / 100
+
+
+def points() -> pd.DataFrame:
+    """A row a deployment: `deployment`, `gap` (mean of the domains), `ratio`, both in percent."""
+    rows = [{"deployment": name, "gap": 100 * gaps(name).mean(), "ratio": 100 * ratio(name)} for name in DEPLOYMENTS]
+    return pd.DataFrame(rows)

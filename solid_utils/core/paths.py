@@ -21,6 +21,7 @@ COSTS_FILE, DEFENDED_FILE = "costs.csv", "defended.csv"  # of RUNS / MODEL / dep
 VENDOR = "vendor"  # of REFERENCE / MACHINE: what defences take and cost, VENDOR / MODEL
 BOUNDARIES_FILE, ROTATION_FILE = "boundaries.csv", "rotation.csv"
 MONITOR_FILE, DISGUISED_FILE = "monitor.csv", "disguised.csv"
+PIECES_FILE, TURNS_FILE, SERVED_FILE = "pieces.csv", "turns.csv", "served.csv"
 ENDS_FILE = REFERENCE / "ends.csv"  # counted from shapes, so no machine's
 PAGES = "pages"  # of a report: its chapters, and CSV files that only these show
 FLOOR_FILE = "floor.csv"  # of RUNS / MODEL / victim, and of a grid

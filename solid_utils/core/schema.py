@@ -70,6 +70,16 @@ MONITOR = ["model", "revision", "window", "rate", "traffic", "drawn_from", "text
 DISGUISED = ["model", "revision", "tier", "dtype", *SECURED, "attack", "drawn_from", "queries", "tokens"]
 DISGUISED += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
 
+# Sets of several separated pieces (runtime/pieces.py), and two secret bottoms that answer in turn (runtime/turns.py).
+PIECES = ["model", "revision", "tier", "dtype", *SECURED, "pieces", "attack", "adapts", "queries", "tokens"]
+PIECES += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
+TURNS = ["model", "revision", "tier", "dtype", *SECURED, "spread", "attack", "adapts", "queries", "tokens", "seed"]
+TURNS += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
+
+# Benchmarks of the customer's model through a defence (runtime/served.py).
+SERVED = ["model", "revision", "tier", "dtype", *SECURED, "rounding", "noise", "benchmark", "metric", "value", "stderr"]
+SERVED += ["n", "chance", "shots", "task_version"]
+
 # Scalars of a model's ends and of one decoder layer, counted from published shapes (doctor/ends.py).
 ENDS = ["shape", "model_parameters", "layers", "embeddings", "head", "layer", "tied"]
 

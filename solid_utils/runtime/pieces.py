@@ -1,0 +1,96 @@
+"""Several separated secured pieces: a thief sees what enters and what leaves each, so he takes one after the other.
+
+python -m solid_utils.runtime.pieces MODEL FOLDER 'layers 0-2' 'layers 0,14,29'     FOLDER/pieces.csv
+
+The open layers between two pieces run on the thief's machine, on the victim's own states. One asking of a text shows
+all of them. He fits a linear map for each piece: on the states that really enter it, or ("in order") on those that his
+replica hands on, so that a later map mends what an earlier one got wrong.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from transformers import PreTrainedModel
+
+from solid_utils.attacks import linear_map
+from solid_utils.core import errors, schema
+from solid_utils.core.errors import StudyError
+from solid_utils.core.paths import PIECES_FILE
+from solid_utils.deployment.oracle import Oracle
+from solid_utils.deployment.secured import SecuredSet, secured_set
+from solid_utils.evaluation import fidelity
+from solid_utils.model import models, sampling
+from solid_utils.runtime.adaptive import LENGTH, LINEAR
+from solid_utils.runtime.doors import rows as runs
+from solid_utils.runtime.price import identity, scored, web_texts
+from solid_utils.settings import params
+
+PREVIOUS = 2  # tokens that the linear map looks back
+APART, IN_ORDER = WAYS = ("no", "in order")
+
+
+def pieces(victim: PreTrainedModel, secured: SecuredSet) -> list[SecuredSet]:
+    """The rows of consecutive layers of a set, each as a set. Raises StudyError for anything but whole layers."""
+    if not secured.only_layers:
+        raise StudyError(f"pieces: '{secured.declaration}' secures more or less than layers; write layers 0,14,29")
+    return [secured_set(victim, f"layers {first}-{last}") for first, last in runs(list(secured.layers))]
+
+
+def measured(
+    victim: PreTrainedModel, sets: list[SecuredSet], tokenizer, samples: list[dict], held_out: list[dict]
+) -> list[list[dict]]:
+    """For each set its rows, one a way to fit, columns of schema.PIECES without the model's own.
+
+    A set of one piece has the way "no" alone. samples: what is asked, each once. Agreement and KL are with the victim.
+    """
+    plain = fidelity.Remembered(lambda: victim)
+    found = []
+    for secured in sets:
+        parts = pieces(victim, secured)
+        found.append([])
+        for way in WAYS[: len(parts)]:
+            replica = stolen(victim, secured, parts, samples, tokenizer.pad_token_id, way)
+            asked = {"queries": len(samples), "tokens": sum(len(sample["input_ids"]) for sample in samples)}
+            row = {"pieces": len(parts), "attack": LINEAR, "adapts": way} | asked
+            found[-1].append(row | scored(replica, plain, tokenizer, held_out))
+            print(secured.declaration, way, found[-1][-1]["agreement"], flush=True)
+    return found
+
+
+def stolen(
+    victim: PreTrainedModel, secured: SecuredSet, parts: list[SecuredSet], samples: list[dict], pad_id: int, way: str
+) -> PreTrainedModel:
+    """The open part with a map in place of each piece, bottom first."""
+    replica = models.open_part(victim, secured.names)
+    for part in parts:
+        oracle = Oracle(victim, part, pad_id)
+        # What enters a piece: by the victim, whose open layers run here on its own states, or by the replica so far.
+        entering = victim if way == APART else replica
+        linear_map.install(replica, oracle.view, linear_map.fit(entering, oracle, samples, PREVIOUS))
+    return replica
+
+
+def command() -> None:
+    """Take sets of one model, and write what came out."""
+    parser = argparse.ArgumentParser(prog="solid_utils.runtime.pieces", description="Attack separated secured pieces.")
+    parser.add_argument("model", help="a section of configs/models.yaml")
+    parser.add_argument("folder", type=Path, help=f"where {PIECES_FILE} is written")
+    parser.add_argument("secured", nargs="+", help="decoder layers, such as 'layers 0,14,29'")
+    parser.add_argument("--texts", type=int, default=1600, help="that the thief asks about")
+    wanted = parser.parse_args()
+    with errors.one_line():
+        study = params.load()
+        torch.set_num_threads(study.threads)
+        spec, budget = study.model(wanted.model), study.budgets(wanted.model)
+        victim, tokenizer, revision = models.load_victim(wanted.model, spec)
+        sets = [secured_set(victim, declaration) for declaration in wanted.secured]
+        samples = sampling.texts("attack", tokenizer, LENGTH, wanted.texts)
+        found = measured(victim, sets, tokenizer, samples, web_texts(tokenizer, budget))
+        named = [identity(wanted.model, revision, study, secured) for secured in sets]
+        rows = [own | row for own, mine in zip(named, found, strict=True) for row in mine]
+        schema.write(rows, schema.PIECES, wanted.folder / PIECES_FILE)
+
+
+if __name__ == "__main__":
+    command()

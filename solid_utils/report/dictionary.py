@@ -31,6 +31,12 @@ FILES = {  # name in the page: (columns, where such files lie)
         "`defended.csv` in `deployment`, by text, and the table: attacks that know of a defence",
     ),
     "boundaries": (vendor.BOUNDARIES, "`boundaries.csv` in `vendor`, and the table: defences with their utility"),
+    "served": (
+        list(dict.fromkeys([*schema.SERVED, *vendor.SERVED])),
+        "`served.csv` in `vendor`, a row a benchmark, and the table, a row a defence: benchmarks through a defence",
+    ),
+    "pieces": (vendor.PIECES, "`pieces.csv` in `vendor`, and the table: separated secured pieces"),
+    "turns": (vendor.TURNS, "`turns.csv` in `vendor`, and the table: two secret bottoms that answer in turn"),
     "rotation": (vendor.ROTATION, "`rotation.csv` in `vendor`, and the table: a rotated export, attacked"),
     "monitor": (vendor.MONITOR, "`monitor.csv` in `vendor`, and the table: a monitor of queries"),
     "disguised": (vendor.DISGUISED, "`disguised.csv` in `vendor`, and the table: asking as a customer does"),

@@ -4,6 +4,7 @@ import pandas as pd
 
 from solid_utils.paper.confidential import OVERHEADS
 from solid_utils.report import holding, vendor
+from solid_utils.report.tables import vendor_tries
 
 
 class VendorLookups:
@@ -50,8 +51,25 @@ class VendorLookups:
         told = []
         for row in table[table["attack"] == vendor.NONE].to_dict("records"):
             thief = thieves.loc[tuple(row[name] for name in vendor.DEFENCE)].to_dict()
-            words = f"noise {row['noise']:g}" if row["noise"] else row["rounding"]
-            told.append(row | {"defence": words, "thief": thief})
+            told.append(row | {"defence": vendor.named(row), "thief": thief})
+        return told
+
+    def served(self, secured: str) -> dict[str, dict]:
+        """Rows of the table `served` of one set, by defence."""
+        rows = [row for row in self.table("served").to_dict("records") if row["secured"] == secured]
+        return {vendor.named(row): row for row in rows}
+
+    def pieces(self) -> list[dict]:
+        """Of each set of the table `pieces` the way to fit that got most, whole rows of layers first."""
+        rows = vendor_tries.best_of_each(self.table("pieces"))
+        return rows.sort_values(["depth", "pieces"], kind="stable").to_dict("records")
+
+    def turns(self) -> list[dict]:
+        """A pair of bottoms each: the customer's row of the table `turns`, and `thieves` by how they adapt."""
+        told = []
+        for _, mine in self.table("turns").groupby("spread"):
+            thieves = {row["adapts"]: row for row in mine[mine["attack"] != vendor.NONE].to_dict("records")}
+            told.append(mine[mine["attack"] == vendor.NONE].iloc[0].to_dict() | {"thieves": thieves})
         return told
 
     def rotated(self, exported: str, attack: str) -> dict:

@@ -14,9 +14,13 @@ BOUNDARIES = [*schema.BOUNDARIES, "machine", "above", "worse", "usable", "strong
 ROTATION = [*schema.ROTATION, "machine", "above"]
 MONITOR = [*schema.MONITOR, "machine"]
 DISGUISED = [*schema.DISGUISED, "machine", "above"]
+PIECES = [*schema.PIECES, "machine", "above"]
+TURNS = [*schema.TURNS, "machine", "above", "worse", "usable"]
+SERVED = ["model", "machine", "secured", "rounding", "noise", "benchmarks", "mean", "change", "change_error"]
 ENDS = ["model", *schema.ENDS, "share_embeddings", "share_layer", "share_both", "bottom_layers"]
 COUNTED = "counted"  # in place of a model's name
 DEFENCE = ["model", "machine", "secured", "rounding", "noise"]
+PAIR = ["model", "machine", "secured", "spread"]
 
 
 def load(name: str, columns: list[str], reference: Path = paths.REFERENCE) -> pd.DataFrame:
@@ -32,6 +36,16 @@ def above(rows: pd.DataFrame, known: pd.DataFrame) -> list[float]:
     return [
         floors.above(agreement, floors.floor_on(known, model, tier, (text,))) for model, tier, text, agreement in keys
     ]
+
+
+def named(row: pd.Series | dict) -> str:
+    """A defence in a word or two."""
+    return f"noise {row['noise']:g}" if row["noise"] else row["rounding"]
+
+
+def defends(row: pd.Series) -> bool:
+    """Is there a defence at all?"""
+    return named(row) != NONE
 
 
 def boundaries(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
@@ -51,6 +65,39 @@ def boundaries(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     thieves = made[made["attack"] != NONE]
     made["strongest"] = made.index.isin(thieves.groupby(DEFENCE, sort=False)["agreement"].idxmax())
     return made[BOUNDARIES]
+
+
+def turns(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
+    """Two bottoms by turns, columns TURNS; worse: by how much the customer's perplexity grows, over one bottom."""
+    if rows.empty:
+        return pd.DataFrame(columns=TURNS)
+    made = rows.assign(above=above(rows, known))
+    customers = made[made["attack"] == NONE].set_index(PAIR)["perplexity"]
+    one = pd.MultiIndex.from_frame(made[PAIR].assign(spread=0.0))
+    made["worse"] = customers.reindex(pd.MultiIndex.from_frame(made[PAIR])).to_numpy()
+    made["worse"] = made["worse"] / customers.reindex(one).to_numpy() - 1
+    made["usable"] = made["worse"] <= AT_MOST
+    return made[TURNS]
+
+
+def served(rows: pd.DataFrame) -> pd.DataFrame:
+    """A row a defence, columns SERVED: its mean over benchmarks, and what that is less than without a defence.
+
+    change_error: standard error of the change, its two sides taken as independent; they answer the same items, so the
+    true one is smaller.
+    """
+    if rows.empty:
+        return pd.DataFrame(columns=SERVED)
+    keys = ["model", "machine", "secured", "benchmark", "metric"]
+    bare = rows[(rows["rounding"] == NONE) & (rows["noise"] == 0)].set_index(keys)[["value", "stderr"]]
+    plain = bare.reindex(pd.MultiIndex.from_frame(rows[keys]))
+    made = rows.assign(off=rows["value"] - plain["value"].to_numpy())
+    made["square"] = rows["stderr"] ** 2 + plain["stderr"].to_numpy() ** 2
+    found = made.groupby(DEFENCE, sort=False).agg(
+        benchmarks=("benchmark", "size"), mean=("value", "mean"), change=("off", "mean"), square=("square", "sum")
+    )
+    found["change_error"] = found.pop("square") ** 0.5 / found["benchmarks"]
+    return found.reset_index()[SERVED]
 
 
 def ends(rows: pd.DataFrame) -> pd.DataFrame:

@@ -55,6 +55,61 @@ def test_where_no_floor_was_counted_it_says_unknown(made):
     assert "is int4: the thief keeps unknown above the floor" in catalogue.TABLES["boundaries"].sentence(rows)
 
 
+def turned(spread: float, attack: str, adapts: str, agreement: float, perplexity: float) -> dict:
+    """A row of turns.csv."""
+    own = {"spread": spread, "attack": attack, "adapts": adapts, "agreement": agreement, "perplexity": perplexity}
+    return FACTS | SCORED | own | {"queries": 9, "tokens": 90}
+
+
+def test_a_pair_by_turns_is_measured_against_one_bottom(tmp_path):
+    rows = [turned(0.0, "none", "no", 1.0, 20.0), turned(0.0, "linear map", "no", 0.6, 40.0)]
+    rows += [turned(0.1, "none", "no", 0.9, 20.2), turned(0.1, "linear map", "no", 0.52, 41.0)]
+    rows += [turned(0.1, "linear map", "apart", 0.56, 41.0)]
+    rows += [turned(0.5, "none", "no", 0.4, 90.0), turned(0.5, "linear map", "no", 0.2, 99.0)]
+    folder = tmp_path / "some-machine" / paths.VENDOR / "m"
+    schema.write(rows, schema.TURNS, folder / paths.TURNS_FILE)
+    made = vendor.turns(vendor.load(paths.TURNS_FILE, schema.TURNS, tmp_path), FLOORS)
+    customers = made[made["attack"] == "none"].set_index("spread")
+    assert customers["worse"].to_dict() == pytest.approx({0.0: 0, 0.1: 0.01, 0.5: 3.5})
+    assert customers["usable"].to_dict() == {0.0: True, 0.1: True, 0.5: False}
+    said = catalogue.TABLES["turns"].sentence(made)
+    assert "leaves the thief 45.0 % above the floor on C4, where one bottom left 50.0 %" in said
+    assert list(vendor.turns(vendor.load(paths.TURNS_FILE, schema.TURNS, tmp_path / "no"), FLOORS)) == vendor.TURNS
+
+
+def test_benchmarks_through_a_defence_are_set_beside_those_without():
+    row = FACTS | {"machine": "some-machine", "n": 50, "chance": 0.25, "shots": 0, "task_version": 1}
+    values = {("none", 0.0): (0.5, 0.7), ("int4", 0.0): (0.4, 0.7), ("none", 1.0): (0.3, 0.3)}
+    rows = [
+        row | {"rounding": rounding, "noise": noise, "benchmark": name, "metric": "accuracy", "value": value}
+        for (rounding, noise), pair in values.items()
+        for name, value in zip(("one", "two"), pair, strict=True)
+    ]
+    made = vendor.served(pd.DataFrame(rows).assign(stderr=0.03)).set_index(["rounding", "noise"])
+    changes = {("none", 0.0): 0, ("int4", 0.0): -0.05, ("none", 1.0): -0.3}
+    assert made["change"].to_dict() == pytest.approx(changes) and (made["benchmarks"] == 2).all()
+    assert made["change_error"].to_list() == pytest.approx([0.03] * 3), "two changes of 0.03 * sqrt(2) each"
+    said = catalogue.TABLES["served"].sentence(made.reset_index())
+    assert "with layers 0 secured int4 -5.0 %, noise 1 -30.0 %" in said
+    assert vendor.served(pd.DataFrame(columns=[*schema.SERVED, "machine"])).columns.tolist() == vendor.SERVED
+
+
+def test_of_separated_pieces_the_better_way_to_fit_is_told(tmp_path):
+    rows = [
+        FACTS | SCORED | {"secured": secured, "pieces": count, "attack": "linear map", "adapts": adapts}
+        | {"queries": 9, "tokens": 90, "agreement": agreement, "perplexity": 30.0}
+        for secured, count, adapts, agreement in
+        [("layers 0", 1, "no", 0.6), ("layers 0,14", 2, "no", 0.4), ("layers 0,14", 2, "in order", 0.52)]
+    ]  # fmt: skip
+    folder = tmp_path / "some-machine" / paths.VENDOR / "m"
+    schema.write(
+        [{name: row[name] for name in schema.PIECES} for row in rows], schema.PIECES, folder / paths.PIECES_FILE
+    )
+    made = vendor.load(paths.PIECES_FILE, schema.PIECES, tmp_path)
+    made = made.assign(above=vendor.above(made, FLOORS))
+    assert "layers 0 50.0 %, layers 0,14 40.0 %" in catalogue.TABLES["pieces"].sentence(made)
+
+
 def test_ends_are_shares_and_a_tied_head_counts_once():
     rows = [
         {

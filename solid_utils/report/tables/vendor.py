@@ -5,6 +5,8 @@ import pandas as pd
 from solid_utils.core import paths, schema
 from solid_utils.report import holding, scale, vendor
 from solid_utils.report.table import Columns, Context, Section, Table
+from solid_utils.report.tables import vendor_tries
+from solid_utils.report.tables.vendor_tries import TAKEN
 from solid_utils.report.wording import percent
 
 
@@ -102,15 +104,11 @@ BOUNDARIES_COLUMNS: Columns = {
 }
 
 
-def _named(row: pd.Series) -> str:
-    return f"noise {row['noise']:g}" if row["noise"] else row["rounding"]
-
-
 def _read_boundaries(rows: pd.DataFrame) -> str:
     """Of each set the usable defence that leaves least to the thief who knows of it."""
     told = []
     for secured, mine in rows[rows["strongest"].astype(bool)].groupby("secured", sort=False):
-        plain = (mine["rounding"] == vendor.NONE) & (mine["noise"] == 0)
+        plain = ~mine.apply(vendor.defends, axis=1)
         bare = mine[plain]
         usable = mine[mine["usable"].astype(bool) & ~plain]
         if usable.empty or bare.empty:
@@ -118,22 +116,10 @@ def _read_boundaries(rows: pd.DataFrame) -> str:
         best = usable.loc[usable["agreement"].idxmin()]  # a floor may be unknown
         told.append(
             f"with {secured} secured the best defence of those that cost at most {percent(vendor.AT_MOST)} of "
-            f"perplexity is {_named(best)}: the thief keeps {percent(best['above'])} above the floor on C4, where "
-            f"{percent(bare.iloc[0]['above'])} stood without a defence"
+            f"perplexity is {vendor.named(best)}: the thief keeps {percent(best['above'])} above the floor on C4, "
+            f"where {percent(bare.iloc[0]['above'])} stood without a defence"
         )
     return "; ".join(told) + "." if told else "no defence is usable."
-
-
-TAKEN: Columns = {  # what a thief asked and got
-    "queries": ("queries", "count"),
-    "agreement": ("agreement %", "percent"),
-    "above": ("above the floor %", "percent"),
-    "kl": ("KL", "number"),
-    "|": None,
-    "tokens": ("tokens", "count"),
-    "n": ("tokens scored", "count"),
-    "machine": ("machine", "text"),
-}
 
 
 def rotation_table(context: Context) -> pd.DataFrame:
@@ -236,6 +222,7 @@ SECTION = Section(
             "knows of the defence; mean: fewer texts, each asked so often, barely changed; cells: within what rounds "
             "to what he was shown.",
         ),
+        *vendor_tries.TABLES,
         Table(
             "rotation",
             rotation_table,

@@ -124,9 +124,9 @@ def split(
 ) -> dict[str, list[dict]]:
     """The domain's disjoint sets {train, validation, test} of data.customization's sizes, by one seeded shuffle.
 
-    `bank`: what benchmarks ask, which no row may. A row without an answer is left out, and so is a second one that asks
-    the same. Raises StudyError where a source is not to
-    be had, has another schema, or too few rows are left.
+    Sources differ in size (Table 8), so `train` is at most: where a domain has fewer, a line says how many. `bank`:
+    what benchmarks ask, which no row may. A row without an answer is left out, and so is a second one that asks the
+    same. Raises StudyError where a source is not to be had, has another schema, or nothing is left to train on.
     """
     bank = bank or Bank()
     found: dict[tuple[str, str], dict] = {}
@@ -138,12 +138,15 @@ def split(
     items = told(domain, items, [(asks, one) for asks, one in items if not any(map(bank.asks, asks))])
     random.Random(settings.seed).shuffle(items)
     sizes = settings.customization
-    wanted = {"train": sizes.train, "validation": sizes.validation, "test": sizes.test}
-    if sum(wanted.values()) > len(items):
+    left = len(items) - sizes.validation - sizes.test
+    if left < 1:
         raise StudyError(
-            f"params.yaml: data.customization: {sum(wanted.values())} {domain} items asked, {len(items)} there; "
-            "ask for fewer"
+            f"params.yaml: data.customization: {sizes.validation} {domain} items asked for validation and {sizes.test} "
+            f"for the test, {len(items)} there; ask for fewer"
         )
+    if left < sizes.train:
+        print(f"{domain}: {sizes.train} training items asked, {left} are left; all of them are taken", flush=True)
+    wanted = {"train": min(sizes.train, left), "validation": sizes.validation, "test": sizes.test}
     sets, first = {}, 0
     for name, size in wanted.items():
         cut = items[first : first + size]

@@ -100,10 +100,18 @@ def test_what_rows_of_each_domain_say(mirror):
     assert pair["chosen"].startswith("good") and pair["rejected"].startswith("bad")
 
 
-def test_tasks_that_a_benchmark_scores_are_not_read(mirror):
+def test_tasks_that_a_benchmark_scores_are_not_read(mirror, capsys):
+    """LegalBench has as many rows again, of a task that Table 6 asks; a source with fewer than asked gives all."""
     folder, _ = mirror
-    with pytest.raises(StudyError, match="data.customization: 17 law items asked, 12 there"):
-        domains.split("law", sized(13), published(folder))
+    found = domains.split("law", sized(13), published(folder))
+    assert [len(items) for items in found.values()] == [ROWS - 4, 2, 2]
+    assert "law: 13 training items asked, 8 are left; all of them are taken" in capsys.readouterr().out
+
+
+def test_where_validation_and_test_leave_nothing_it_is_one_line(mirror):
+    folder, _ = mirror
+    with pytest.raises(StudyError, match="6 law items asked for validation and 6 for the test, 12 there"):
+        domains.split("law", sized(1, 6, 6), published(folder))
 
 
 def test_what_is_asked_empty_or_twice_there_is_left_out(mirror, capsys):

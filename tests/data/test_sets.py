@@ -9,10 +9,12 @@ import pytest
 from solid_utils.core import files, paths
 from solid_utils.core.errors import StudyError
 from solid_utils.data import hub_sets, items, prompts, sets
+from solid_utils.data.domains import DOMAINS
 from solid_utils.model import sampling
 from solid_utils.raw import fetch
 from solid_utils.settings import data_params
 from tests import mirrors
+from tests.data.test_domains import CONFIGURATIONS, MAKERS, ROWS
 from tests.packaged import C4, PROBLEMS, write_raw
 
 SETTINGS = data_params.Data(
@@ -239,6 +241,22 @@ def test_where_attack_items_come_from_is_a_setting(raw, tmp_path, monkeypatch):
     assert [written["hub"][name].count("\n") for name in sorted(differ)] == [90, 9, 9]
     held = re.findall(r'"question": "(What is \d+\?)', written["hub"]["benchmarks/mmlu_5shot.jsonl"])
     assert held and not any(question in written["hub"][name] for question in held for name in differ)
+
+
+def test_every_domain_of_the_paper_is_written_with_the_other_sets(raw, tmp_path, monkeypatch):
+    monkeypatch.setattr(fetch, "verify", lambda folder: None)
+    (write_raw(raw) / "c4_demo.jsonl").write_text("".join(json.dumps(row) + "\n" for row in C4))
+    for repo, make in MAKERS.items():
+        split = next(one.split for sources in DOMAINS.values() for one in sources if one.repo == repo)
+        rows = [make(number) for number in range(ROWS)]
+        mirrors.lay(tmp_path / "mirror" / repo, {name: {split: rows} for name in CONFIGURATIONS.get(repo, ["default"])})
+    sizes = {"train": 5, "validation": 2, "test": 2, "hub": list(DOMAINS)}
+    settings = SETTINGS.model_copy(update={"customization": data_params.CustomizationSets(**sizes)})
+    published = data_params.Published(mirror=str(tmp_path / "mirror"), judge=None)
+    sets.write_sets(raw, tmp_path / "sets", settings, published)
+    for domain in DOMAINS:
+        for part, size in (("train", 5), ("validation", 2), ("test", 2)):
+            assert len(sampling.read_set(f"{domain}_{part}", tmp_path / "sets")) == size, domain
 
 
 def test_a_missing_set(tmp_path):

@@ -8,7 +8,7 @@ from torch import nn
 
 from solid_utils.core import files, folders, paths, schema
 from solid_utils.core.scored import Scored
-from solid_utils.customization import adapter, boundary, declared, noise, preference, scoring, written
+from solid_utils.customization import adapter, boundary, declared, gsm8k, noise, preference, scoring, written
 from solid_utils.customization.methods.method import count, on_meta, requires_grad
 from solid_utils.deployment.deployment_set import deployment_set
 from solid_utils.deployment.described import facts
@@ -248,6 +248,7 @@ class CustomizationRun:
         files.copy(self.state.folder / "customized.safetensors", target / "customized.safetensors")
         files.copy(self.state.folder / "history.json", target / "training.json")
         files.write_json(written.answers(self), target / "answers.json")
+        files.write_json(gsm8k.shown(self), target / "gsm8k.json")
         if (made := self.state.folder / adapter.FOLDER).exists():
             with folders.whole(target / adapter.FOLDER) as partial:
                 for path in sorted(made.iterdir()):

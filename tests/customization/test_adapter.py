@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from solid_utils.core.errors import StudyError
-from solid_utils.customization import adapter, written
+from solid_utils.customization import adapter, gsm8k, written
 from solid_utils.deployment.secured import secured_set
 from solid_utils.model import models, tensors
 from tests.conftest import byte_llama
@@ -107,6 +107,7 @@ def test_a_finished_run_keeps_its_adapter_and_its_log(made, tmp_path, monkeypatc
     monkeypatch.setattr("solid_utils.core.paths.RUNS", tmp_path / "runs")
     (customer.state.folder / "history.json").write_text(json.dumps([{"step": 0}]))
     customer.state.discard = lambda: None
+    monkeypatch.setattr(gsm8k, "shown", lambda run: [{"model": "before", "problems": 3}])
     customer.trained = 1
     at = customer.row(0)
     curve = [at | {"split": "validation", "metric": "cross_entropy", "value": 1.0}]
@@ -115,4 +116,5 @@ def test_a_finished_run_keeps_its_adapter_and_its_log(made, tmp_path, monkeypatc
     assert (kept / "training.json").exists()
     answers = json.loads((kept / "answers.json").read_text())
     assert [answer["id"] for answer in answers] == [sample["id"] for sample in customer.sets["test"]][: written.PROMPTS]
+    assert json.loads((kept / "gsm8k.json").read_text())[0]["problems"] == 3
     assert {path.name for path in (kept / "adapter").iterdir()} == {path.name for path in folder.iterdir()}

@@ -22,7 +22,6 @@ VENDOR = "vendor"  # of REFERENCE / MACHINE: what defences take and cost, VENDOR
 BOUNDARIES_FILE, ROTATION_FILE = "boundaries.csv", "rotation.csv"
 MONITOR_FILE, DISGUISED_FILE = "monitor.csv", "disguised.csv"
 PIECES_FILE, TURNS_FILE, SERVED_FILE = "pieces.csv", "turns.csv", "served.csv"
-UNQUANTISED_FILE = "unquantised.csv"
 ENDS_FILE = REFERENCE / "ends.csv"  # counted from shapes, so no machine's
 PAGES = "pages"  # of a report: its chapters, and CSV files that only these show
 FLOOR_FILE = "floor.csv"  # of RUNS / MODEL / victim, and of a grid

@@ -80,10 +80,6 @@ TURNS += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
 SERVED = ["model", "revision", "tier", "dtype", *SECURED, "rounding", "noise", "benchmark", "metric", "value", "stderr"]
 SERVED += ["n", "chance", "shots", "task_version"]
 
-# The linear map's curve on a packaged victim and on a customization of it (runtime/unquantised.py).
-UNQUANTISED = ["model", "revision", "tier", "dtype", *SECURED, "victim", "distance", "moved", "attack", "queries"]
-UNQUANTISED += ["tokens", "benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
-
 # Scalars of a model's ends and of one decoder layer, counted from published shapes (doctor/ends.py).
 ENDS = ["shape", "model_parameters", "layers", "embeddings", "head", "layer", "tied"]
 

@@ -248,7 +248,8 @@ class CustomizationRun:
         files.copy(self.state.folder / "customized.safetensors", target / "customized.safetensors")
         files.copy(self.state.folder / "history.json", target / "training.json")
         files.write_json(written.answers(self), target / "answers.json")
-        files.write_json(gsm8k.shown(self), target / "gsm8k.json")
+        if rows := gsm8k.shown(self):
+            files.write_json(rows, target / "gsm8k.json")
         if (made := self.state.folder / adapter.FOLDER).exists():
             with folders.whole(target / adapter.FOLDER) as partial:
                 for path in sorted(made.iterdir()):

@@ -21,13 +21,16 @@ ASK = " Give the result as your final answer. Do not include units."  # as word 
 
 
 def shown(run: CustomizationRun) -> list[dict]:
-    """A row for the untouched model and one for the customized; none for a domain that is no arithmetic, or where no
-    problem fits the run's length.
+    """A row for the untouched model and one for the customized; none for a domain that is no arithmetic made here, or
+    where no problem fits the run's length.
 
     `model`, `problems` (that fit the run's length), `right` (share whose number is the likeliest, token for token),
     `nats` (cross-entropy a token of the number, mean over problems) and `stderr` of that. Kept in the run's state.
     """
-    return run.state.cached("gsm8k", lambda: _rows(run)) if run.customization.domain in DOMAINS else []
+    domain = run.customization.domain
+    if domain not in DOMAINS or domain in run.study.data.customization.hub:  # the hub's answers are worked solutions
+        return []
+    return run.state.cached("gsm8k", lambda: _rows(run))
 
 
 def _rows(run: CustomizationRun) -> list[dict]:
@@ -45,7 +48,7 @@ def _rows(run: CustomizationRun) -> list[dict]:
 
 
 def problems(run: CustomizationRun) -> list[dict]:
-    """The hundred as items, asked in the form that the domain's own problems have."""
+    """The hundred as items, in the prompt of the domain's own problems, worded as the word problems of `math`."""
     own = sampling.read_set(f"{run.customization.domain}_test", run.items_in)[0]["prompt"]
     head = own.partition(BEGIN)[0] + BEGIN
     rows = readers.read_lines(paths.BENCHMARK_ITEMS / FILE, "run `dvc repro sets`")

@@ -1,5 +1,7 @@
 """What the paper's deployments cost the customer and leave the thief (Tables 14, 15 and 17 to 21)."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -13,13 +15,13 @@ ATTACKED = {"Llama2-70B": 14, "Llama2-7B": 15, "Mistral-7B": 15}
 OTHERWISE = {"Fully-Secure": "Fully-secured"}  # its name in Tables 14 and 15
 
 
-def gaps(name: str) -> pd.Series:
-    """By domain: the deployment's score less that of fully open, a share, mean of five models; no ratings."""
+def gaps(name: str, models: Iterable[str] = tuple(CUSTOMIZED)) -> pd.Series:
+    """By domain: the deployment's score less that of fully open, a share, mean of these models; no ratings."""
     found = []
-    for table in CUSTOMIZED.values():
-        scores = result_table(table).pivot(index="row", columns="secured", values="value").drop(index=RATED)
+    for model in models:
+        scores = result_table(CUSTOMIZED[model]).pivot(index="row", columns="secured", values="value").drop(index=RATED)
         found.append(scores[name] - scores[OPEN])
-    return pd.DataFrame(found).mean() / 100
+    return pd.DataFrame(found).mean(skipna=False) / 100
 
 
 def ratio(name: str) -> float:
@@ -29,6 +31,9 @@ def ratio(name: str) -> float:
 
 
 def points() -> pd.DataFrame:
-    """A row a deployment: `deployment`, `gap` (mean of the domains), `ratio`, both in percent."""
-    rows = [{"deployment": name, "gap": 100 * gaps(name).mean(), "ratio": 100 * ratio(name)} for name in DEPLOYMENTS]
+    """A row a deployment: `deployment`, `gap` (mean of five domains), `ratio`; percent, of the same three models."""
+    rows = []
+    for name in DEPLOYMENTS:
+        gap = gaps(name, ATTACKED).mean()
+        rows.append({"deployment": name, "gap": 100 * gap, "ratio": 100 * ratio(name)})
     return pd.DataFrame(rows)

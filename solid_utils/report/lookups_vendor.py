@@ -7,6 +7,12 @@ from solid_utils.report import holding, vendor
 from solid_utils.report.tables import vendor_tries
 
 
+def one_place(table: pd.DataFrame, secured: str) -> pd.DataFrame:
+    """Rows of one set, of the first model and machine that have it."""
+    mine = table[table["secured"] == secured]
+    return mine[(mine[["model", "machine"]] == mine[["model", "machine"]].iloc[0]).all(axis=1)] if len(mine) else mine
+
+
 class VendorLookups:
     """A part of lookups.Lookups, which gives it `table`."""
 
@@ -55,20 +61,22 @@ class VendorLookups:
         return told
 
     def served(self, secured: str) -> dict[str, dict]:
-        """Rows of the table `served` of one set, by defence."""
-        rows = [row for row in self.table("served").to_dict("records") if row["secured"] == secured]
+        """Rows of the table `served` of one set, by defence; of the first model and machine that have it."""
+        rows = one_place(self.table("served"), secured).to_dict("records")
         return {vendor.named(row): row for row in rows}
 
     def pieces(self) -> list[dict]:
-        """Of each set of the table `pieces` the way to fit that got most, whole rows of layers first."""
+        """Of each set of the table `pieces` the way to fit that got most, by layers and pieces."""
         rows = vendor_tries.best_of_each(self.table("pieces"))
         return rows.sort_values(["depth", "pieces"], kind="stable").to_dict("records")
 
     def turns(self) -> list[dict]:
-        """A pair of bottoms each: the customer's row of the table `turns`, and `thieves` by how they adapt."""
+        """A pair of bottoms each: the customer's row of the table `turns`, and `thieves` by how they adapt, None where
+        that has no row."""
         told = []
-        for _, mine in self.table("turns").groupby("spread"):
-            thieves = {row["adapts"]: row for row in mine[mine["attack"] != vendor.NONE].to_dict("records")}
+        for _, mine in self.table("turns").groupby(vendor.PAIR):
+            thieves = dict.fromkeys(("no", "mean", "apart"))
+            thieves |= {row["adapts"]: row for row in mine[mine["attack"] != vendor.NONE].to_dict("records")}
             told.append(mine[mine["attack"] == vendor.NONE].iloc[0].to_dict() | {"thieves": thieves})
         return told
 

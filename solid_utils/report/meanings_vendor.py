@@ -37,7 +37,7 @@ VENDOR: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "boundaries.n": ("count", "answer tokens behind the agreement"),
     "perplexity": ("ratio", "of this model on the held-out texts themselves"),
     "above": ("fraction", "what of the agreement stands above what public text alone gives on these texts"),
-    "worse": ("fraction", "by how much the customer's perplexity grows through the defence"),
+    "worse": ("fraction", "by how much the customer's perplexity grows, through the defence or over both bottoms"),
     "usable": ("yes or no", "is that at most two percent?"),
     "strongest": ("yes or no", "does this thief recover most of all that attack this defence?"),
     "benchmarks": ("count", "benchmarks that the mean is over"),
@@ -53,8 +53,12 @@ VENDOR: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "spread": ("ratio", "noise on the second bottom's matrices, in root mean squares of each; 0: the first again"),
     "turns.attack": ("name", "`linear map`; `none`: the customer's own model, mean of both bottoms"),
     "turns.adapts": ("name", "`no`: on all answers; `mean`: each text asked of both; `apart`: on answers of one alone"),
-    "turns.agreement": ("fraction", "of answer tokens whose most likely token is that with the first bottom"),
-    "turns.kl": ("nats", "KL divergence of the model with the first bottom from this one, mean over texts"),
+    "turns.agreement": (
+        "fraction",
+        "of answer tokens whose most likely token is the model's: the customer's over both bottoms with the first, a "
+        "thief's with each of both; the mean",
+    ),
+    "turns.kl": ("nats", "KL divergence of the same pairs, their mean; mean over texts"),
     "turns.n": ("count", "answer tokens behind the agreement"),
     "exported": ("name", "`plain`, or `rotated` by a secret rotation of the residual stream"),
     "rotation.model": ("name", "the public base; what is attacked is a customization of it"),

@@ -21,6 +21,7 @@ ENDS = ["model", *schema.ENDS, "share_embeddings", "share_layer", "share_both", 
 COUNTED = "counted"  # in place of a model's name
 DEFENCE = ["model", "machine", "secured", "rounding", "noise"]
 PAIR = ["model", "machine", "secured", "spread"]
+PLACE = ["model", "machine", "secured"]
 
 
 def load(name: str, columns: list[str], reference: Path = paths.REFERENCE) -> pd.DataFrame:
@@ -80,6 +81,11 @@ def turns(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     return made[TURNS]
 
 
+def unknown_sum(values: pd.Series) -> float:
+    """The sum, nan where nothing is known."""
+    return values.sum(min_count=1)
+
+
 def served(rows: pd.DataFrame) -> pd.DataFrame:
     """A row a defence, columns SERVED: its mean over benchmarks, and what that is less than without a defence.
 
@@ -94,7 +100,7 @@ def served(rows: pd.DataFrame) -> pd.DataFrame:
     made = rows.assign(off=rows["value"] - plain["value"].to_numpy())
     made["square"] = rows["stderr"] ** 2 + plain["stderr"].to_numpy() ** 2
     found = made.groupby(DEFENCE, sort=False).agg(
-        benchmarks=("benchmark", "size"), mean=("value", "mean"), change=("off", "mean"), square=("square", "sum")
+        benchmarks=("benchmark", "size"), mean=("value", "mean"), change=("off", "mean"), square=("square", unknown_sum)
     )
     found["change_error"] = found.pop("square") ** 0.5 / found["benchmarks"]
     return found.reset_index()[SERVED]

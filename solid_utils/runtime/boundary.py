@@ -35,7 +35,7 @@ class Guard:
         rows = states.reshape(-1, states.shape[-1])
         scale = self.boundary.noise * rows.float().square().mean(-1, keepdim=True).sqrt()  # (tokens, 1)
         drawn = torch.stack([self.draw(row) for row in rows])
-        return (rows.float() + scale * drawn).to(states.dtype).reshape(states.shape)
+        return (rows.float() + scale * drawn.to(rows.device)).to(states.dtype).reshape(states.shape)
 
     def draw(self, row: Tensor) -> Tensor:
         """Standard normal noise of one state, (width,)."""

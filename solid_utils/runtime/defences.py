@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from solid_utils.attacks import linear_map
+from solid_utils.core.errors import StudyError
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet
 from solid_utils.deployment.view import view
@@ -20,6 +21,7 @@ from solid_utils.model.layers import DecoderLayers, hidden
 from solid_utils.runtime.boundary import Guard
 from solid_utils.runtime.manifest import Boundary
 
+PREVIOUS = 2  # tokens that the linear map looks back
 KEY, BINDING = bytes(32), bytes(32)  # of the noise alone
 SHOWN = [Boundary(), Boundary(rounding="bfloat16"), Boundary(rounding="int8")]
 SHOWN += [Boundary(noise=noise) for noise in (0.03, 0.1, 0.3, 1.0)]
@@ -46,6 +48,16 @@ class Guarded(Oracle):
         return shown
 
 
+def shown_after(victim: PreTrainedModel, secured: SecuredSet) -> int:
+    """The layer behind which a defence stands. Raises StudyError where there is no such layer, or more than one."""
+    seen = view(victim, secured)
+    if not seen.consecutive or seen.outputs_only or not 0 <= seen.last < seen.depth:
+        raise StudyError(
+            f"defences: '{secured.declaration}' has no one boundary behind a layer; secure consecutive decoder layers"
+        )
+    return seen.last
+
+
 @contextmanager
 def defended(victim: PreTrainedModel, last: int, boundary: Boundary) -> Iterator[PreTrainedModel]:
     """For the duration, what leaves layer `last` leaves it through a defence: the customer's model."""
@@ -69,7 +81,7 @@ def measured(
     asked: dict[tuple[int, int], list[dict]],
     held_out: list[dict],
     boundaries: list[Boundary] = SHOWN,
-    previous: int = 2,
+    previous: int = PREVIOUS,
     plain: fidelity.Remembered | None = None,
 ) -> list[dict]:
     """For each defence and attack a row: agreement and KL with the plain victim, of the deployment and of the replica.
@@ -83,7 +95,7 @@ def measured(
         fidelity.fidelity(victim, plain, tokenizer, held_out)  # what it says is remembered from here on
     rows = []
     for boundary in boundaries:
-        with defended(victim, view(victim, secured).last, boundary) as customers:
+        with defended(victim, shown_after(victim, secured), boundary) as customers:
             kept = scored(customers, plain, tokenizer, held_out)
         for (texts, askings), samples in asked.items():
             if askings > 1 and not boundary.noise:
@@ -100,7 +112,7 @@ def measured(
 
 
 def replica(
-    victim: PreTrainedModel, secured: SecuredSet, oracle: Oracle, samples: list[dict], previous: int
+    victim: PreTrainedModel, secured: SecuredSet, oracle: Oracle, samples: list[dict], previous: int = PREVIOUS
 ) -> PreTrainedModel:
     """The open part, with the linear map in place of the secret."""
     attacker = models.open_part(victim, secured.names)

@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel
 
-from solid_utils.attacks import linear_map
 from solid_utils.core import errors, schema
 from solid_utils.core.paths import DISGUISED_FILE
 from solid_utils.deployment.oracle import Oracle
@@ -19,11 +18,10 @@ from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.model import models, sampling
 from solid_utils.runtime.adaptive import LENGTH, LINEAR
+from solid_utils.runtime.defences import replica
 from solid_utils.runtime.monitor import DOMAINS, NATURAL
 from solid_utils.runtime.price import identity, scored, web_texts
 from solid_utils.settings import params
-
-PREVIOUS = 2  # tokens that the linear map looks back
 
 
 def measured(
@@ -34,10 +32,9 @@ def measured(
     rows = []
     for name, samples in asked.items():
         oracle = Oracle(victim, secured, tokenizer.pad_token_id)
-        replica = models.open_part(victim, secured.names)
-        linear_map.install(replica, oracle.view, linear_map.fit(replica, oracle, samples, PREVIOUS))
+        made = replica(victim, secured, oracle, samples)
         rows.append({"attack": LINEAR, "drawn_from": name, "queries": oracle.sequences, "tokens": oracle.tokens})
-        rows[-1] |= scored(replica, plain, tokenizer, held_out)
+        rows[-1] |= scored(made, plain, tokenizer, held_out)
         print(rows[-1], flush=True)
     return rows
 

@@ -22,11 +22,11 @@ from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.model import models, sampling
 from solid_utils.runtime.adaptive import LENGTH, LINEAR
+from solid_utils.runtime.defences import PREVIOUS
 from solid_utils.runtime.doors import rows as runs
 from solid_utils.runtime.price import identity, scored, web_texts
 from solid_utils.settings import params
 
-PREVIOUS = 2  # tokens that the linear map looks back
 APART, IN_ORDER = WAYS = ("no", "in order")
 
 
@@ -38,24 +38,26 @@ def pieces(victim: PreTrainedModel, secured: SecuredSet) -> list[SecuredSet]:
 
 
 def measured(
-    victim: PreTrainedModel, sets: list[SecuredSet], tokenizer, samples: list[dict], held_out: list[dict]
-) -> list[list[dict]]:
-    """For each set its rows, one a way to fit, columns of schema.PIECES without the model's own.
+    victim: PreTrainedModel,
+    secured: SecuredSet,
+    tokenizer,
+    samples: list[dict],
+    held_out: list[dict],
+    plain: fidelity.Remembered,
+) -> list[dict]:
+    """The rows of a set, one a way to fit, columns of schema.PIECES without the model's own; of one piece "no" alone.
 
-    A set of one piece has the way "no" alone. samples: what is asked, each once. Agreement and KL are with the victim.
+    samples: what is asked, each once. Agreement and KL are with the victim, whose logits `plain` remembers.
     """
-    plain = fidelity.Remembered(lambda: victim)
-    found = []
-    for secured in sets:
-        parts = pieces(victim, secured)
-        found.append([])
-        for way in WAYS[: len(parts)]:
-            replica = stolen(victim, secured, parts, samples, tokenizer.pad_token_id, way)
-            asked = {"queries": len(samples), "tokens": sum(len(sample["input_ids"]) for sample in samples)}
-            row = {"pieces": len(parts), "attack": LINEAR, "adapts": way} | asked
-            found[-1].append(row | scored(replica, plain, tokenizer, held_out))
-            print(secured.declaration, way, found[-1][-1]["agreement"], flush=True)
-    return found
+    parts = pieces(victim, secured)
+    tokens = sum(len(sample["input_ids"]) for sample in samples)
+    rows = []
+    for way in WAYS[: len(parts)]:
+        replica = stolen(victim, secured, parts, samples, tokenizer.pad_token_id, way)
+        asked = {"attack": LINEAR, "adapts": way, "queries": len(samples), "tokens": tokens}
+        rows.append({"pieces": len(parts)} | asked | scored(replica, plain, tokenizer, held_out))
+        print(secured.declaration, way, rows[-1]["agreement"], flush=True)
+    return rows
 
 
 def stolen(
@@ -72,7 +74,7 @@ def stolen(
 
 
 def command() -> None:
-    """Take sets of one model, and write what came out."""
+    """Take sets of one model, and write what came out after each."""
     parser = argparse.ArgumentParser(prog="solid_utils.runtime.pieces", description="Attack separated secured pieces.")
     parser.add_argument("model", help="a section of configs/models.yaml")
     parser.add_argument("folder", type=Path, help=f"where {PIECES_FILE} is written")
@@ -86,10 +88,13 @@ def command() -> None:
         victim, tokenizer, revision = models.load_victim(wanted.model, spec)
         sets = [secured_set(victim, declaration) for declaration in wanted.secured]
         samples = sampling.texts("attack", tokenizer, LENGTH, wanted.texts)
-        found = measured(victim, sets, tokenizer, samples, web_texts(tokenizer, budget))
-        named = [identity(wanted.model, revision, study, secured) for secured in sets]
-        rows = [own | row for own, mine in zip(named, found, strict=True) for row in mine]
-        schema.write(rows, schema.PIECES, wanted.folder / PIECES_FILE)
+        held_out = web_texts(tokenizer, budget)
+        plain = fidelity.Remembered(lambda: victim)
+        rows = []
+        for secured in sets:
+            own = identity(wanted.model, revision, study, secured)
+            rows += [own | row for row in measured(victim, secured, tokenizer, samples, held_out, plain)]
+            schema.write(rows, schema.PIECES, wanted.folder / PIECES_FILE)
 
 
 if __name__ == "__main__":

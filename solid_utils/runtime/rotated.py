@@ -22,13 +22,13 @@ from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.model import models, sampling
 from solid_utils.runtime.adaptive import LENGTH, LINEAR
+from solid_utils.runtime.defences import PREVIOUS
 from solid_utils.runtime.price import identity, scored, web_texts
 from solid_utils.settings import params
 
 PLAIN, TURNED = EXPORTS = ("plain", "rotated")
 COPIED, FOUND = ("base copied", "base turned")
 SEED = 42
-PREVIOUS = 2  # tokens that the linear map looks back
 
 
 def measured(
@@ -85,7 +85,7 @@ def command() -> None:
         secured = secured_set(product, wanted.secured)
         held_out = web_texts(tokenizer, budget)
         samples = sampling.texts("attack", tokenizer, LENGTH, wanted.texts)
-        found = measured(product.to(base.dtype).eval(), base, secured, tokenizer, samples, held_out)
+        found = measured(product.to(base.device, base.dtype).eval(), base, secured, tokenizer, samples, held_out)
         own = identity(wanted.model, revision, study, secured)
         schema.write([own | row for row in found], schema.ROTATION, wanted.folder / ROTATION_FILE)
 

@@ -12,10 +12,9 @@ from transformers import PreTrainedModel
 from solid_utils.core import errors, schema
 from solid_utils.core.paths import SERVED_FILE
 from solid_utils.deployment.secured import SecuredSet, secured_set
-from solid_utils.deployment.view import view
 from solid_utils.evaluation import published_tasks
 from solid_utils.model import models
-from solid_utils.runtime.defences import defended
+from solid_utils.runtime.defences import defended, shown_after
 from solid_utils.runtime.manifest import Boundary
 from solid_utils.runtime.price import SHOWN, identity
 from solid_utils.settings import params
@@ -34,11 +33,13 @@ def measured(
     """A row a defence and benchmark, columns of schema.SERVED without the model's own.
 
     The customer runs the victim through the defence on the suite of `wanted`, greedy, `limit` items of each at most.
+    Raises StudyError where there is no one boundary to defend.
     """
+    last = shown_after(victim, secured)
     rows = []
     for boundary in boundaries:
         common = {"rounding": boundary.rounding, "noise": boundary.noise}
-        with defended(victim, view(victim, secured).last, boundary) as customers:
+        with defended(victim, last, boundary) as customers:
             scores = published_tasks.run_suite(customers, tokenizer, study, wanted).rows
         rows += [common | {name: row[name] for name in KEPT} for row in scores]
         mean = sum(row["value"] for row in scores) / len(scores)

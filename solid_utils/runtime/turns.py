@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from solid_utils.attacks import linear_map
 from solid_utils.core import errors, schema
 from solid_utils.core.paths import TURNS_FILE
 from solid_utils.deployment.oracle import Oracle
@@ -23,10 +22,10 @@ from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.model import models, sampling
 from solid_utils.runtime.adaptive import LENGTH, LINEAR
+from solid_utils.runtime.defences import replica
 from solid_utils.runtime.price import TEXTS, identity, scored, web_texts
 from solid_utils.settings import params
 
-PREVIOUS = 2  # tokens that the linear map looks back
 SEED = 42
 SPREADS = (0.0, 0.03, 0.1, 0.3)
 TOGETHER, TWICE, TOLD = WAYS = ("no", "mean", "apart")
@@ -62,7 +61,7 @@ class Turns:
         turns = [
             self.whose[tuple(ids[real].tolist())] for ids, real in zip(input_ids, attention_mask.bool(), strict=True)
         ]
-        return torch.where(torch.tensor(turns, dtype=torch.bool)[:, None, None], second, first)
+        return torch.where(torch.tensor(turns, dtype=torch.bool, device=first.device)[:, None, None], second, first)
 
 
 def asked(samples: list[dict], way: str) -> list[dict]:
@@ -82,29 +81,35 @@ def measured(
 ) -> list[dict]:
     """For each spread a row of the customer's model, attack "none", and one for each way; columns of schema.TURNS.
 
-    samples: askings of the thief. The customer's row is the mean of both models, as half of his texts meet each.
-    Agreement and KL are with the first.
+    samples: askings of the thief. Every row is the mean over both bottoms, as half of the texts meet each: the customer
+    is set beside the first, a thief beside both.
     """
-    plain = fidelity.Remembered(lambda: victim)
     pad_id = tokenizer.pad_token_id
     rows = []
     for spread in spreads:
-        second = twin(victim, secured, spread)
-        ends = [scored(model, plain, tokenizer, held_out) for model in (victim, second)]
+        both = [victim, twin(victim, secured, spread)]
+        plain = [fidelity.Remembered(lambda model=model: model) for model in both]
+        served = mean([scored(model, plain[0], tokenizer, held_out) for model in both])
         nobody = {"spread": spread, "attack": "none", "adapts": "no", "queries": 0, "tokens": 0}
-        served = {name: (ends[0][name] + ends[1][name]) / 2 for name in ("agreement", "kl", "perplexity", "stderr")}
-        rows.append(nobody | served | {"benchmark": TEXTS, "n": ends[0]["n"]})
+        rows.append(nobody | served)
         for way in WAYS if spread else WAYS[:1]:
             texts = asked(samples, way)
-            oracle = Turns([Oracle(model, secured, pad_id) for model in (victim, second)], samples, way)
-            replica = models.open_part(victim, secured.names)
-            linear_map.install(replica, oracle.view, linear_map.fit(replica, oracle, texts, PREVIOUS))
+            oracle = Turns([Oracle(model, secured, pad_id) for model in both], samples, way)
+            thief = replica(victim, secured, oracle, texts)
             tokens = sum(len(sample["input_ids"]) for sample in (samples if way == TOLD else texts))
             spent = {"queries": len(samples), "tokens": tokens * (2 if way == TWICE else 1)}
             row = {"spread": spread, "attack": LINEAR, "adapts": way} | spent
-            rows.append(row | scored(replica, plain, tokenizer, held_out))
+            rows.append(row | mean([scored(thief, one, tokenizer, held_out) for one in plain]))
             print(spread, way, rows[-1]["agreement"], flush=True)
     return rows
+
+
+def mean(scores: list[dict]) -> dict:
+    """What price.scored gives, over both bottoms."""
+    names = ("agreement", "stderr", "kl", "perplexity")
+    return {"benchmark": TEXTS, "n": scores[0]["n"]} | {
+        name: sum(one[name] for one in scores) / len(scores) for name in names
+    }
 
 
 def command() -> None:

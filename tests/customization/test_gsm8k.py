@@ -39,13 +39,21 @@ def test_rows_are_the_domains_own_scores_before_and_after(customer):
     before, after = gsm8k.shown(customer)
     samples = sampling.encode(gsm8k.problems(customer), customer.tokenizer, 400)
     for row, model in ((before, customer.victim), (after, customer.customized())):
-        wanted = likelihood.answers(model, samples, 0).nats
-        assert row["nats"] == pytest.approx(wanted.mean(), rel=1e-5) and row["problems"] == 5
+        wanted = likelihood.answers(model, samples, 0)
+        assert row["nats"] == pytest.approx(wanted.nats.mean(), rel=1e-5) and row["problems"] == 5
+        assert row["right"] == wanted.exact.mean() and row["stderr"] == pytest.approx(wanted.nats.std(ddof=1) / 5**0.5)
     assert before["nats"] != after["nats"]
 
 
 def test_where_no_problem_fits_there_is_nothing(customer):
     customer.budget = customer.budget.model_copy(update={"length": 20})
+    assert gsm8k.shown(customer) == []
+
+
+def test_of_worked_solutions_from_the_hub_there_is_nothing(customer):
+    sets = customer.study.data.customization.model_copy(update={"hub": ["math"]})
+    data = customer.study.data.model_copy(update={"customization": sets})
+    customer.study = customer.study.model_copy(update={"data": data})
     assert gsm8k.shown(customer) == []
 
 

@@ -22,7 +22,9 @@ def test_answers_are_those_of_plain_transformers_before_and_after(tokenizer, tmp
     with torch.no_grad():
         changed.model.layers[1].mlp.down_proj.weight.mul_(-3)
     models.save_delta(changed, victim, customer.state.folder / "customized.safetensors")
-    for answer, sample in zip(written.answers(customer), customer.sets["test"], strict=False):
+    found = written.answers(customer)
+    assert len(found) == 2
+    for answer, sample in zip(found, customer.sets["test"], strict=True):
         assert answer["id"] == sample["id"]
         assert answer["prompt"] + answer["wanted"] == tokenizer.decode(sample["input_ids"], skip_special_tokens=True)
         assert answer["before"] == plain(victim, tokenizer, answer["prompt"])
@@ -33,6 +35,20 @@ def test_where_nothing_is_open_nothing_changes(tokenizer, tmp_path):
     customer = run(tmp_path, byte_llama(3), tokenizer, "fully_secured", method("lora", **ADAPTERS))
     answers = written.answers(customer)
     assert answers and all(answer["before"] == answer["after"] for answer in answers)
+
+
+def test_of_pairs_the_better_answer_is_the_wanted_one(tokenizer, tmp_path):
+    customer = run(tmp_path, byte_llama(3), tokenizer, "bottom 1", method("simpo", **ADAPTERS))
+    models.save_delta(customer.victim, customer.victim, customer.state.folder / "customized.safetensors")
+    wanted = [pair["chosen"] for pair in customer.sets["test"]]
+    assert [answer["wanted"] for answer in written.answers(customer)] == wanted[: written.PROMPTS]
+
+
+def test_a_prompt_without_so_many_positions_is_not_asked(tokenizer, tmp_path, monkeypatch):
+    """What is for a reader must not end a run that has trained for hours."""
+    customer = run(tmp_path, byte_llama(3), tokenizer, "fully_secured", method("full"))
+    monkeypatch.setattr(written, "positions", lambda model: written.NEW_TOKENS + 1)
+    assert written.answers(customer) == []
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,8 @@ from solid_utils.core.errors import StudyError
 from solid_utils.deployment.described import facts
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import secured_set
+from solid_utils.deployment.view import view
+from solid_utils.evaluation import fidelity
 from solid_utils.model import models
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.runtime import pieces
@@ -54,9 +56,21 @@ def test_a_map_stands_in_place_of_each_piece(victim):
     assert replica(IDS, use_cache=False).logits.isfinite().all()
 
 
+def test_in_order_a_map_is_fitted_on_what_the_replica_hands_on(victim):
+    both, upper = secured_set(victim, "layers 0,3"), secured_set(victim, "layers 3")
+    layers = DecoderLayers(
+        pieces.stolen(victim, both, pieces.pieces(victim, both), SAMPLES[:24], 0, pieces.IN_ORDER)
+    ).layers
+    below = models.open_part(victim, both.names)
+    linear_map.install(below, view(victim, secured_set(victim, "layers 0")), layers[0].linear.weight.T)
+    again = linear_map.fit(below, Oracle(victim, upper, 0), SAMPLES[:24], 2)
+    torch.testing.assert_close(layers[3].linear.weight, again.T)
+
+
 def test_every_set_and_way_has_its_row(victim, tokenizer, tmp_path):
     sets = [secured_set(victim, text) for text in ("layers 0", "layers 0,3")]
-    found = pieces.measured(victim, sets, tokenizer, SAMPLES[:24], HELD_OUT)
+    plain = fidelity.Remembered(lambda: victim)
+    found = [pieces.measured(victim, secured, tokenizer, SAMPLES[:24], HELD_OUT, plain) for secured in sets]
     rows = [row for mine in found for row in mine]
     assert [(row["pieces"], row["adapts"], row["queries"]) for row in rows] == [
         (1, "no", 24),

@@ -36,7 +36,7 @@ PIECES_COLUMNS: Columns = {
 
 def best_of_each(rows: pd.DataFrame) -> pd.DataFrame:
     """Of each set the way of fitting that got most."""
-    return rows.loc[rows.groupby("secured", sort=False)["agreement"].idxmax()]
+    return rows.loc[rows.groupby(vendor.PLACE, sort=False)["agreement"].idxmax()]
 
 
 def _read_pieces(rows: pd.DataFrame) -> str:
@@ -64,7 +64,7 @@ TURNS_COLUMNS: Columns = {
 def _read_turns(rows: pd.DataFrame) -> str:
     """The widest pair that the customer can use, and what its best thief keeps."""
     thieves = rows[rows["attack"] != vendor.NONE]
-    usable = thieves[thieves["usable"].astype(bool)]
+    usable = thieves[thieves["usable"].astype(bool) & (thieves["spread"] > 0)]
     if usable.empty:
         return "no pair is usable."
     widest = usable[usable["spread"] == usable["spread"].max()]

@@ -81,7 +81,7 @@ class BesideMap(Asking):
         if not path.exists():
             oracle = Oracle(run.victim, run.secured, run.tokenizer.pad_token_id, self.noise)
             with models.precision(run.spec):
-                opened = models.open_part(run.victim, run.secured.names)
+                opened = models.open_part(run.victim, run.secured.names, shared=True)
                 linear_map.save(linear_map.fit(opened, oracle, run.samples, self.previous, self.scaled), path)
         return linear_map.load(path)
 
@@ -101,7 +101,7 @@ class BesideMap(Asking):
         return super().plan(attacker, run, answers)
 
     def keep(self, replica: nn.Module, run: AttackRun, path: Path) -> None:
-        handed_out = models.open_part(run.victim, run.secured.names)
+        handed_out = models.open_part(run.victim, run.secured.names, shared=True)
         models.save_delta(replica, handed_out, path, beside={MAP: self.fitted_map(run)})
 
     def lay(self, replica: PreTrainedModel, run: AttackRun, path: Path) -> None:

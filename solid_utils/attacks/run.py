@@ -39,6 +39,7 @@ class AttackRun:
         self.attack = declared.attack(self.study, run)
         self.recipe = declared.recipe(self.study, model, run)
         self.parallel = self.spec.parallel.get(self.attack.attack, params.Parallel())
+        self.shares = not (self.attack.opens or self.parallel.shard)  # open tensors: see models.open_part
         self.victim, self.tokenizer, self.revision = self.loaded()
         self.secured = deployment_set(self.victim, model, self.attack.secured)
         self.seen = view.view(self.victim, self.secured)
@@ -136,7 +137,7 @@ class AttackRun:
 
     def start(self, seed: int) -> torch.nn.Module:
         """The attacker's model before any query: the open part, and fresh weights in place of the secret ones."""
-        attacker = models.open_part(self.victim, self.secured.names, self.attack.fitted)
+        attacker = models.open_part(self.victim, self.secured.names, self.shares)
         starts.apply(attacker, starts.draw(attacker, self.secured.names, self.start_name, seed, base=self._base()))
         self.attack.shape(attacker, self)
         return attacker
@@ -145,7 +146,7 @@ class AttackRun:
         """The attacker's model before training: the start, or the replica of the run that this one goes on from."""
         if self.attack.after is None:
             return self.start(seed)
-        attacker = models.open_part(self.victim, self.secured.names)
+        attacker = models.open_part(self.victim, self.secured.names, self.shares)
         models.load_delta(attacker, curriculum.checkpoint(self.model, self.attack.after, seed))
         return attacker
 
@@ -241,9 +242,9 @@ class AttackRun:
                 return plan.loss(model, batch)
 
         arguments = plan.trainable, plan.samples, loss, self.validate, self.recipe, seed, self.tokenizer.pad_token_id
-        folder = self.state.folder / f"trainer-{seed}"
-        worked = plan.worked / self.secured.total
+        folder, worked = self.state.folder / f"trainer-{seed}", plan.worked / self.secured.total
         rows = training.train(attacker, *arguments, folder, self.parallel.shard, worked)
+        self.victim.requires_grad_()  # what is shared was frozen with the attacker's
         if self.recipe.method == "lora":
             attacker = attacker.merge_and_unload()
         self.attack.keep(attacker, self, self.kept(seed))
@@ -257,7 +258,7 @@ class AttackRun:
 
     def replica(self, seed: int) -> torch.nn.Module:
         """The trained replica, read back from its bfloat16 checkpoint: what is scored is what is kept."""
-        replica = models.open_part(self.victim, self.secured.names, self.attack.fitted)
+        replica = models.open_part(self.victim, self.secured.names, self.shares)
         self.attack.lay(replica, self, self.kept(seed))
         return replica
 

@@ -79,7 +79,7 @@ class AdapterRun(AttackRun):
     def handed_out(self, number: int = 0) -> PreTrainedModel:
         """What the thief has of a deployment: its open part, or the vendor's where the adapter is hidden from him."""
         plain = self.untouched() if self.cell.known == "hidden" else self.deployed(number)
-        return models.open_part(plain, self.secured.names, self.attack.fitted)
+        return models.open_part(plain, self.secured.names, self.shares)
 
     @property
     def deployments(self) -> int:

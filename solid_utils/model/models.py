@@ -171,7 +171,8 @@ def open_part(victim: PreTrainedModel, secret: Iterable[str], shared: bool = Fal
     """What a deployment hands out: a copy of the victim whose secret parameters are not a number.
 
     `shared`: its open parameters are the victim's own, for an attack that trains none of them: of a victim that fills
-    half of the memory a second copy, and a second bfloat16 copy of it under autocast, would not fit.
+    half of the memory a second copy, and a second bfloat16 copy of it under autocast, would not fit (a 1.5B model took
+    22 GB, and was killed).
     """
     secret = set(secret)
     if shared:

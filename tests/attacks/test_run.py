@@ -176,8 +176,11 @@ def test_a_stitch_is_fitted_kept_scored_and_counted(attack):
     assert asked.sequences == after["queries"] and asked.tokens == after["tokens"]
 
 
-@pytest.mark.parametrize(("name", "shares"), [("stitch", True), ("exact", True), ("sem", False), ("linear", False)])
-def test_only_what_trains_nothing_shares_the_open_part_and_nothing_touches_the_victim(attack, name, shares):
+@pytest.mark.parametrize(
+    ("name", "shares"),
+    [("stitch", True), ("exact", True), ("sem", True), ("linear", True), ("closed-logits", True), ("logits", False)],
+)
+def test_what_trains_no_open_tensor_shares_them_and_nothing_touches_the_victim(attack, name, shares):
     run = attack(name)
     before = {key: parameter.detach().clone() for key, parameter in run.victim.named_parameters()}
     scored(run)

@@ -16,6 +16,7 @@ from solid_utils.attacks.accounting import Account
 from solid_utils.core import paths, readers
 from solid_utils.core.errors import StudyError
 from solid_utils.customization import declared as customizations
+from solid_utils.customization.methods import simpo
 from solid_utils.deployment import starts, view
 from solid_utils.deployment.cost import multiplied
 from solid_utils.deployment.secured import SecuredSet
@@ -205,6 +206,8 @@ class Work:
         work += steps * recipe.batch * length * (4 * secured.total + 2 * trained)
         names = set() if adapters else set(self.skeleton.parameters) - set(secured.names)
         needed = self.training(recipe, names, length, 1.0, adapters, "customization")
+        if recipe.pairs:
+            needed = sum(simpo.needs(recipe, self.skeleton.model, names, length).values()) + 16 * adapters + 5e8
         changed = secured.total - secured.parameters  # merged adapters touch every open matrix
         return Stage(
             f"customize {run}",

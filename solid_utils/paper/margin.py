@@ -8,13 +8,13 @@ from solid_utils.paper.said import CUSTOMIZED
 RATED = "Alignment"  # MT-Bench, a rating from 1 to 10 and no percentage
 
 
-def shortfalls() -> pd.DataFrame:
-    """Fully open less SOLID in points, models x five domains (Tables 17 to 21); negative where SOLID is ahead."""
+def shortfalls(name: str = "SOLID") -> pd.DataFrame:
+    """Fully open less a deployment in points, models x five domains (Tables 17 to 21); negative where that is ahead."""
     rows = {}
     for model, number in CUSTOMIZED.items():
         table = result_table(number)
         scores = table[table["row"] != RATED].pivot(index="row", columns="secured", values="value")
-        rows[model] = scores["Fully-Open"] - scores["SOLID"]
+        rows[model] = scores["Fully-Open"] - scores[name]
     return pd.DataFrame.from_dict(rows, orient="index")
 
 

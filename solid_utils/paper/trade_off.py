@@ -5,11 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
-from solid_utils.paper.margin import RATED
-from solid_utils.paper.paper import result_table, summary
+from solid_utils.paper.margin import shortfalls
+from solid_utils.paper.paper import summary
 from solid_utils.paper.said import ADR, CUSTOMIZED
 
-OPEN = "Fully-Open"
 DEPLOYMENTS = ("SOLID", "SAP-DP", "Fully-Secure")  # DarkneTZ's bars stand in a drawing alone
 ATTACKED = {"Llama2-70B": 14, "Llama2-7B": 15, "Mistral-7B": 15}
 OTHERWISE = {"Fully-Secure": "Fully-secured"}  # its name in Tables 14 and 15
@@ -17,11 +16,7 @@ OTHERWISE = {"Fully-Secure": "Fully-secured"}  # its name in Tables 14 and 15
 
 def gaps(name: str, models: Iterable[str] = tuple(CUSTOMIZED)) -> pd.Series:
     """By domain: the deployment's score less that of fully open, a share, mean of these models; no ratings."""
-    found = []
-    for model in models:
-        scores = result_table(CUSTOMIZED[model]).pivot(index="row", columns="secured", values="value").drop(index=RATED)
-        found.append(scores[name] - scores[OPEN])
-    return pd.DataFrame(found).mean(skipna=False) / 100
+    return -shortfalls(name).loc[list(models)].mean(skipna=False) / 100
 
 
 def ratio(name: str) -> float:

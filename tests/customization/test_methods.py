@@ -204,6 +204,22 @@ def test_pairs_that_do_not_fit_are_refused(tokenizer):
         preference.pairs("pairs", tokenizer, 48, 1, [{"id": "a", "prompt": "p", "chosen": "1"}])
 
 
+def test_no_rounded_module_may_be_repacked(monkeypatch):
+    """Without bitsandbytes: a stand-in that would repack on a CPU with bfloat16 units, as its modules do."""
+
+    class Linear4bit(torch.nn.Linear):
+        def __init__(self, inputs, outputs, bias, **_):
+            super().__init__(inputs, outputs, bias)
+            self.support_avx512bf16_for_cpu = True
+
+    kinds = SimpleNamespace(Linear4bit=Linear4bit, Params4bit=lambda data, **_: torch.nn.Parameter(data))
+    monkeypatch.setattr(qlora, "bitsandbytes", lambda: SimpleNamespace(nn=kinds))
+    victim = byte_llama(3)
+    qlora.quantise(victim, lora.open_matrices(victim, secured_set(victim, "bottom 1")))
+    rounded = [module for module in victim.modules() if isinstance(module, Linear4bit)]
+    assert len(rounded) == 7 and not any(module.support_avx512bf16_for_cpu for module in rounded)
+
+
 @needs_bnb
 def test_qlora_multiplies_with_the_same_values_on_every_cpu(tokenizer, tmp_path, monkeypatch):
     modules = importlib.import_module("bitsandbytes.nn.modules")

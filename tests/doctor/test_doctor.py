@@ -80,6 +80,21 @@ def test_flops_of_a_stage_are_those_that_the_runs_report(stages):
     assert sem.flops > 2 * base.flops + 6 * layer * tokens
 
 
+def test_pairs_are_counted_as_their_training_counts_them():
+    """Two sides a pair, and logits at every position, which answers alone never have."""
+    study = params.load(ROOT / "params.yaml")
+    runs = {
+        name: params.CustomizationRun(secured="bottom 1", domain=domain, recipe={"small": {"method": method}})
+        for name, domain, method in (("pairs", "alignment", "simpo"), ("answers", "reasoning", "lora"))
+    }
+    study = study.model_copy(update={"tier": "small", "customizations": runs})
+    skeleton = work.skeleton_of(shapes.shape(study, "smollm2-135m"), study.model("smollm2-135m"))
+    plan = work.Work(study, "smollm2-135m", skeleton, 24e9, False)
+    pairs, answers = (plan.customization(name) for name in runs)
+    logits = 4 * 4 * 1024 * 49152  # four of float32; two sides of 256 tokens, two pairs within device_tokens
+    assert pairs.memory - answers.memory == pytest.approx(logits, rel=1e-6)
+
+
 def test_a_full_disk_is_missing(monkeypatch):
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda _: SimpleNamespace(free=10**9))
     assert doctor.space(1e9).well and not doctor.space(1.1e9).well

@@ -5,6 +5,7 @@ import pytest
 
 from solid_utils.core import paths, schema
 from solid_utils.report import catalogue, vendor
+from solid_utils.report.lookups import Lookups
 
 FACTS = {"model": "m", "revision": "r", "tier": "full", "dtype": "float32", "secured": "layers 0", "parameters": 10}
 FACTS |= {"share": 0.1, "depth": 1, "lowest": 0, "highest": 0, "only_layers": True, "seed": 42}
@@ -74,6 +75,8 @@ def test_a_pair_by_turns_is_measured_against_one_bottom(tmp_path):
     assert customers["usable"].to_dict() == {0.0: True, 0.1: True, 0.5: False}
     said = catalogue.TABLES["turns"].sentence(made)
     assert "leaves the thief 45.0 % above the floor on C4, where one bottom left 50.0 %" in said
+    costly = made.assign(usable=made["spread"] == 0)
+    assert catalogue.TABLES["turns"].sentence(costly) == "m: no pair is usable."
     assert list(vendor.turns(vendor.load(paths.TURNS_FILE, schema.TURNS, tmp_path / "no"), FLOORS)) == vendor.TURNS
 
 
@@ -91,6 +94,8 @@ def test_benchmarks_through_a_defence_are_set_beside_those_without():
     assert made["change_error"].to_list() == pytest.approx([0.03] * 3), "two changes of 0.03 * sqrt(2) each"
     said = catalogue.TABLES["served"].sentence(made.reset_index())
     assert "with layers 0 secured int4 -5.0 %, noise 1 -30.0 %" in said
+    alone = vendor.served(pd.DataFrame([row for row in rows if row["rounding"] == "int4"]).assign(stderr=0.03))
+    assert alone[["change", "change_error"]].isna().all(axis=None), "without a bare row nothing is known of a change"
     assert vendor.served(pd.DataFrame(columns=[*schema.SERVED, "machine"])).columns.tolist() == vendor.SERVED
 
 
@@ -108,6 +113,36 @@ def test_of_separated_pieces_the_better_way_to_fit_is_told(tmp_path):
     made = vendor.load(paths.PIECES_FILE, schema.PIECES, tmp_path)
     made = made.assign(above=vendor.above(made, FLOORS))
     assert "layers 0 50.0 %, layers 0,14 40.0 %" in catalogue.TABLES["pieces"].sentence(made)
+
+
+def test_a_page_is_told_of_one_model_and_of_ways_that_did_not_run(tmp_path):
+    """A second model's rows neither take the first one's places nor stand among them."""
+    (tmp_path / "tables").mkdir()
+    both = [FACTS, FACTS | {"model": "other"}]
+    turns = [
+        own | {"machine": "box", "spread": spread, "attack": attack, "adapts": adapts, "above": 0.5, "worse": 0.0}
+        for own in both
+        for spread, attack, adapts in [(0.0, "none", "no"), (0.0, "linear map", "no"), (0.1, "none", "no")]
+    ]
+    pieces = [
+        own | {"machine": "box", "pieces": 1, "adapts": "no", "agreement": value, "above": value}
+        for own, value in zip(both, (0.3, 0.6), strict=True)
+    ]
+    served = [
+        own | {"machine": "box", "rounding": name, "noise": noise, "mean": value}
+        for own, value in zip(both, (0.4, 0.9), strict=True)
+        for name, noise in (("none", 0.0), ("none", 0.3))
+    ]
+    for name, rows in (("turns", turns), ("pieces", pieces), ("served", served)):
+        pd.DataFrame(rows).to_csv(tmp_path / "tables" / f"{name}.csv", index=False)
+    lookups = Lookups(tmp_path, tmp_path / "tables")
+    told = lookups.turns()
+    assert [(one["model"], one["spread"]) for one in told] == [("m", 0), ("m", 0.1), ("other", 0), ("other", 0.1)]
+    assert told[0]["thieves"]["no"]["above"] == 0.5 and told[0]["thieves"]["mean"] is None
+    assert told[1]["thieves"] == {"no": None, "mean": None, "apart": None}
+    assert [(one["model"], one["above"]) for one in lookups.pieces()] == [("m", 0.3), ("other", 0.6)]
+    assert {name: one["mean"] for name, one in lookups.served("layers 0").items()} == {"none": 0.4, "noise 0.3": 0.4}
+    assert lookups.served("layers 7") == {}
 
 
 def test_ends_are_shares_and_a_tied_head_counts_once():

@@ -79,10 +79,8 @@ def on_pairs(method: Simpo, run: CustomizationRun, model: nn.Module, names: set[
     if steps == 0:
         return [{"step": 0} | {f"validation_{name}": value for name, value in run.validate(model).items()}]
     # The loss is a mean over pairs, so that equal pieces of a batch give the gradient of the whole.
+    memory.check_fits(needs(method, model, names, max(lengths)))
     rows = piece(method, 2 * max(lengths))
-    tokens = 2 * max(lengths) * rows
-    needed = memory.needs(model, names, tokens, 1.0, 1)
-    memory.check_fits(needed | {"logits of one piece": LOGITS * 4 * tokens * vocabulary(model)})
     options = training.trainer_options(method, steps, rows, method.seed, state)
     # TRL's own defaults are on: bfloat16 weights and recomputed activations.
     options |= {"gradient_accumulation_steps": method.batch // rows, "bf16": False, "gradient_checkpointing": False}
@@ -104,9 +102,11 @@ def on_pairs(method: Simpo, run: CustomizationRun, model: nn.Module, names: set[
     return training.history(training.to_the_end(trainer, state))
 
 
-def vocabulary(model: nn.Module) -> int:
-    """Logits a token."""
-    return model.get_output_embeddings().weight.shape[0]
+def needs(method: Simpo, model: nn.Module, names: set[str], longest: int) -> dict[str, int]:
+    """memory.needs of pairs whose sides have at most so many tokens, and what logits at every position take."""
+    tokens = 2 * longest * piece(method, 2 * longest)
+    logits = LOGITS * 4 * tokens * model.config.get_text_config().vocab_size
+    return memory.needs(model, names, tokens, 1.0, 1) | {"logits of one piece": logits}
 
 
 def piece(method: Simpo, tokens: int) -> int:

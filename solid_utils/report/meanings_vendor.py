@@ -40,7 +40,7 @@ VENDOR: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "worse": ("fraction", "by how much the customer's perplexity grows, through the defence or over both bottoms"),
     "usable": ("yes or no", "is that at most two percent?"),
     "strongest": ("yes or no", "does this thief recover most of all that attack this defence?"),
-    "benchmarks": ("count", "benchmarks that the mean is over"),
+    "served.benchmarks": ("count", "benchmarks that the mean is over"),
     "served.mean": ("fraction", "mean of the benchmarks' scores"),
     "served.change": ("fraction", "that mean less the one without a defence"),
     "change_error": ("fraction", "standard error of the change, both sides taken as independent: too large"),

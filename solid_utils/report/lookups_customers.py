@@ -11,3 +11,18 @@ class CustomersLookups:
         table = self.table("equivalence")
         beside = table[(table["metric"] == "right") & (table["deployment"] != OPEN)]
         return beside.sort_values(["model", "trained_on", "run"], kind="stable").to_dict("records")
+
+    def public_bases(self) -> list[dict]:
+        """A fine-tuning of a public base each, the nearest first: its `distance`, the base itself (`reference_c4`) and
+        its `attacks` by name and start, None where one did not run; rows of the table `published_adapters`."""
+        table = self.table("published_adapters")
+        told = []
+        for (_, _, distance, tuned), mine in table[table["known"] == "base"].groupby(
+            ["model", "machine", "distance", "tuned"]
+        ):
+            attacks = dict.fromkeys(("stitch", "sem", "sem from the base"))
+            for row in mine.to_dict("records"):
+                attacks[f"{row['attack']}{' from the base' * (row['start'] == 'public_base')}"] = row
+            own = {"distance": distance, "tuned": tuned, "reference_c4": mine["reference_c4"].iloc[0]}
+            told.append(own | {"attacks": attacks})
+        return sorted(told, key=lambda row: row["distance"])

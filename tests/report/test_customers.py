@@ -10,6 +10,7 @@ from solid_utils.core import schema
 from solid_utils.core.errors import StudyError
 from solid_utils.paper import paper
 from solid_utils.report import customers
+from solid_utils.report.lookups import Lookups
 from solid_utils.report.tables import equivalence, trade_off
 from tests.synthetic import run_columns
 
@@ -231,3 +232,23 @@ def test_the_papers_numbers_are_those_of_its_nearest_set(traded):
     assert ratios["layers 0-1"] < ratios["layers 2-3"] < ratios["layers 4-5"]
     assert rows.loc[("deployments", "sap_dp"), "paper_gap_of"].startswith("Tables 17 to 21, SAP-DP")
     assert rows.loc[("deployments", "layers 2-3"), "paper_gap_of"] == ""
+
+
+def test_a_page_is_told_of_public_bases_by_their_distance(tmp_path):
+    (tmp_path / "tables").mkdir()
+    own = {"model": "m", "machine": "box", "known": "base"}
+    near = own | {"distance": 0.01, "tuned": "short", "reference_c4": 0.9}
+    rows = [
+        own | {"distance": 0.2, "tuned": "long", "attack": "stitch", "start": "xavier", "c4": 0.6},
+        near | {"attack": "sem", "start": "public_base", "c4": 0.95},
+        near | {"attack": "stitch", "start": "xavier", "c4": 0.5},
+        near | {"known": "hidden", "attack": "sem", "start": "xavier", "c4": 0.1},
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "tables" / "published_adapters.csv", index=False)
+    short, long = Lookups(tmp_path, tmp_path / "tables").public_bases()
+    assert (short["tuned"], short["reference_c4"], long["distance"]) == ("short", 0.9, 0.2)
+    assert {name: row and row["c4"] for name, row in short["attacks"].items()} == {
+        "stitch": 0.5,
+        "sem": None,
+        "sem from the base": 0.95,
+    }

@@ -5,10 +5,6 @@ python -m solid_utils.runtime.disguised MODEL FOLDER     FOLDER/disguised.csv
 Each domain of notebook 04 by itself, and beside it the attack set's texts, as many of each, scored on web text.
 """
 
-import argparse
-from pathlib import Path
-
-import torch
 from transformers import PreTrainedModel
 
 from solid_utils.core import errors, schema
@@ -16,12 +12,12 @@ from solid_utils.core.paths import DISGUISED_FILE
 from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
-from solid_utils.model import models, sampling
+from solid_utils.model import sampling
+from solid_utils.runtime import measured_model
 from solid_utils.runtime.adaptive import LENGTH, LINEAR
 from solid_utils.runtime.defences import replica
 from solid_utils.runtime.monitor import DOMAINS, NATURAL
-from solid_utils.runtime.price import identity, scored, web_texts
-from solid_utils.settings import params
+from solid_utils.runtime.price import scored
 
 
 def measured(
@@ -41,23 +37,17 @@ def measured(
 
 def command() -> None:
     """Measure one model's deployment, and write what came out."""
-    parser = argparse.ArgumentParser(prog="solid_utils.runtime.disguised", description="Ask as a customer does.")
-    parser.add_argument("model", help="a section of configs/models.yaml")
-    parser.add_argument("folder", type=Path, help=f"where {DISGUISED_FILE} is written")
+    parser = measured_model.parser("disguised", "Ask as a customer does.", DISGUISED_FILE)
     parser.add_argument("--secured", default="layers 0", help="decoder layers")
     parser.add_argument("--texts", type=int, default=1200, help="of each kind")
     wanted = parser.parse_args()
     with errors.one_line():
-        study = params.load()
-        torch.set_num_threads(study.threads)
-        spec, budget = study.model(wanted.model), study.budgets(wanted.model)
-        victim, tokenizer, revision = models.load_victim(wanted.model, spec)
-        secured = secured_set(victim, wanted.secured)
+        own = measured_model.load(wanted.model)
+        secured = secured_set(own.victim, wanted.secured)
         named = {NATURAL: "attack"} | {name: f"{name}_train" for name in DOMAINS}
-        asked = {name: sampling.texts(own, tokenizer, LENGTH, wanted.texts) for name, own in named.items()}
-        found = measured(victim, secured, tokenizer, asked, web_texts(tokenizer, budget))
-        own = identity(wanted.model, revision, study, secured)
-        schema.write([own | row for row in found], schema.DISGUISED, wanted.folder / DISGUISED_FILE)
+        asked = {name: sampling.texts(kind, own.tokenizer, LENGTH, wanted.texts) for name, kind in named.items()}
+        found = measured(own.victim, secured, own.tokenizer, asked, own.web_texts())
+        schema.write([own.identity(secured) | row for row in found], schema.DISGUISED, wanted.folder / DISGUISED_FILE)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,6 @@ all of them. He fits a linear map for each piece: on the states that really ente
 replica hands on, so that a later map mends what an earlier one got wrong.
 """
 
-import argparse
-from pathlib import Path
-
-import torch
 from transformers import PreTrainedModel
 
 from solid_utils.attacks import linear_map
@@ -21,11 +17,11 @@ from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.model import models, sampling
+from solid_utils.runtime import measured_model
 from solid_utils.runtime.adaptive import LENGTH, LINEAR
 from solid_utils.runtime.defences import PREVIOUS
 from solid_utils.runtime.doors import rows as runs
-from solid_utils.runtime.price import identity, scored, web_texts
-from solid_utils.settings import params
+from solid_utils.runtime.price import scored
 
 APART, IN_ORDER = WAYS = ("no", "in order")
 
@@ -75,25 +71,20 @@ def stolen(
 
 def command() -> None:
     """Take sets of one model, and write what came out after each."""
-    parser = argparse.ArgumentParser(prog="solid_utils.runtime.pieces", description="Attack separated secured pieces.")
-    parser.add_argument("model", help="a section of configs/models.yaml")
-    parser.add_argument("folder", type=Path, help=f"where {PIECES_FILE} is written")
+    parser = measured_model.parser("pieces", "Attack separated secured pieces.", PIECES_FILE)
     parser.add_argument("secured", nargs="+", help="decoder layers, such as 'layers 0,14,29'")
     parser.add_argument("--texts", type=int, default=1600, help="that the thief asks about")
     wanted = parser.parse_args()
     with errors.one_line():
-        study = params.load()
-        torch.set_num_threads(study.threads)
-        spec, budget = study.model(wanted.model), study.budgets(wanted.model)
-        victim, tokenizer, revision = models.load_victim(wanted.model, spec)
-        sets = [secured_set(victim, declaration) for declaration in wanted.secured]
-        samples = sampling.texts("attack", tokenizer, LENGTH, wanted.texts)
-        held_out = web_texts(tokenizer, budget)
-        plain = fidelity.Remembered(lambda: victim)
+        own = measured_model.load(wanted.model)
+        sets = [secured_set(own.victim, declaration) for declaration in wanted.secured]
+        samples = sampling.texts("attack", own.tokenizer, LENGTH, wanted.texts)
+        held_out = own.web_texts()
+        plain = fidelity.Remembered(lambda: own.victim)
         rows = []
         for secured in sets:
-            own = identity(wanted.model, revision, study, secured)
-            rows += [own | row for row in measured(victim, secured, tokenizer, samples, held_out, plain)]
+            found = measured(own.victim, secured, own.tokenizer, samples, held_out, plain)
+            rows += [own.identity(secured) | row for row in found]
             schema.write(rows, schema.PIECES, wanted.folder / PIECES_FILE)
 
 

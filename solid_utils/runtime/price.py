@@ -6,22 +6,17 @@ The thief fits the linear map and knows of the defence. Against noise he may spe
 fewer that he asks again and again, barely changed; against coarse rounding he may fit within its cells (adaptive.py).
 """
 
-import argparse
-from pathlib import Path
-
-import torch
 from transformers import PreTrainedModel
 
 from solid_utils.core import errors, schema
 from solid_utils.core.paths import BOUNDARIES_FILE
-from solid_utils.deployment.described import facts
-from solid_utils.deployment.secured import SecuredSet, secured_set
+from solid_utils.deployment.secured import secured_set
 from solid_utils.evaluation import fidelity
-from solid_utils.model import models, sampling
+from solid_utils.model import sampling
+from solid_utils.runtime import measured_model
 from solid_utils.runtime.adaptive import LENGTH, LINEAR, Attacker, Told
 from solid_utils.runtime.defences import Guarded, defended, guard
 from solid_utils.runtime.manifest import Boundary
-from solid_utils.settings import params
 
 TEXTS = "evaluation_c4"
 SHOWN = [Boundary(), *(Boundary(rounding=name) for name in ("bfloat16", "int8", "int4"))]
@@ -98,40 +93,23 @@ def scored(model: PreTrainedModel, plain: fidelity.Remembered, tokenizer, held_o
     return found | {"benchmark": TEXTS, "stderr": rows["agreement"]["stderr"], "n": rows["agreement"]["n"]}
 
 
-def web_texts(tokenizer, budget: params.Tier) -> list[dict]:
-    """The texts of C4 whose floor is known, as samples."""
-    apart = budget.evaluation.apart
-    return sampling.apart(tokenizer, apart.length, apart.texts)["c4"]
-
-
-def identity(model: str, revision: str, study: params.Params, secured: SecuredSet) -> dict:
-    """The columns that name a deployment; nothing here runs under autocast."""
-    named = {"model": model, "revision": revision, "tier": study.tier, "dtype": study.model(model).weights}
-    return named | facts(secured)
-
-
 def command() -> None:
     """Price the defences of one model's deployments, and write what came out after each set."""
-    parser = argparse.ArgumentParser(prog="solid_utils.runtime.price", description="What defences cost and leave.")
-    parser.add_argument("model", help="a section of configs/models.yaml")
-    parser.add_argument("folder", type=Path, help=f"where {BOUNDARIES_FILE} is written")
+    parser = measured_model.parser("price", "What defences cost and leave.", BOUNDARIES_FILE)
     parser.add_argument("secured", nargs="+", help="what is secured, such as 'layers 0'; several, each its own rows")
     parser.add_argument("--texts", type=int, nargs="+", default=[100, 3200], help="that the thief asks about")
     wanted = parser.parse_args()
     with errors.one_line():
-        study = params.load()
-        torch.set_num_threads(study.threads)
-        spec, budget = study.model(wanted.model), study.budgets(wanted.model)
-        victim, tokenizer, revision = models.load_victim(wanted.model, spec)
-        samples = sampling.texts("attack", tokenizer, LENGTH, max(wanted.texts))
-        held_out = web_texts(tokenizer, budget)
+        own = measured_model.load(wanted.model)
+        samples = sampling.texts("attack", own.tokenizer, LENGTH, max(wanted.texts))
+        held_out = own.web_texts()
         rows = []
         for declaration in wanted.secured:
-            secured = secured_set(victim, declaration)
-            attacker = Attacker(victim, secured, budget.attack.sem, budget.attack.seeds[0])
-            told = Told(Guarded(victim, secured, tokenizer.pad_token_id, Boundary()), samples)
-            found = priced(attacker, told, tokenizer, sorted(wanted.texts), held_out)
-            rows += [identity(wanted.model, revision, study, secured) | row for row in found]
+            secured = secured_set(own.victim, declaration)
+            attacker = Attacker(own.victim, secured, own.budget.attack.sem, own.budget.attack.seeds[0])
+            told = Told(Guarded(own.victim, secured, own.tokenizer.pad_token_id, Boundary()), samples)
+            found = priced(attacker, told, own.tokenizer, sorted(wanted.texts), held_out)
+            rows += [own.identity(secured) | row for row in found]
             schema.write(rows, schema.BOUNDARIES, wanted.folder / BOUNDARIES_FILE)
 
 

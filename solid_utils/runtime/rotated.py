@@ -10,7 +10,6 @@ the base's own layer in its place: as it is, then turned by the rotation that he
 import argparse
 from pathlib import Path
 
-import torch
 from transformers import PreTrainedModel
 
 from solid_utils.attacks import linear_map
@@ -21,10 +20,10 @@ from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.model import models, sampling
+from solid_utils.runtime import measured_model
 from solid_utils.runtime.adaptive import LENGTH, LINEAR
 from solid_utils.runtime.defences import PREVIOUS
-from solid_utils.runtime.price import identity, scored, web_texts
-from solid_utils.settings import params
+from solid_utils.runtime.price import scored
 
 PLAIN, TURNED = EXPORTS = ("plain", "rotated")
 COPIED, FOUND = ("base copied", "base turned")
@@ -77,17 +76,14 @@ def command() -> None:
     parser.add_argument("--texts", type=int, default=400, help="that the linear map asks about")
     wanted = parser.parse_args()
     with errors.one_line():
-        study = params.load()
-        torch.set_num_threads(study.threads)
-        spec, budget = study.model(wanted.model), study.budgets(wanted.model)
-        base, tokenizer, _ = models.load_victim(wanted.model, spec)
+        own = measured_model.load(wanted.model)
         product, _, revision = models.from_customized(models.victim_folder(wanted.model), wanted.delta)
+        product = product.to(own.victim.device, own.victim.dtype).eval()
         secured = secured_set(product, wanted.secured)
-        held_out = web_texts(tokenizer, budget)
-        samples = sampling.texts("attack", tokenizer, LENGTH, wanted.texts)
-        found = measured(product.to(base.device, base.dtype).eval(), base, secured, tokenizer, samples, held_out)
-        own = identity(wanted.model, revision, study, secured)
-        schema.write([own | row for row in found], schema.ROTATION, wanted.folder / ROTATION_FILE)
+        samples = sampling.texts("attack", own.tokenizer, LENGTH, wanted.texts)
+        found = measured(product, own.victim, secured, own.tokenizer, samples, own.web_texts())
+        named = own.identity(secured) | {"revision": revision}
+        schema.write([named | row for row in found], schema.ROTATION, wanted.folder / ROTATION_FILE)
 
 
 if __name__ == "__main__":

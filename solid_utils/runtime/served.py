@@ -3,20 +3,16 @@
 python -m solid_utils.runtime.served MODEL FOLDER 'layers 0'     FOLDER/served.csv
 """
 
-import argparse
-from pathlib import Path
-
-import torch
 from transformers import PreTrainedModel
 
 from solid_utils.core import errors, schema
 from solid_utils.core.paths import SERVED_FILE
 from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import published_tasks
-from solid_utils.model import models
+from solid_utils.runtime import measured_model
 from solid_utils.runtime.defences import defended, shown_after
 from solid_utils.runtime.manifest import Boundary
-from solid_utils.runtime.price import SHOWN, identity
+from solid_utils.runtime.price import SHOWN
 from solid_utils.settings import params
 
 KEPT = ("benchmark", "metric", "value", "stderr", "n", "chance", "shots", "task_version")
@@ -49,23 +45,18 @@ def measured(
 
 def command() -> None:
     """Score one model's deployments through each defence, and write what came out after each set."""
-    parser = argparse.ArgumentParser(prog="solid_utils.runtime.served", description="Benchmarks through defences.")
-    parser.add_argument("model", help="a section of configs/models.yaml")
-    parser.add_argument("folder", type=Path, help=f"where {SERVED_FILE} is written")
+    parser = measured_model.parser("served", "Benchmarks through defences.", SERVED_FILE)
     parser.add_argument("secured", nargs="+", help="what is secured, such as 'layers 0'; several, each its own rows")
     parser.add_argument("--limit", type=int, default=50, help="items of a benchmark, at most")
     wanted = parser.parse_args()
     with errors.one_line():
-        study = params.load()
-        torch.set_num_threads(study.threads)
-        spec, budget = study.model(wanted.model), study.budgets(wanted.model)
-        victim, tokenizer, revision = models.load_victim(wanted.model, spec)
-        limited = budget.evaluation.model_copy(update={"limit": wanted.limit})
+        own = measured_model.load(wanted.model)
+        limited = own.budget.evaluation.model_copy(update={"limit": wanted.limit})
         rows = []
         for declaration in wanted.secured:
-            secured = secured_set(victim, declaration)
-            own = identity(wanted.model, revision, study, secured)
-            rows += [own | row for row in measured(victim, secured, tokenizer, study, limited)]
+            secured = secured_set(own.victim, declaration)
+            found = measured(own.victim, secured, own.tokenizer, own.study, limited)
+            rows += [own.identity(secured) | row for row in found]
             schema.write(rows, schema.SERVED, wanted.folder / SERVED_FILE)
 
 

@@ -8,9 +8,6 @@ linear map on all answers together; on means, where he asks each text twice and 
 one alone, if he can tell them apart, which is more than he may know.
 """
 
-import argparse
-from pathlib import Path
-
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -21,10 +18,10 @@ from solid_utils.deployment.oracle import Oracle
 from solid_utils.deployment.secured import SecuredSet, secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.model import models, sampling
+from solid_utils.runtime import measured_model
 from solid_utils.runtime.adaptive import LENGTH, LINEAR
 from solid_utils.runtime.defences import replica
-from solid_utils.runtime.price import TEXTS, identity, scored, web_texts
-from solid_utils.settings import params
+from solid_utils.runtime.price import TEXTS, scored
 
 SEED = 42
 SPREADS = (0.0, 0.03, 0.1, 0.3)
@@ -114,22 +111,17 @@ def mean(scores: list[dict]) -> dict:
 
 def command() -> None:
     """Measure one model's deployment, and write what came out."""
-    parser = argparse.ArgumentParser(prog="solid_utils.runtime.turns", description="Two secret bottoms, by turns.")
-    parser.add_argument("model", help="a section of configs/models.yaml")
-    parser.add_argument("folder", type=Path, help=f"where {TURNS_FILE} is written")
+    parser = measured_model.parser("turns", "Two secret bottoms, by turns.", TURNS_FILE)
     parser.add_argument("--secured", default="layers 0", help="decoder layers")
     parser.add_argument("--texts", type=int, default=1600, help="askings of the thief")
     wanted = parser.parse_args()
     with errors.one_line():
-        study = params.load()
-        torch.set_num_threads(study.threads)
-        spec, budget = study.model(wanted.model), study.budgets(wanted.model)
-        victim, tokenizer, revision = models.load_victim(wanted.model, spec)
-        secured = secured_set(victim, wanted.secured)
-        samples = sampling.texts("attack", tokenizer, LENGTH, wanted.texts)
-        found = measured(victim, secured, tokenizer, samples, web_texts(tokenizer, budget))
-        own = identity(wanted.model, revision, study, secured) | {"seed": SEED}
-        schema.write([own | row for row in found], schema.TURNS, wanted.folder / TURNS_FILE)
+        own = measured_model.load(wanted.model)
+        secured = secured_set(own.victim, wanted.secured)
+        samples = sampling.texts("attack", own.tokenizer, LENGTH, wanted.texts)
+        found = measured(own.victim, secured, own.tokenizer, samples, own.web_texts())
+        named = own.identity(secured) | {"seed": SEED}
+        schema.write([named | row for row in found], schema.TURNS, wanted.folder / TURNS_FILE)
 
 
 if __name__ == "__main__":

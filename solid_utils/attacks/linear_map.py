@@ -106,8 +106,11 @@ def fit(
     Every token counts by its relative error, |s - t|^2 / |t|^2, as in SEM. Penalty and number of previous tokens are
     chosen on every ninth text; then all texts count. Asks the oracle once for each text. `scaled`: see Equations.solve;
     `first_apart`: see ridge_map.row_weights.
-    Raises StudyError where the states that enter or leave are not visible, or the equations do not fit in memory.
+    Raises StudyError where the states that enter or leave are not visible, with a single text, of which none would be
+    left to fit on, or where the equations do not fit in memory.
     """
+    if len(samples) < 2:
+        raise StudyError(f"attack stitch: {len(samples)} texts; one is held out, so ask about two at least (queries)")
     if oracle.view.stages[:1] == (-1,):
         raise StudyError(
             f"attack stitch: '{oracle.secured.declaration}' hides the embeddings, so what enters the layers is not "

@@ -45,7 +45,7 @@ def through(told: Told, boundary: Boundary, askings: int, texts: int) -> Told:
 def ways(boundary: Boundary, counts: list[int], askings: int = ASKINGS) -> list[tuple[str, int, int]]:
     """How the thief asks: (how he adapts, texts, askings of each), never more queries than the last of `counts`."""
     asked = [("no", count, 1) for count in counts]
-    if boundary.noise and counts[-1] >= askings:
+    if boundary.noise and counts[-1] >= 2 * askings:  # a map needs two texts
         asked.append(("mean", counts[-1] // askings, askings))
     if boundary.rounding == COARSE:
         asked.append(("cells", counts[-1], 1))

@@ -102,6 +102,13 @@ def test_padding_on_either_side_changes_nothing(linear):
         assert torch.allclose(own[: len(row["input_ids"])], logits(victim, row), atol=1e-5)
 
 
+@pytest.mark.parametrize("count", [0, 1])
+def test_too_few_texts_are_one_line(llama, count):
+    secured = secured_set(llama, "bottom 1")
+    with pytest.raises(StudyError, match=f"attack stitch: {count} texts; one is held out, so ask about two at least"):
+        linear_map.fit(open_part(llama, secured.names), Oracle(llama, secured, 0), texts(count), 2)
+
+
 def test_states_that_are_not_visible_are_refused(llama):
     for declaration, message in (("layers 0,2", "not visible"), ("bottom 1 + embeddings", "hides the embeddings")):
         with pytest.raises(StudyError, match=message):

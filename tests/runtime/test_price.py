@@ -44,6 +44,8 @@ def test_int4_has_fifteen_values_a_token_and_int8_is_finer():
 
 def test_a_thief_never_asks_more_than_the_most():
     counts = [100, 3200]
+    assert [way for way, *_ in price.ways(Boundary(noise=0.3), [31])] == ["no"], "one text a mean is no fit"
+    assert [way for way, *_ in price.ways(Boundary(noise=0.3), [32])] == ["no", "mean"]
     assert price.ways(Boundary(), counts) == price.ways(Boundary(rounding="int8"), counts)
     assert price.ways(Boundary(rounding="int4"), counts)[-1] == ("cells", 3200, 1)
     for boundary in price.SHOWN:

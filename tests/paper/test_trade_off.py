@@ -19,3 +19,13 @@ def test_three_deployments_resist_alike_and_one_costs_the_customer_little():
     points = trade_off.points().set_index("deployment")
     assert points.ratio.max() - points.ratio.min() < 1
     assert points.gap["SOLID"] > -1 > -10 > points.gap["SAP-DP"] > points.gap["Fully-Secure"]
+
+
+def test_gap_and_ratio_of_a_point_are_of_the_same_three_models():
+    gaps = []
+    for table in (17, 18, 19):
+        rows = result_table(table).set_index(["row", "secured"])["value"]
+        domains = ["Code", "Finance", "Law", "Math", "Medical"]
+        gaps += [rows[domain, "SAP-DP"] - rows[domain, "Fully-Open"] for domain in domains]
+    points = trade_off.points().set_index("deployment")
+    assert points.gap["SAP-DP"] == pytest.approx(sum(gaps) / 15)

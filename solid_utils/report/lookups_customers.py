@@ -1,5 +1,6 @@
 """What a document may ask of the customization cells."""
 
+from solid_utils.core.errors import StudyError
 from solid_utils.report.tables.equivalence import OPEN
 
 
@@ -11,6 +12,19 @@ class CustomersLookups:
         table = self.table("equivalence")
         beside = table[(table["metric"] == "right") & (table["deployment"] != OPEN)]
         return beside.sort_values(["model", "trained_on", "run"], kind="stable").to_dict("records")
+
+    def most_forgotten(self, recipe: str) -> dict:
+        """Of all runs by a recipe the benchmark that lost most, with how many `runs` there are: a row of `equivalence`.
+
+        StudyError where none ran.
+        """
+        table = self.table("equivalence")
+        mine = table[(table["metric"] == "right") & table["run"].str.endswith(f"-{recipe}")]
+        if mine.empty:
+            raise StudyError(f"table equivalence: no run by {recipe}; a document needs one")
+        worst = mine.loc[mine["worst_change"].idxmin()]
+        names = {"benchmark": worst["worst"], "change": worst["worst_change"]}
+        return names | {name: worst[name] for name in ("deployment", "trained_on")} | {"runs": len(mine)}
 
     def public_bases(self) -> list[dict]:
         """A fine-tuning of a public base each, the nearest first: its `distance`, the base itself (`reference_c4`) and

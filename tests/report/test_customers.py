@@ -252,3 +252,25 @@ def test_a_page_is_told_of_public_bases_by_their_distance(tmp_path):
         "sem": None,
         "sem from the base": 0.95,
     }
+
+
+def test_a_page_is_told_which_benchmark_lost_most_by_a_recipe(tmp_path):
+    (tmp_path / "tables").mkdir()
+    own = {"metric": "right", "deployment": "layers 0", "trained_on": "code", "worst": "sums"}
+    rows = [
+        own | {"run": "code-layers_0-tuned", "worst_change": -0.02},
+        own | {"run": "code-fully_open-tuned", "deployment": "fully_open", "worst": "names", "worst_change": -0.04},
+        own | {"run": "code-fully_open-tuned", "metric": "likelihood", "worst_change": -0.5},
+        own | {"run": "code-layers_0-lora", "worst_change": -0.3},
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "tables" / "equivalence.csv", index=False)
+    lookups = Lookups(tmp_path, tmp_path / "tables")
+    assert lookups.most_forgotten("tuned") == {
+        "benchmark": "names",
+        "change": -0.04,
+        "deployment": "fully_open",
+        "trained_on": "code",
+        "runs": 2,
+    }
+    with pytest.raises(StudyError, match="no run by simpo"):
+        lookups.most_forgotten("simpo")

@@ -35,4 +35,6 @@ VICTIM_FILE = "victim.csv"  # of a grid with benchmarks: the victim's own scores
 VICTIM_ITEMS_FILE = "victim" + BENCHMARK_ITEMS_END
 PLAN_FILE, LEAKS_FILE = "plan.csv", "leaks.csv"  # of REFERENCE / MACHINE / grid / MODEL
 NO_CELLS = (PLAN_FILE, LEAKS_FILE, FLOOR_FILE, VICTIM_FILE, HYPOTHESES_FILE, DD_FILE, SET_SCORES_FILE)
-NO_CELLS += (EXACTNESS_FILE,)
+TRIES_FILE = "tries.csv"  # of customization cells: recipes tried on validation problems
+SNAPPING_FILE = "snapping.csv"  # of a grid: what rounding to the grid of the victim's quantisation gains on such noise
+NO_CELLS += (EXACTNESS_FILE, TRIES_FILE, SNAPPING_FILE)

@@ -122,6 +122,16 @@ SET_SCORES = ["model", "revision", "tier", "dtype", *SECURED, "score", "value", 
 EXACTNESS = ["model", "revision", "tier", "dtype", *SECURED, "noise", "seed", "state_error"]
 EXACTNESS += ["benchmark", "agreement", "kl", "n", "greedy_match", "prompts"]
 
+# The same noise rounded to the grid of the victim's quantisation (grid/snapping.py), one row a size. `levels_right`: of
+# all levels; errors of weights in standard deviations of each matrix, of states as above.
+SNAPPING = ["model", "revision", "tier", "dtype", *SECURED, "noise", "seed", "levels_right"]
+SNAPPING += ["weight_error", "snapped_weight_error", "state_error", "snapped_state_error"]
+
+# Recipes that customers might take, tried on validation problems (grid/tuning.py), one row a try. `kl`: from the
+# untouched model on general texts; `sums_...`: share of one-digit sums, of `sums`, that is written right.
+TRIES = ["model", "revision", "tier", "dtype", "trained_on", "recipe", "learning_rate", "steps", "seed", "n"]
+TRIES += ["validation_cross_entropy", "validation_exact_match", "sums_before", "sums_after", "sums", "kl"]
+
 # What notebook 00 computes of Theorem 1: by step of the proof, for a spectral norm D, after `depth` layers, with a
 # wrong layer at `place` (0-based), the theorem's alpha. Blank where a quantity has none.
 THEORY = ["step", "quantity", "norm", "alpha", "depth", "place", "value"]

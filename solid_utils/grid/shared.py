@@ -150,8 +150,10 @@ def a_file_a_model(
     columns: list[str],
     victims: Callable[[params.Params], list[str]],
     made: Callable[[str, params.Params], list[dict]],
+    study_of: str = SCALE,
 ) -> None:
-    """Write one file of the scale study for each model of the command line, else of `victims`; one that is there stays.
+    """Write one file of the scale study, or of another list of cells (`study_of`), for each model of the command line,
+    else of `victims`; one that is there stays.
 
     `name` stands in front of the lines; `made` gives a model's rows, of these `columns`.
     """
@@ -160,7 +162,7 @@ def a_file_a_model(
     chosen, study = parser.parse_args(), declared.load()
     torch.set_num_threads(study.threads)
     for model in chosen.models or victims(study):
-        path = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / SCALE / model / file
+        path = paths.REFERENCE / machine.slug(machine.describe(study.threads)) / study_of / model / file
         if path.exists():
             print(f"{name}: {path}: there; delete it to compute it again", flush=True)
             continue

@@ -1,6 +1,8 @@
 """What a document may ask of the customization cells."""
 
+from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
+from solid_utils.report import customers
 from solid_utils.report.tables.equivalence import OPEN
 
 
@@ -12,6 +14,15 @@ class CustomersLookups:
         table = self.table("equivalence")
         beside = table[(table["metric"] == "right") & (table["deployment"] != OPEN)]
         return beside.sort_values(["model", "trained_on", "run"], kind="stable").to_dict("records")
+
+    def tries(self, model: str) -> list[dict]:
+        """Recipes tried on validation problems, rows of schema.TRIES: reasoning first, then by rate and steps."""
+        found = sorted(self.folder.parent.glob(f"*/{customers.LIST}/{model}/{paths.TRIES_FILE}"))
+        found.sort(key=lambda path: path.parents[2].name != self.folder.name)  # this machine's first
+        if not found:
+            raise StudyError(f"{paths.TRIES_FILE} of {model}: none; run `python -m solid_utils.grid.tuning {model}`")
+        table = schema.read(found[0], schema.TRIES).sort_values(["learning_rate", "steps"], kind="stable")
+        return table.sort_values("trained_on", ascending=False, kind="stable").to_dict("records")
 
     def most_forgotten(self, recipe: str) -> dict:
         """Of all runs by a recipe the benchmark that lost most, with how many `runs` there are: a row of `equivalence`.

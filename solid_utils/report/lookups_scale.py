@@ -87,6 +87,15 @@ class ScaleLookups:
             told.append(row | {"prompts": int(by_set.loc[scale.SETS["own"], "prompts"])})
         return sorted(told, key=lambda row: -row["noise"])
 
+    def snapping_rows(self, model: str) -> list[dict]:
+        """What rounding to the weights' own grid gains on noise, rows of schema.SNAPPING, the largest noise first."""
+        found = sorted(self.folder.parent.glob(f"*/{scale.LIST}/{model}/{paths.SNAPPING_FILE}"))
+        if not found:
+            raise StudyError(
+                f"{paths.SNAPPING_FILE} of {model}: none; run `python -m solid_utils.grid.snapping {model}`"
+            )
+        return schema.read(found[0], schema.SNAPPING).sort_values("noise", ascending=False).to_dict("records")
+
     def exact_enough(self, model: str) -> float:
         """The largest error of states behind which every answer of the attack's own kind is the victim's, and behind
         all smaller ones, too. Raises StudyError where none is."""

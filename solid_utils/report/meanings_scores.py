@@ -19,6 +19,21 @@ SCORES: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
         "the distance over the length, without first tokens; the same on every set's row",
     ),
     "exactness.prompts": ("count", "prompts asked for a greedy answer"),
+    # snapping.csv
+    "snapping.noise": ("share", "of each secret matrix's standard deviation, added as Gaussian noise"),
+    "levels_right": ("share", "of the weights whose level, one of sixteen, is the victim's after rounding"),
+    "weight_error": ("share", "of a matrix's standard deviation, root mean square over secret matrices"),
+    "snapped_weight_error": ("share", "the same after rounding to a grid fitted to the noisy weights"),
+    "snapped_state_error": ("share", "`state_error` after rounding"),
+    # tries.csv
+    "learning_rate": ("rate", "the highest of the schedule"),
+    "tries.n": ("count", "validation problems"),
+    "validation_cross_entropy": ("nats", "on the answers of the validation problems, after the last step"),
+    "validation_exact_match": ("share", "of the validation problems answered word for word, after the last step"),
+    "sums_before": ("share", "of one-digit sums that the untouched model writes right"),
+    "sums_after": ("share", "of them that the customized model writes right"),
+    "sums": ("count", "one-digit sums asked for in writing, with other examples than the benchmark's"),
+    "tries.kl": ("nats", "of the untouched model from the customized one, on general validation texts"),
     # the table of forecasts
     "forecast_of": ("name", "attack whose end is forecast, KL on C4: `SEM` or `fine-tuning`"),
     "forecasts.score": (

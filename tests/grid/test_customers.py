@@ -14,7 +14,7 @@ from solid_utils.customization.customization import CustomizationRun
 from solid_utils.data import prompts
 from solid_utils.data.offline import offline
 from solid_utils.evaluation import published_tasks
-from solid_utils.grid import customer_cells, customers, domain_sets, noted, shared
+from solid_utils.grid import customer_cells, customers, domain_sets, noted, shared, tuning
 from solid_utils.grid.customer_cells import CustomerCell
 from solid_utils.model import models
 from solid_utils.report import customers as shipped
@@ -117,6 +117,22 @@ def test_every_shipped_cell_is_declared_rightly():
         method = customers.declared.method(own, cell.model, cell.name)
         customers.declared.check_pairs(cell.name, cell.domain, method)
         assert method.samples <= study.domains[cell.domain].train
+
+
+def test_a_try_trains_by_its_own_rate_and_scores_no_test_problem(checkout, monkeypatch):
+    texts = [{"id": f"v{n}", "source": "alpaca", "prompt": f"{n} + {n} =", "answer": "2"} for n in range(8)]
+    files.write_lines(texts, paths.SETS / "validation.jsonl")
+    monkeypatch.setattr(tuning, "TRIES", [("sums", 0.01, 2), ("sums", 0.0, 2)])
+    monkeypatch.setattr(tuning, "MOST_SAMPLES", 16)
+    monkeypatch.setattr(tuning, "TEXTS", 4)
+    monkeypatch.setattr(tuning, "SUMS", [(2, 3)])
+    monkeypatch.setattr(CustomizationRun, "_domain_scores", lambda *_: pytest.fail("test problems were scored"))
+    trained, still = tuning.made("tiny", params.load())
+    assert still["kl"] == pytest.approx(0, abs=1e-6), "nothing is learned at no rate"
+    assert trained["kl"] > 1e-5
+    assert trained["validation_cross_entropy"] != still["validation_cross_entropy"] and trained["n"] == 4
+    assert (trained["steps"], trained["seed"]) == (2, tuning.SEED) and "adamw 0.01" in trained["recipe"]
+    assert set(trained) == set(schema.TRIES) and not list(Path("build/state/tiny/customizations").glob("*"))
 
 
 def test_a_cell_runs_end_to_end_and_is_skipped_when_it_is_there(checkout, capsys):

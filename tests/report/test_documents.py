@@ -91,7 +91,11 @@ def pages(lookups) -> dict[Path, str]:
 
 @pytest.fixture
 def copy(tmp_path) -> Path:
-    """The shipped run, each file a link, so that a test may put another file in the place of one."""
+    """The shipped run, each file a link, so that a test may put another file in the place of one, beside other machines'
+    folders: pages quote their cells, too."""
+    for other in SHIPPED.resolve().parent.iterdir():
+        if other != SHIPPED.resolve():
+            (tmp_path / other.name).symlink_to(other)
     return Path(shutil.copytree(SHIPPED.resolve(), tmp_path / "box", copy_function=os.symlink))
 
 

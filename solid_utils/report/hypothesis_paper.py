@@ -16,12 +16,15 @@ RECIPES = ("paper_epochs", "paper_steps")
 def h5(asked: Hypothesis, found: Scale) -> list[dict]:
     """Chance-corrected ratio of benchmarks after the paper's recipe on the first layer, its items resampled.
 
-    Only benchmarks count on which the victim stands out from the floor, as everywhere (metrics.has_signal). Raises
-    StudyError where the items of such a cell, or the victim's, are not there: it must not pass for "not run".
+    One row a length, the shortest first. Only benchmarks count on which the victim stands out from the floor, as
+    everywhere (metrics.has_signal). Raises StudyError where the items of such a cell, or the victim's, are not there:
+    it must not pass for "not run".
     """
     rows = []
     cells = found.cells
-    cells = scale.single(cells[cells["recipe"].isin(RECIPES)]) if len(cells) else cells
+    if len(cells):
+        cells = scale.single(cells[cells["recipe"].isin(RECIPES)])
+        cells = cells.sort_values(["model", "steps"], kind="stable")
     for _, cell in cells.iterrows():
         here = (found.benchmarks["model"] == cell["model"]) & (found.benchmarks["machine"] == cell["machine"])
         items = found.benchmarks[here]

@@ -15,6 +15,13 @@ class CustomersLookups:
         beside = table[(table["metric"] == "right") & (table["deployment"] != OPEN)]
         return beside.sort_values(["model", "trained_on", "run"], kind="stable").to_dict("records")
 
+    def ran_on(self, machine: str) -> tuple[int, int]:
+        """Customizations, and attacks on what is published, that a machine ran: each seed of each cell."""
+        runs = self.table("equivalence")
+        mine = runs[(runs["machine"] == machine) & (runs["metric"] == "right")]
+        attacks = self.table("published_adapters")
+        return int(mine["seeds"].sum()), int((attacks["machine"] == machine).sum())
+
     def tries(self, model: str) -> list[dict]:
         """Recipes tried on validation problems, rows of schema.TRIES: reasoning first, then by rate and steps."""
         found = sorted(self.folder.parent.glob(f"*/{customers.LIST}/{model}/{paths.TRIES_FILE}"))

@@ -66,6 +66,14 @@ class ScaleLookups:
         found = [one for one in self.hypothesis_rows() if (one["hypothesis"], one["model"]) == (name, model)]
         return the_one(found, "tables/hypotheses.csv", {"hypothesis": name, "model": model})
 
+    def lengths(self, name: str, model: str) -> list[dict]:
+        """What one victim says of a hypothesis at each length that ran, in words, the shortest first. StudyError where
+        none did."""
+        found = [one for one in self.hypothesis_rows() if (one["hypothesis"], one["model"]) == (name, model)]
+        if not found:
+            raise StudyError(f"tables/hypotheses.csv: no {name} of {model}; ask for one that ran")
+        return found
+
     def exactness_rows(self, model: str) -> list[dict]:
         """What noise on the first layer leaves, a row a size, the largest first: exactness.csv of the scale study."""
         found = sorted(self.folder.parent.glob(f"*/{scale.LIST}/{model}/{paths.EXACTNESS_FILE}"))

@@ -91,8 +91,8 @@ def pages(lookups) -> dict[Path, str]:
 
 @pytest.fixture
 def copy(tmp_path) -> Path:
-    """The shipped run, each file a link, so that a test may put another file in the place of one, beside other machines'
-    folders: pages quote their cells, too."""
+    """The shipped run, each file a link, so that a test may put another file in the place of one; other machines' cells
+    lie beside it, as pages quote them, too."""
     for other in SHIPPED.resolve().parent.iterdir():
         if other != SHIPPED.resolve():
             (tmp_path / other.name).symlink_to(other)
@@ -203,3 +203,18 @@ def test_writing_makes_pages_and_figures_of_the_shipped_run(tmp_path, monkeypatc
     assert documents.write(tmp_path, made) == [Path("README.md")]
     assert (tmp_path / "docs/figures/toy-b.png").read_bytes() == b"png"
     assert (tmp_path / "README.md").read_text().splitlines()[0] == documents.NOTE.format(name="README.md").strip()
+
+
+def test_a_hypothesis_at_several_lengths_is_told_the_shortest_first(lookups):
+    steps = [int(one["what"].split(" ")[0]) for one in lookups.lengths("H5", "smollm2-135m")]
+    assert len(steps) == 2 and steps == sorted(steps)
+    with pytest.raises(StudyError, match="no H5 of gemma-270m; ask for one that ran"):
+        lookups.lengths("H5", "gemma-270m")
+
+
+def test_what_a_machine_ran_is_counted_by_seeds(lookups):
+    cells = Path("reference/nvidia-h200/customization").rglob("*-tuned*.items.csv")
+    own = Path("reference/nvidia-h200/customization").rglob("*-lora-*.items.csv")
+    attacks = Path("reference/nvidia-h200/published_adapters").rglob("*-42.csv")
+    assert lookups.ran_on("nvidia-h200") == (len([*cells, *own]), len([*attacks]))
+    assert lookups.ran_on("another") == (0, 0)

@@ -300,27 +300,49 @@ def test_an_outcome_stands_beside_its_threshold_and_corrected_p():
     assert shown[["threshold", "p, by Holm"]].values.tolist() == [["0.25", "0.0075"], ["", ""]]
 
 
-@pytest.mark.parametrize(("correct", "said"), [(80, hypotheses.FOR), (140, hypotheses.AGAINST), (110, "undecided")])
-def test_h5_is_the_share_of_the_victim_above_chance(correct, said, tmp_path):
+def write_paper_cell(folder: Path, victim: dict, recipe: str, steps: int, correct: int) -> str:
+    """A cell by a recipe of the paper's, `correct` of 200 items right after `steps`; returns its name."""
+    name = f"sem-layers_0-{recipe}-400-42"
+    for end in (".csv", paths.ITEMS_END):
+        text = pd.read_csv(folder / f"sem-layers_0-ours-400-42{end}", dtype=str, keep_default_na=False)
+        text["steps"] = text["steps"].replace("7", str(steps))
+        text.to_csv(folder / f"{name}{end}", index=False)
+    write_benchmarks(folder, name, correct, steps, {"deployment": "layers 0", "attack": "sem", "seed": 42})
+    return name
+
+
+def write_paper_cells(tmp_path: Path, cells: dict[str, tuple[int, int]]) -> Path:
+    """A victim with one benchmark and cells of the paper's: by recipe, steps and how many items are right."""
     folder = write_model(tmp_path, "smollm2-135m", {"layers 0": 2.0}, {}, noted=True)
     victim = run_columns("smollm2-135m", "none", "none", "none", 0, 0, "full") | {"seed": "none", "steps": 0}
     score = {"benchmark": "copa", "domain": "Rsn", "shots": 0, "metric": "acc", "value": 0.9, "stderr": 0.02, "n": 200}
     score |= {"chance": 0.5, "floor": 0.5, "task_version": "1", "forward_tokens": 2048, "libraries": "torch 2"}
     schema.write([victim | score], schema.SCORES, folder / paths.VICTIM_FILE)
     write_benchmarks(folder, "victim", 180, 0, victim)
+    names = [write_paper_cell(folder, victim, recipe, *of) for recipe, of in cells.items()]
     for end in (".csv", paths.ITEMS_END):
-        cell = folder / f"sem-layers_0-ours-400-42{end}"
-        cell.rename(folder / f"sem-layers_0-paper_epochs-400-42{end}")
-    noted = [{"cell": "sem-layers_0-paper_epochs-400-42", "sha256": reading.asked(), "commit": "cd"}]
+        (folder / f"sem-layers_0-ours-400-42{end}").unlink()
+    noted = [{"cell": name, "sha256": reading.asked(), "commit": "cd"} for name in names]
     schema.write(noted, schema.REGISTERED, folder / paths.HYPOTHESES_FILE)
-    written = {"deployment": "layers 0", "attack": "sem", "seed": 42}
-    write_benchmarks(folder, "sem-layers_0-paper_epochs-400-42", correct, 7, written)
+    return folder
+
+
+@pytest.mark.parametrize(("correct", "said"), [(80, hypotheses.FOR), (140, hypotheses.AGAINST), (110, "undecided")])
+def test_h5_is_the_share_of_the_victim_above_chance(correct, said, tmp_path):
+    folder = write_paper_cells(tmp_path, {"paper_epochs": (7, correct)})
     one = outcomes(tmp_path)["H5 7 steps, 1 benchmarks"]
     assert one["outcome"] == pytest.approx((correct - 100) / 80) and one["verdict"] == said and one["confirmatory"]
     assert one["outcome_low"] < one["outcome"] < one["outcome_high"]
     (folder / f"sem-layers_0-paper_epochs-400-42{paths.BENCHMARK_ITEMS_END}").unlink()
     with pytest.raises(StudyError, match="paper_epochs-400-42.benchmarks.csv: missing, .* delete sem-layers_0-paper"):
         outcomes(tmp_path)
+
+
+def test_h5_at_two_lengths_is_two_rows_the_shorter_first(tmp_path):
+    write_paper_cells(tmp_path, {"paper_epochs": (11, 140), "paper_steps": (9, 80)})
+    found = {name: one for name, one in outcomes(tmp_path).items() if name.startswith("H5")}
+    assert list(found) == ["H5 9 steps, 1 benchmarks", "H5 11 steps, 1 benchmarks"]
+    assert [one["verdict"] for one in found.values()] == [hypotheses.FOR, hypotheses.AGAINST]
 
 
 def test_holm_is_stricter_than_p_and_no_stricter_than_bonferroni():

@@ -37,4 +37,5 @@ PLAN_FILE, LEAKS_FILE = "plan.csv", "leaks.csv"  # of REFERENCE / MACHINE / grid
 NO_CELLS = (PLAN_FILE, LEAKS_FILE, FLOOR_FILE, VICTIM_FILE, HYPOTHESES_FILE, DD_FILE, SET_SCORES_FILE)
 TRIES_FILE = "tries.csv"  # of customization cells: recipes tried on validation problems
 SNAPPING_FILE = "snapping.csv"  # of a grid: what rounding to the grid of the victim's quantisation gains on such noise
-NO_CELLS += (EXACTNESS_FILE, TRIES_FILE, SNAPPING_FILE)
+OFF_GRID_FILE = "off_grid.csv"  # of a grid: the same theft of a victim off the grid of its quantisation
+NO_CELLS += (EXACTNESS_FILE, TRIES_FILE, SNAPPING_FILE, OFF_GRID_FILE)

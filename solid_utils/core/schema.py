@@ -127,6 +127,11 @@ EXACTNESS += ["benchmark", "agreement", "kl", "n", "greedy_match", "prompts"]
 SNAPPING = ["model", "revision", "tier", "dtype", *SECURED, "noise", "seed", "levels_right"]
 SNAPPING += ["weight_error", "snapped_weight_error", "state_error", "snapped_state_error"]
 
+# The linear map on a victim as packaged and off the grid of its quantisation (grid/off_grid.py), one row a victim, set
+# and number of texts. `victim_agrees`: this victim with the packaged one; `agreement`, `kl`: the replica with this one.
+OFF_GRID = ["model", "revision", "tier", "dtype", *SECURED, "victim", "seed", "victim_agrees", "victim_perplexity"]
+OFF_GRID += ["queries", "tokens", "benchmark", "agreement", "stderr", "kl", "n"]
+
 # Recipes that customers might take, tried on validation problems (grid/tuning.py), one row a try. `kl`: from the
 # untouched model on general texts; `sums_...`: share of one-digit sums, of `sums`, that is written right.
 TRIES = ["model", "revision", "tier", "dtype", "trained_on", "recipe", "learning_rate", "steps", "seed", "n"]

@@ -26,11 +26,14 @@ SIZES = (0.1, 0.05, 0.03, 0.02, 0.01, 0.003, 0.001)  # noise, of a matrix's stan
 SAMPLES, LENGTH = 24, 256  # held-out prompts that states are measured on
 BLOCK, LEVELS = 32, 16
 ROUNDS = 5  # of levels and lines by turns; they stand still before
-ON_GRID = 0.05  # of a standard deviation: what bfloat16 may have moved a victim's weight off its grid
+ON_GRID = 0.25  # of a step: more than bfloat16 moves a victim's weight off its grid, less than other weights are off
 
 
-def levels(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Levels 0 to 15 (blocks, 32), and the weight on the grid that fits it best: least squares from its extremes."""
+def grid(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Levels 0 to 15 (blocks, 32), step and least value of each block (blocks, 1) on the grid that fits a weight best.
+
+    By least squares, from the blocks' extremes; step and least value as the format keeps them, in half precision.
+    """
     blocks = weight.reshape(-1, BLOCK).double()
     least = blocks.min(1, keepdim=True).values
     step = (blocks.max(1, keepdim=True).values - least) / (LEVELS - 1)
@@ -41,8 +44,13 @@ def levels(weight: Tensor) -> tuple[Tensor, Tensor]:
         fitted = ((level - mean) * (blocks - own)).sum(1, keepdim=True) / spread
         step = torch.where(spread > 0, fitted, step)  # one level in a whole block: nothing to fit
         least = own - step * mean
-    step, least = step.half().double(), least.half().double()  # as the format keeps them
-    level = nearest(blocks, step, least)
+    step, least = step.half().double(), least.half().double()
+    return nearest(blocks, step, least), step, least
+
+
+def levels(weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Its levels, and the weight rounded to its grid."""
+    level, step, least = grid(weight)
     return level, (level * step + least).reshape(weight.shape).to(weight.dtype)
 
 
@@ -54,8 +62,9 @@ def nearest(blocks: Tensor, step: Tensor, least: Tensor) -> Tensor:
 def victims_levels(name: str, weight: Tensor) -> Tensor:
     """`levels` of a victim's matrix. Raises StudyError where it is on no such grid."""
     if weight.shape[-1] % BLOCK == 0:
-        level, near = levels(weight)
-        if (near - weight).abs().max() <= ON_GRID * weight.std():
+        level, step, least = grid(weight)
+        off = (level * step + least - weight.reshape(-1, BLOCK)).abs()
+        if (off <= ON_GRID * step).all():
             return level
     raise StudyError(f"snapping: {name} of the victim is on no grid of Q4_1; name a model that was quantised so")
 

@@ -26,6 +26,7 @@ from solid_utils.settings.params import Hypothesis
 LEAST_SETS = 12
 SEM = ("sem", "ours", 400)
 NEW = ("gemma-270m", "qwen-coder-0_5b", "qwen-coder-1_5b")  # as H1's `falsified` names them
+UNSEEN = "unseen"  # the model of a row over those that nobody had looked at
 RIVALS = {"place": "lowest", "size": "parameters", "zero-query KL": "c4_kl_start"}  # what DD is compared with
 
 
@@ -79,14 +80,17 @@ def h2(asked: Hypothesis, found: Scale, chosen: pd.DataFrame) -> list[dict]:
 
 def h3(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
     """|rho| of DD with C4 KL after SEM with 400 queries, less that of each rival, over sets that have both: a victim by
-    itself, then all of them as blocks."""
+    itself, then all of them as blocks, and those alone that nobody had looked at."""
     mine = points[(points[["attack", "recipe", "queries"]] == SEM).all(axis=1)]
     scored = found.difficulty[found.difficulty["seed"].astype(str) == "mean"]
     scored = scored[["model", "secured", "dd"]].drop_duplicates(["model", "secured"])
     ranked = mine.merge(scored, on=["model", "secured"])
     victims = {model: [sets] for model, sets in ranked.groupby("model", sort=False) if len(sets) >= LEAST_SETS}
+    new = [sets for model, (sets,) in victims.items() if model in asked.confirmatory]
     if len(victims) > 1:
         victims[scale.ALL] = [sets for (sets,) in victims.values()]
+    if 1 < len(new) < len(victims) - 1:
+        victims[UNSEEN] = new
     rows = []
     for model, blocks in victims.items():
         strong = strengths(blocks, ["dd", *RIVALS.values()], "c4_kl")

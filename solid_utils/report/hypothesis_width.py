@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 
 from solid_utils.metrics.intervals import SEED
+from solid_utils.metrics.paired_ranks import interval, turned
 from solid_utils.report import outcome, scale
 from solid_utils.report.scale import Scale
 from solid_utils.settings.params import Hypothesis
@@ -43,22 +44,12 @@ def h4(asked: Hypothesis, found: Scale, points: pd.DataFrame) -> list[dict]:
     what = f"linear map, {len(widths)} widths" + f" (never half: {', '.join(left_out)})" * bool(left_out)
     what += f" (at most: {', '.join(at_most)})" * bool(at_most)
     limit = asked.threshold["supported_below"]
-    one, other = (
-        outcome.row(
-            "H4",
-            asked,
-            scale.ALL,
-            what,
-            len(widths),
-            slopes(np.array(widths), np.array(values)),
-            limit,
-            pd.concat(used),
-        )
-        for values in (tokens, least)
-    )
-    one["outcome_low"] = min(one["outcome_low"], other["outcome_low"])
-    one["outcome_high"] = max(one["outcome_high"], other["outcome_high"])
-    one["p"] = max(one["p"], other["p"])
+    found_slopes, other_slopes = (slopes(np.array(widths), np.array(values)) for values in (tokens, least))
+    one = outcome.row("H4", asked, scale.ALL, what, len(widths), found_slopes, limit, pd.concat(used))
+    low, high = interval(other_slopes)
+    one["outcome_low"], one["outcome_high"] = min(one["outcome_low"], low), max(one["outcome_high"], high)
+    # Both readings are held against the side on which the first one lies: the other may lie across the threshold.
+    one["p"] = max(one["p"], turned(np.append(found_slopes[:1], other_slopes[1:]), limit))
     enough = len(widths) >= WIDTHS
     supported = enough and one["outcome_high"] <= limit
     return [one | {"verdict": outcome.verdict(supported, enough and one["outcome_low"] > limit)}]

@@ -66,13 +66,19 @@ class ScaleLookups:
         found = [one for one in self.hypothesis_rows() if (one["hypothesis"], one["model"]) == (name, model)]
         return the_one(found, "tables/hypotheses.csv", {"hypothesis": name, "model": model})
 
-    def lengths(self, name: str, model: str) -> list[dict]:
-        """What one victim says of a hypothesis at each length that ran, in words, the shortest first. StudyError where
-        none did."""
+    def outcomes_of(self, name: str, model: str) -> list[dict]:
+        """All that one victim, or `all` together, say of a hypothesis, in words, as the table orders it (`H5`: the
+        shortest run first). StudyError where nothing ran."""
         found = [one for one in self.hypothesis_rows() if (one["hypothesis"], one["model"]) == (name, model)]
         if not found:
             raise StudyError(f"tables/hypotheses.csv: no {name} of {model}; ask for one that ran")
         return found
+
+    def solved_matrices(self) -> list[dict]:
+        """Cells of `least_squares`, rows of the table `scale`, by victim and matrix, the fewest texts first."""
+        table = self.table("scale")
+        rows = table[table["attack"] == "least_squares"]
+        return rows.sort_values(["model", "secured", "queries"], kind="stable").to_dict("records")
 
     def exactness_rows(self, model: str) -> list[dict]:
         """What noise on the first layer leaves, a row a size, the largest first: exactness.csv of the scale study."""
@@ -97,12 +103,23 @@ class ScaleLookups:
 
     def snapping_rows(self, model: str) -> list[dict]:
         """What rounding to the weights' own grid gains on noise, rows of schema.SNAPPING, the largest noise first."""
-        found = sorted(self.folder.parent.glob(f"*/{scale.LIST}/{model}/{paths.SNAPPING_FILE}"))
+        table = self._of_scale(model, paths.SNAPPING_FILE, schema.SNAPPING, "snapping")
+        return table.sort_values("noise", ascending=False).to_dict("records")
+
+    def off_grid_rows(self, model: str) -> list[dict]:
+        """The same theft of a victim as packaged and off its grid, rows of schema.OFF_GRID side by side: what is named
+        `..._moved` is the second's."""
+        table = self._of_scale(model, paths.OFF_GRID_FILE, schema.OFF_GRID, "off_grid")
+        (_, moved), (_, packaged) = table.groupby("victim")
+        both = packaged.merge(moved, on=["secured", "queries"], suffixes=("", "_moved"), validate="1:1")
+        return both.to_dict("records")
+
+    def _of_scale(self, model: str, file: str, columns: list[str], command: str) -> pd.DataFrame:
+        """A file of the scale study beside a model's cells. StudyError where no machine made it."""
+        found = sorted(self.folder.parent.glob(f"*/{scale.LIST}/{model}/{file}"))
         if not found:
-            raise StudyError(
-                f"{paths.SNAPPING_FILE} of {model}: none; run `python -m solid_utils.grid.snapping {model}`"
-            )
-        return schema.read(found[0], schema.SNAPPING).sort_values("noise", ascending=False).to_dict("records")
+            raise StudyError(f"{file} of {model}: none; run `python -m solid_utils.grid.{command} {model}`")
+        return schema.read(found[0], columns)
 
     def exact_enough(self, model: str) -> float:
         """The largest error of states behind which every answer of the attack's own kind is the victim's, and behind

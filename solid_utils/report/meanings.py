@@ -250,7 +250,7 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
         "the attack with the fewest queries to half, on its own kind; the furthest if none came there",
     ),
     "queries_own": ("count", "fewest queries with which half of what stands above the floor was recovered, own kind"),
-    "reached_own": ("yes or no", "was half reached? If not, queries_own is the most that was tried"),
+    "reached_own": ("yes or no", "was half reached? If not, queries_own is what the attack that got most was given"),
     "at_most_own": ("yes or no", "did the fewest queries that were tried suffice?"),
     "most_own": ("fraction", "the most that any attack recovered above the floor, own kind"),
     "attack_c4": ("name", "the attack with the fewest queries to half, on held-out web text"),

@@ -25,6 +25,10 @@ SCORES: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "weight_error": ("share", "of a matrix's standard deviation, root mean square over secret matrices"),
     "snapped_weight_error": ("share", "the same after rounding to a grid fitted to the noisy weights"),
     "snapped_state_error": ("share", "`state_error` after rounding"),
+    # off_grid.csv
+    "victim": ("name", "`packaged`, or `off its grid`: each weight drawn from within half a step around its level"),
+    "victim_agrees": ("share", "of tokens on which this victim and the packaged one have the same most likely token"),
+    "victim_perplexity": ("ratio", "of this victim on the same texts"),
     # tries.csv
     "learning_rate": ("rate", "the highest of the schedule"),
     "tries.n": ("count", "validation problems"),

@@ -28,16 +28,15 @@ def row(
     """One outcome, without its verdict: values[0] is the estimate, the others are resamples.
 
     `p` is the share of resamples on the other side of the threshold than the estimate, counted as (1 + found) /
-    (1 + resamples): how often other texts, draws or sets of the same kind would have turned the answer round. A model
-    counts as confirmatory where it was named so and its cells began after the question was written; several models
-    ("all") where the named ones are.
+    (1 + resamples): how often other texts, draws or sets of the same kind would have turned the answer round.
+    Confirmatory where every model in it was named so and its cells began after the question was written.
     """
     low, high = interval(values)
-    new = cells[cells["model"].isin(asked.confirmatory)]
+    new = cells["model"].isin(asked.confirmatory) & cells["asked_before"].astype(bool)
     return {
         "hypothesis": name,
         "model": model,
-        "confirmatory": len(new) > 0 and bool(new["asked_before"].all()),
+        "confirmatory": bool(new.all()),
         "what": what,
         "n": n,
         "outcome": values[0],

@@ -15,8 +15,9 @@ def costs(cells: pd.DataFrame) -> pd.DataFrame:
     """A row a victim and bottom set, smallest victim first, columns TABLE.
 
     queries_KIND: the fewest with which an attack's mean over draws came to LEVEL; where none did (not `reached`), the
-    most that were tried. `at_most`: the fewest that were tried sufficed already. `most`: the largest share that any
-    attack recovered there, and by which `attack`, if half was not reached.
+    most that were given to the attack that got most, which may be fewer than a weaker attack had. `at_most`: the fewest
+    that were tried sufficed already. `most`: the largest share that any attack recovered there, and by which `attack`,
+    if half was not reached.
     """
     bottom = results.prefix(cells) if len(cells) else cells.index
     points = scale.points(cells.loc[bottom])
@@ -37,14 +38,15 @@ def cheapest(points: pd.DataFrame, column: str) -> dict:
     reached = points[points[column] >= LEVEL]
     best = points.loc[points[column].idxmax()]
     chosen = reached.loc[reached["queries"].idxmin()] if len(reached) else best
-    queries = chosen["queries"] if len(reached) else points["queries"].max()
+    alike = points[(points[["attack", "recipe"]] == best[["attack", "recipe"]]).all(axis=1)]
+    queries = chosen["queries"] if len(reached) else alike["queries"].max()
     first = len(reached) > 0 and queries == points["queries"].min()
     facts = {"attack": chosen["attack"], "queries": queries, "reached": len(reached) > 0, "at_most": first}
     return facts | {"most": best[column]}
 
 
 def half(row: pd.Series, kind: str) -> str:
-    """Queries to half in words: "25", "<= 10" where the fewest tried sufficed, "> 1,600" where the most did not."""
+    """Queries to half in words: "25", "<= 10" where the fewest tried sufficed, "> 1,600" where that many did not."""
     sign = "" if row[f"reached_{kind}"] else "> "
     sign = "<= " if row[f"at_most_{kind}"] else sign
     return f"{sign}{row[f'queries_{kind}']:,.0f}"

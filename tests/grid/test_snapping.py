@@ -30,7 +30,7 @@ def model(on_grid: bool = True) -> LlamaForCausalLM:
     )  # fmt: skip
     made = LlamaForCausalLM(config).eval()
     with torch.no_grad():
-        for parameter in made.model.layers[0].parameters():
+        for parameter in made.model.layers.parameters():
             if on_grid and parameter.ndim > 1:
                 parameter.copy_(quantised(parameter.detach()))
     return made

@@ -206,10 +206,10 @@ def test_writing_makes_pages_and_figures_of_the_shipped_run(tmp_path, monkeypatc
 
 
 def test_a_hypothesis_at_several_lengths_is_told_the_shortest_first(lookups):
-    steps = [int(one["what"].split(" ")[0]) for one in lookups.lengths("H5", "smollm2-135m")]
+    steps = [int(one["what"].split(" ")[0]) for one in lookups.outcomes_of("H5", "smollm2-135m")]
     assert len(steps) == 2 and steps == sorted(steps)
     with pytest.raises(StudyError, match="no H5 of gemma-270m; ask for one that ran"):
-        lookups.lengths("H5", "gemma-270m")
+        lookups.outcomes_of("H5", "gemma-270m")
 
 
 def test_what_a_machine_ran_is_counted_by_seeds(lookups):

@@ -214,6 +214,14 @@ def test_h3_over_several_victims_takes_each_as_a_block(tmp_path):
     assert list(mine["n"]) == [12, 12, 24]
     both = mine.loc[[NEW, "smollm2-135m"], "outcome"].mean()
     assert mine.loc[scale.ALL, "outcome"] == pytest.approx(both), "the mean over victims, whatever their sets"
+    assert list(mine["confirmatory"]) == [True, False, False], "one that was looked at makes all exploratory"
+    folder = write_model(tmp_path, "gemma-270m", sets, {}, noted=True)
+    write_dd(folder, {name: 10 * kl for name, kl in sets.items()})
+    table = hypotheses.table(ASKED, scale.load(tmp_path))
+    mine = table[(table["hypothesis"] == "H3") & (table["what"] == "DD less size")].set_index("model")
+    new = mine.loc[hypotheses.UNSEEN]
+    assert (new["n"], new["confirmatory"]) == (24, True) and mine.loc[scale.ALL, "n"] == 36
+    assert new["outcome"] == pytest.approx(mine.loc[[NEW, "gemma-270m"], "outcome"].mean())
 
 
 def test_the_strength_of_a_correlation_is_spearmans(tmp_path):
@@ -266,6 +274,7 @@ def test_h4_says_no_more_than_a_model_that_is_at_half_from_the_first_point_allow
     write_curve(tmp_path, "gemma-270m", 110, 400)
     one = outcomes(tmp_path)["H4 linear map, 4 widths (at most: gemma-270m)"]
     assert one["outcome"] < 1.5 < one["outcome_high"] and one["verdict"] == "undecided"
+    assert one["p"] > 0.5, "the other reading lies across the threshold"
 
 
 def test_a_crossing_is_where_the_line_crosses():

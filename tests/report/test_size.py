@@ -37,6 +37,14 @@ def test_a_set_that_holds_is_said_to_hold_against_the_most_that_was_tried(costs)
     assert not one["reached_own"] and one["queries_own"] == 400 and size.half(one, "own") == "> 400"
 
 
+def test_a_weaker_attacks_queries_are_not_those_of_the_strongest(tmp_path):
+    """A map that failed at 1,600 texts stood for one that had got more from 100, and was given no more."""
+    folder = write_model(tmp_path, NEW, {"layers 0-1": 2.0}, {"layers 0-1": HALF - 0.1}, noted=False)
+    write_cell(folder, "layers 0-1", "stitch", 1600, 42, [1.0] * TEXTS, FLOOR)
+    (one,) = size.costs(scale.load(tmp_path).cells).to_dict("records")
+    assert (one["attack_c4"], one["reached_c4"], one["queries_c4"]) == ("sem", False, 400)
+
+
 def test_where_the_fewest_sufficed_less_may_too(costs):
     one = costs[costs["model"] == "smollm2-135m"].iloc[0]
     assert one["at_most_c4"] and size.half(one, "c4") == "<= 400"

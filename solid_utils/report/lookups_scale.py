@@ -74,6 +74,16 @@ class ScaleLookups:
             raise StudyError(f"tables/hypotheses.csv: no {name} of {model}; ask for one that ran")
         return found
 
+    @staticmethod
+    def first_layers_share(model: str) -> float:
+        """DD of a victim's first layer over the largest DD among its bottom sets. StudyError where none is."""
+        found = scale.load().difficulty
+        mine = found[(found["model"] == model) & (found["seed"].astype(str) == "mean") & (found["lowest"] == 0)]
+        mine = mine[mine["only_layers"].astype(bool)]
+        if mine.empty:
+            raise StudyError(f"{paths.DD_FILE} of {model}: none; run `make scale ARGS={model}`")
+        return float(mine.loc[mine["depth"] == 1, "dd"].iloc[0] / mine["dd"].max())
+
     def solved_matrices(self) -> list[dict]:
         """Cells of `least_squares`, rows of the table `scale`, by victim and matrix, the fewest texts first."""
         table = self.table("scale")

@@ -6,6 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
@@ -218,3 +219,11 @@ def test_what_a_machine_ran_is_counted_by_seeds(lookups):
     attacks = Path("reference/nvidia-h200/published_adapters").rglob("*-42.csv")
     assert lookups.ran_on("nvidia-h200") == (len([*cells, *own]), len([*attacks]))
     assert lookups.ran_on("another") == (0, 0)
+
+
+def test_the_first_layers_share_of_dd_is_of_bottom_sets_alone(lookups):
+    path = next(Path("reference").glob("*/scale/gemma-270m/dd.csv"))
+    rows = pd.read_csv(path, dtype={"seed": str}).query("seed == 'mean' and lowest == 0").set_index("secured")["dd"]
+    assert lookups.first_layers_share("gemma-270m") == pytest.approx(rows["layers 0"] / rows.max())
+    with pytest.raises(StudyError, match=r"dd.csv of nobody: none; run"):
+        lookups.first_layers_share("nobody")

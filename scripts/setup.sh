@@ -42,6 +42,9 @@ make_environment() {
     fi
     [ ! -e "$environment" ] || [ -f "$environment/pyvenv.cfg" ] ||
         fail "$environment: not a virtual environment and in the way; delete it, or name another: make study VENV=FOLDER"
+    # Making it anew empties it, and a link's target is somebody else's.
+    [ ! -L "$environment" ] ||
+        fail "$environment: a link to $(readlink -f "$environment"), which would be emptied; delete the link, or name that: VENV=FOLDER"
     local base
     base="$(find_python)"
     echo "set-up: making $environment with $("$base" --version)"

@@ -165,3 +165,19 @@ def test_the_container_has_a_python_that_fits_and_says_how_it_was_built():
     assert set(re.findall(r"\bmake[\", ]+(setup|test|study)\b", text)) <= targets
     left_out = (ROOT / ".dockerignore").read_text().split()
     assert {"build", "checkpoints", "data", "results", ".venv"} <= set(left_out)
+
+
+@pytest.mark.parametrize("works", [True, False], ids=["of another folder", "broken"])
+def test_an_environment_behind_a_link_is_not_emptied(works, tmp_path):
+    """`python -m venv --clear` goes through a link and takes all that lies there."""
+    theirs = tmp_path / "theirs"
+    (theirs / "bin").mkdir(parents=True)
+    (theirs / "bin" / "python").symlink_to(sys.executable if works else "/nowhere/python")
+    (theirs / "pyvenv.cfg").write_text("home = /usr/bin\n")
+    (theirs / ".solid-study").write_text(f"{theirs}\n")  # where it was made
+    link = tmp_path / "link"
+    link.symlink_to(theirs)
+    command = ["bash", str(ROOT / "scripts" / "setup.sh"), str(link)]
+    made = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert made.returncode == 2 and "a link to" in made.stderr and "VENV=FOLDER" in made.stderr
+    assert sorted(path.name for path in theirs.iterdir()) == [".solid-study", "bin", "pyvenv.cfg"]

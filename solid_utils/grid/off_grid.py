@@ -32,7 +32,8 @@ PACKAGED, MOVED = "packaged", "off its grid"
 @torch.no_grad()
 def moved(victim: PreTrainedModel, seed: int) -> PreTrainedModel:
     """A copy whose layers' matrices are drawn from around their levels. Raises StudyError where they have none."""
-    generator, made = torch.Generator().manual_seed(seed), models.clone(victim)
+    generator = torch.Generator().manual_seed(seed)
+    made = models.clone(victim)
     own = dict(made.named_parameters())
     for names in layer_parameters(made):
         for name in sorted(names):
@@ -53,7 +54,8 @@ def made(model: str, study: params.Params) -> list[dict]:
     samples = sampling.texts("attack", tokenizer, LENGTH, max(QUERIES))
     held_out = sampling.apart(tokenizer, LENGTH, HELD_OUT)["c4"]
     identity = {"model": model, "revision": revision, "tier": cells.TIER, "dtype": spec.dtype}
-    original, rows = fidelity.Remembered(lambda: packaged), []
+    original = fidelity.Remembered(lambda: packaged)
+    rows = []
     for name, victim in ((PACKAGED, packaged), (MOVED, moved(packaged, SEED))):
         plain = fidelity.Remembered(lambda victim=victim: victim)
         own = scored(victim, original, tokenizer, held_out)

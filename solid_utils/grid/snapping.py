@@ -23,8 +23,10 @@ from solid_utils.settings import params
 
 VICTIM = "smollm2-135m"  # of the packaged ones the only one whose first layer is of one format
 SIZES = (0.1, 0.05, 0.03, 0.02, 0.01, 0.003, 0.001)  # noise, of a matrix's standard deviation
-SAMPLES, LENGTH = 24, 256  # held-out prompts that states are measured on
-BLOCK, LEVELS = 32, 16
+SAMPLES = 24  # held-out prompts that states are measured on
+LENGTH = 256  # tokens of one at most
+BLOCK = 32
+LEVELS = 16
 ROUNDS = 5  # of levels and lines by turns; they stand still before
 ON_GRID = 0.25  # of a step: more than bfloat16 moves a victim's weight off its grid, less than other weights are off
 
@@ -39,12 +41,14 @@ def grid(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     step = (blocks.max(1, keepdim=True).values - least) / (LEVELS - 1)
     for _ in range(ROUNDS):
         level = nearest(blocks, step, least)
-        mean, own = level.mean(1, keepdim=True), blocks.mean(1, keepdim=True)
+        mean = level.mean(1, keepdim=True)
+        own = blocks.mean(1, keepdim=True)
         spread = (level - mean).square().sum(1, keepdim=True)
         fitted = ((level - mean) * (blocks - own)).sum(1, keepdim=True) / spread
         step = torch.where(spread > 0, fitted, step)  # one level in a whole block: nothing to fit
         least = own - step * mean
-    step, least = step.half().double(), least.half().double()
+    step = step.half().double()
+    least = least.half().double()
     return nearest(blocks, step, least), step, least
 
 
@@ -75,13 +79,16 @@ def snapped(replica: PreTrainedModel, victim: PreTrainedModel, secured: SecuredS
     Returns the share of levels that are the victim's, and the weights' error before and after: root mean square over
     all secret matrices, in standard deviations of each. Raises StudyError where the victim is on no such grid.
     """
-    own, theirs = dict(replica.named_parameters()), dict(victim.named_parameters())
-    right, noise, error, count = 0.0, 0.0, 0.0, 0
+    own = dict(replica.named_parameters())
+    theirs = dict(victim.named_parameters())
+    right = noise = error = 0.0
+    count = 0
     for name in sorted(secured.names):
         wanted = theirs[name].detach()
         if wanted.ndim < 2:
             continue
-        known, spread = victims_levels(name, wanted), wanted.std()
+        known = victims_levels(name, wanted)
+        spread = wanted.std()
         level, near = levels(own[name].detach())
         right += (level == known).sum().item()
         noise += ((own[name].detach() - wanted) / spread).double().square().sum().item()

@@ -61,7 +61,8 @@ def tried(model: str, study: params.Params, domain: str, rate: float, steps: int
 
 def sums(model: nn.Module, run: CustomizationRun) -> float:
     """Share of one-digit sums that the model writes right: the first line of at most four greedy tokens."""
-    right, pad_id = 0, run.tokenizer.pad_token_id
+    right = 0
+    pad_id = run.tokenizer.pad_token_id
     for one, other in SUMS:
         prompt = run.tokenizer(SUM.format(one, other)).input_ids
         with models.precision(run.spec), measuring(model):
@@ -85,7 +86,8 @@ def made(model: str, study: params.Params) -> list[dict]:
     rows = []
     for domain, rate, steps in TRIES:
         run = tried(model, study, domain, rate, steps)
-        end, customized = run.train()[-1], run.customized()
+        end = run.train()[-1]
+        customized = run.customized()
         row = {"model": model, "revision": run.revision, "tier": customer_cells.TIER, "dtype": run.spec.dtype}
         row |= {"trained_on": domain, "recipe": run.recipe.words(domain), "learning_rate": rate, "steps": steps}
         row |= {"seed": SEED, "n": len(run.sets["validation"]), "sums": len(SUMS)}

@@ -2,15 +2,15 @@
 
 python -m solid_utils.grid.tuning [MODEL ...]      into reference/MACHINE/customization/MODEL/tries.csv
 
-The fully open model by LoRA; no test problem is scored. The rule, fixed before the first try, is `chosen`; what it
-chose is the recipe `tuned` of configs/customization.yaml. A file that is there is left alone.
+The fully open model by LoRA; no test problem is scored. The rule, fixed before the first try, is `chosen`. The recipe
+`tuned` of configs/customization.yaml is one of these tries. A file that is there is left alone.
 """
 
 import pandas as pd
 from torch import nn
 
 from solid_utils.core import paths, schema
-from solid_utils.core.errors import one_line
+from solid_utils.core.errors import StudyError, one_line
 from solid_utils.customization.customization import CustomizationRun
 from solid_utils.evaluation import fidelity
 from solid_utils.grid import customer_cells, shared
@@ -40,9 +40,14 @@ def chosen(tries: pd.DataFrame) -> pd.Series:
     """The try whose recipe is taken, of rows of schema.TRIES.
 
     Of those on `reasoning` that keep nine tenths of the one-digit sums that the untouched model has right, the one of
-    lowest cross-entropy on validation problems; where none does, the one that keeps most.
+    lowest cross-entropy on validation problems; where none does, the one that keeps most. Raises StudyError where a
+    count is missing.
     """
     mine = tries[tries["trained_on"] == DOMAIN]
+    if mine["sums_after"].isna().any():
+        raise StudyError(
+            "tries: sums_after is missing; no recipe can be chosen: run `python -m solid_utils.grid.tuning`"
+        )
     kept = mine["sums_after"] / mine["sums_before"]
     if (kept >= KEPT).any():
         return mine.loc[mine.loc[kept >= KEPT, "validation_cross_entropy"].idxmin()]

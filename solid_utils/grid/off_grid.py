@@ -40,8 +40,7 @@ def moved(victim: PreTrainedModel, seed: int) -> PreTrainedModel:
             weight = own[name]
             if weight.ndim < 2:
                 continue
-            snapping.victims_levels(name, weight)
-            level, step, least = snapping.grid(weight)
+            level, step, least = snapping.victims_grid(name, weight)
             within = torch.rand(level.shape, generator=generator, dtype=level.dtype) - 0.5
             weight.copy_(((level + within) * step + least).reshape(weight.shape))
     return made

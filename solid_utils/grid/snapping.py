@@ -63,13 +63,13 @@ def nearest(blocks: Tensor, step: Tensor, least: Tensor) -> Tensor:
     return ((blocks - least) / step).nan_to_num(0.0).round().clamp(0, LEVELS - 1)
 
 
-def victims_levels(name: str, weight: Tensor) -> Tensor:
-    """`levels` of a victim's matrix. Raises StudyError where it is on no such grid."""
+def victims_grid(name: str, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """`grid` of a victim's matrix. Raises StudyError where it is on no such grid."""
     if weight.shape[-1] % BLOCK == 0:
         level, step, least = grid(weight)
         off = (level * step + least - weight.reshape(-1, BLOCK)).abs()
         if (off <= ON_GRID * step).all():
-            return level
+            return level, step, least
     raise StudyError(f"snapping: {name} of the victim is on no grid of Q4_1; name a model that was quantised so")
 
 
@@ -87,7 +87,7 @@ def snapped(replica: PreTrainedModel, victim: PreTrainedModel, secured: SecuredS
         wanted = theirs[name].detach()
         if wanted.ndim < 2:
             continue
-        known = victims_levels(name, wanted)
+        known, _, _ = victims_grid(name, wanted)
         spread = wanted.std()
         level, near = levels(own[name].detach())
         right += (level == known).sum().item()

@@ -2,7 +2,7 @@
 
 from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
-from solid_utils.report import customers
+from solid_utils.report import beside_cells, customers
 from solid_utils.report.tables.equivalence import OPEN
 
 
@@ -24,11 +24,10 @@ class CustomersLookups:
 
     def tries(self, model: str) -> list[dict]:
         """Recipes tried on validation problems, rows of schema.TRIES: reasoning first, then by rate and steps."""
-        found = sorted(self.folder.parent.glob(f"*/{customers.LIST}/{model}/{paths.TRIES_FILE}"))
-        found.sort(key=lambda path: path.parents[2].name != self.folder.name)  # this machine's first
-        if not found:
-            raise StudyError(f"{paths.TRIES_FILE} of {model}: none; run `python -m solid_utils.grid.tuning {model}`")
-        table = schema.read(found[0], schema.TRIES).sort_values(["learning_rate", "steps"], kind="stable")
+        path = beside_cells.find(self.folder, customers.LIST, model, paths.TRIES_FILE, "tuning")
+        measured = ["validation_cross_entropy", "validation_exact_match", "sums_before"]
+        table = beside_cells.read(path, schema.TRIES, measured)
+        table = table.sort_values(["learning_rate", "steps"], kind="stable")
         return table.sort_values("trained_on", ascending=False, kind="stable").to_dict("records")
 
     def most_forgotten(self, recipe: str) -> dict:

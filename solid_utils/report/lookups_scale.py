@@ -5,9 +5,11 @@ import pandas as pd
 from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.metrics.intervals import LEVEL
-from solid_utils.report import forecasts, hypotheses, scale, size
+from solid_utils.report import beside_cells, forecasts, hypotheses, scale, size
 from solid_utils.report.tables.forecasts import said
 from solid_utils.settings import params
+
+PACKAGED = "packaged"  # the victim of off_grid.csv as it came
 
 
 class ScaleLookups:
@@ -80,9 +82,10 @@ class ScaleLookups:
         found = scale.load().difficulty
         mine = found[(found["model"] == model) & (found["seed"].astype(str) == "mean") & (found["lowest"] == 0)]
         mine = mine[mine["only_layers"].astype(bool)]
-        if mine.empty:
-            raise StudyError(f"{paths.DD_FILE} of {model}: none; run `make scale ARGS={model}`")
-        return float(mine.loc[mine["depth"] == 1, "dd"].iloc[0] / mine["dd"].max())
+        first = mine.loc[mine["depth"] == 1, "dd"]
+        if first.empty:
+            raise StudyError(f"{paths.DD_FILE} of {model}: no first layer; run `make scale ARGS={model}`")
+        return float(first.iloc[0] / mine["dd"].max())
 
     def solved_matrices(self) -> list[dict]:
         """Cells of `least_squares`, rows of the table `scale`, by victim and matrix, the fewest texts first."""
@@ -92,19 +95,12 @@ class ScaleLookups:
 
     def exactness_rows(self, model: str) -> list[dict]:
         """What noise on the first layer leaves, a row a size, the largest first: exactness.csv of the scale study."""
-        found = sorted(self.folder.parent.glob(f"*/{scale.LIST}/{model}/{paths.EXACTNESS_FILE}"))
-        found.sort(key=lambda path: path.parents[2].name != self.folder.name)  # this machine's first
-        if not found:
-            raise StudyError(
-                f"{paths.EXACTNESS_FILE} of {model}: none; run `python -m solid_utils.grid.exactness {model}`"
-            )
+        path = beside_cells.find(self.folder, scale.LIST, model, paths.EXACTNESS_FILE, "exactness")
         told = []
-        for (noise, error), mine in schema.read(found[0], schema.EXACTNESS).groupby(["noise", "state_error"]):
+        for (noise, error), mine in schema.read(path, schema.EXACTNESS).groupby(["noise", "state_error"]):
             by_set = mine.set_index("benchmark")
             if sorted(by_set.index) != sorted(scale.SETS.values()):
-                raise StudyError(
-                    f"{found[0]}: noise {noise:g} has other sets than the rest; delete it and run it again"
-                )
+                raise StudyError(f"{path}: noise {noise:g} has other sets than the rest; delete it and run it again")
             row = {"noise": noise, "state_error": error}
             for name, benchmark in scale.SETS.items():
                 row |= {name: by_set.loc[benchmark, "agreement"], f"{name}_same": by_set.loc[benchmark, "greedy_match"]}
@@ -113,23 +109,25 @@ class ScaleLookups:
 
     def snapping_rows(self, model: str) -> list[dict]:
         """What rounding to the weights' own grid gains on noise, rows of schema.SNAPPING, the largest noise first."""
-        table = self._of_scale(model, paths.SNAPPING_FILE, schema.SNAPPING, "snapping")
+        path = beside_cells.find(self.folder, scale.LIST, model, paths.SNAPPING_FILE, "snapping")
+        table = beside_cells.read(
+            path, schema.SNAPPING, ["noise", "levels_right", "state_error", "snapped_state_error"]
+        )
         return table.sort_values("noise", ascending=False).to_dict("records")
 
     def off_grid_rows(self, model: str) -> list[dict]:
         """The same theft of a victim as packaged and off its grid, rows of schema.OFF_GRID side by side: what is named
-        `..._moved` is the second's."""
-        table = self._of_scale(model, paths.OFF_GRID_FILE, schema.OFF_GRID, "off_grid")
-        (_, moved), (_, packaged) = table.groupby("victim")
-        both = packaged.merge(moved, on=["secured", "queries"], suffixes=("", "_moved"), validate="1:1")
+        `..._moved` is the second's. StudyError where one of them lacks a row."""
+        path = beside_cells.find(self.folder, scale.LIST, model, paths.OFF_GRID_FILE, "off_grid")
+        table = beside_cells.read(path, schema.OFF_GRID, ["victim_agrees", "victim_perplexity", "agreement"])
+        moved = table["victim"] != PACKAGED
+        on = ["secured", "queries"]
+        both = table[~moved].merge(table[moved], on=on, suffixes=("", "_moved"))
+        if both.empty or not len(both) == moved.sum() == (~moved).sum():
+            raise StudyError(
+                f"{path}: a row of each victim for each set and number of texts; delete it and run it again"
+            )
         return both.to_dict("records")
-
-    def _of_scale(self, model: str, file: str, columns: list[str], command: str) -> pd.DataFrame:
-        """A file of the scale study beside a model's cells. StudyError where no machine made it."""
-        found = sorted(self.folder.parent.glob(f"*/{scale.LIST}/{model}/{file}"))
-        if not found:
-            raise StudyError(f"{file} of {model}: none; run `python -m solid_utils.grid.{command} {model}`")
-        return schema.read(found[0], columns)
 
     def exact_enough(self, model: str) -> float:
         """The largest error of states behind which every answer of the attack's own kind is the victim's, and behind

@@ -5,13 +5,14 @@ import os
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
 from solid_utils.core.errors import StudyError
-from solid_utils.report import documents, figures, forecasts
+from solid_utils.report import documents, figures, forecasts, lookups_scale
 from solid_utils.report.cells import TEXTS
 from solid_utils.report.lookups import FACTS, Lookups
 
@@ -225,5 +226,12 @@ def test_the_first_layers_share_of_dd_is_of_bottom_sets_alone(lookups):
     path = next(Path("reference").glob("*/scale/gemma-270m/dd.csv"))
     rows = pd.read_csv(path, dtype={"seed": str}).query("seed == 'mean' and lowest == 0").set_index("secured")["dd"]
     assert lookups.first_layers_share("gemma-270m") == pytest.approx(rows["layers 0"] / rows.max())
-    with pytest.raises(StudyError, match=r"dd.csv of nobody: none; run"):
+    with pytest.raises(StudyError, match=r"dd.csv of nobody: no first layer; run"):
         lookups.first_layers_share("nobody")
+
+
+def test_what_is_no_bottom_set_has_no_say_in_the_first_layers_share(lookups, monkeypatch):
+    rows = [(0, 1, 8.0), (0, 2, 10.0), (5, 1, 99.0)]
+    table = pd.DataFrame(rows, columns=["lowest", "depth", "dd"]).assign(model="m", seed="mean", only_layers=True)
+    monkeypatch.setattr(lookups_scale.scale, "load", lambda: SimpleNamespace(difficulty=table))
+    assert lookups.first_layers_share("m") == 0.8

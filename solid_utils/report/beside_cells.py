@@ -1,0 +1,28 @@
+"""Files that lie beside a model's cells, one a model and machine: this machine's, else another's."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from solid_utils.core import schema
+from solid_utils.core.errors import StudyError
+
+
+def find(run: Path, listed: str, model: str, file: str, command: str) -> Path:
+    """`file` of a list of cells; `run`: this machine's folder of reference/. Raises StudyError, which names the
+    command of solid_utils.grid that makes it, where no machine has one."""
+    found = sorted(run.parent.glob(f"*/{listed}/{model}/{file}"))
+    found.sort(key=lambda path: path.parents[2].name != run.name)  # this machine's first
+    if not found:
+        raise StudyError(f"{file} of {model}: none; run `python -m solid_utils.grid.{command} {model}`")
+    return found[0]
+
+
+def read(path: Path, columns: list[str], measured: list[str]) -> pd.DataFrame:
+    """Its rows. Raises StudyError where there are none, or one lacks a finite number in a `measured` column."""
+    table = schema.read(path, columns, schema.RERUN)
+    for name in measured:
+        if not len(table) or not np.isfinite(pd.to_numeric(table[name], errors="coerce")).all():
+            raise StudyError(f"{path}: {name} is missing or not finite; {schema.RERUN}")
+    return table

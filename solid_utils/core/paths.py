@@ -38,4 +38,5 @@ NO_CELLS = (PLAN_FILE, LEAKS_FILE, FLOOR_FILE, VICTIM_FILE, HYPOTHESES_FILE, DD_
 TRIES_FILE = "tries.csv"  # of customization cells: recipes tried on validation problems
 SNAPPING_FILE = "snapping.csv"  # of a grid: what rounding to the grid of the victim's quantisation gains on such noise
 OFF_GRID_FILE = "off_grid.csv"  # of a grid: the same theft of a victim off the grid of its quantisation
-NO_CELLS += (EXACTNESS_FILE, TRIES_FILE, SNAPPING_FILE, OFF_GRID_FILE)
+BASIN_FILE = "basin.csv"  # of a grid: what training leaves of noise on what is secret
+NO_CELLS += (BASIN_FILE, EXACTNESS_FILE, TRIES_FILE, SNAPPING_FILE, OFF_GRID_FILE)

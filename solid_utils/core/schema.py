@@ -64,7 +64,8 @@ ROTATION += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
 
 # A monitor of queries (runtime/monitor.py): share of windows that it calls strange, by traffic. `rate`: the share of
 # legitimate windows that it was set to.
-MONITOR = ["model", "revision", "window", "rate", "traffic", "drawn_from", "texts", "windows", "alarms", "seed"]
+MONITOR = ["model", "revision", "window", "rate", "traffic", "drawn_from", "texts", "tokens", "windows", "alarms"]
+MONITOR += ["seed"]
 
 # A thief who asks texts of a customer's domain (runtime/disguised.py), by what they were drawn from.
 DISGUISED = ["model", "revision", "tier", "dtype", *SECURED, "attack", "drawn_from", "queries", "tokens"]
@@ -73,8 +74,8 @@ DISGUISED += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
 # Sets of several separated pieces (runtime/pieces.py), and two secret bottoms that answer in turn (runtime/turns.py).
 PIECES = ["model", "revision", "tier", "dtype", *SECURED, "pieces", "attack", "adapts", "queries", "tokens"]
 PIECES += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
-TURNS = ["model", "revision", "tier", "dtype", *SECURED, "spread", "attack", "adapts", "queries", "tokens", "seed"]
-TURNS += ["benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
+TURNS = ["model", "revision", "tier", "dtype", *SECURED, "twin", "spread", "apart", "attack", "adapts", "queries"]
+TURNS += ["tokens", "seed", "benchmark", "agreement", "stderr", "kl", "perplexity", "n"]
 
 # Benchmarks of the customer's model through a defence (runtime/served.py).
 SERVED = ["model", "revision", "tier", "dtype", *SECURED, "rounding", "noise", "benchmark", "metric", "value", "stderr"]
@@ -126,6 +127,11 @@ EXACTNESS += ["benchmark", "agreement", "kl", "n", "greedy_match", "prompts"]
 # all levels; errors of weights in standard deviations of each matrix, of states as above.
 SNAPPING = ["model", "revision", "tier", "dtype", *SECURED, "noise", "seed", "levels_right"]
 SNAPPING += ["weight_error", "snapped_weight_error", "state_error", "snapped_state_error"]
+
+# What SEM leaves of such noise, where it begins beside the victim's own layer (grid/basin.py), one row a size. Errors
+# of states as above, before and after: on texts that it trains on, and on held-out prompts.
+BASIN = ["model", "revision", "tier", "dtype", *SECURED, "noise", "seed", "texts", "steps"]
+BASIN += ["own_start", "held_out_start", "own_end", "held_out_end"]
 
 # The linear map on a victim as packaged and off the grid of its quantisation (grid/off_grid.py), one row a victim, set
 # and number of texts. `victim_agrees`: this victim with the packaged one; `agreement`, `kl`: the replica with this one.

@@ -61,6 +61,7 @@ def check(folder: Path, model: nn.Module, secured: SecuredSet) -> None:
     for name in (MADE_FOR, CONFIG, WEIGHTS):
         if not (folder / name).exists():
             raise StudyError(f"{folder / name}: missing; {fix}")
+    readers.read_object(folder / CONFIG, fix)
     made_for = readers.read_object(folder / MADE_FOR, fix)
     here = fingerprint(model, secured)
     if made_for.get("secured") != here["secured"]:
@@ -75,10 +76,15 @@ def check(folder: Path, model: nn.Module, secured: SecuredSet) -> None:
 def load(folder: Path, model: nn.Module, secured: SecuredSet) -> peft.PeftModel:
     """`model` with the adapter in `folder`, in evaluation mode.
 
-    Raises StudyError as `check` does, where a tensor is not what was written, and where one stands on a secured tensor.
+    Raises StudyError as `check` does, where a tensor is not what was written, where peft cannot put it on this model,
+    and where one stands on a secured tensor.
     """
     check(folder, model, secured)
     tensors.load(folder / WEIGHTS)  # its digests
-    adapted = peft.PeftModel.from_pretrained(model, folder)
+    try:
+        adapted = peft.PeftModel.from_pretrained(model, folder)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise StudyError(f"{folder / CONFIG}: peft refuses it ({said[0]}); make the adapter again") from None
     frozen(adapted, secured)
     return adapted.eval()

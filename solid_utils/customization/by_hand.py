@@ -65,11 +65,16 @@ def lora_gradient(model: nn.Module, sample: dict) -> tuple[str, Tensor, Tensor]:
     """Of the highest adapted matrix: its name, the gradient of LoRA's B by hand, and autograd's, (outputs, rank).
 
     y = W x + (alpha / rank) B A x, so dL/dB = (alpha / rank) * sum over tokens of dL/dy (A x)^T (Hu et al. 2021).
-    Raises StudyError for a model without adapters.
+    Raises StudyError for a model without adapters on a linear layer.
     """
-    adapted = [(name, module) for name, module in model.named_modules() if hasattr(module, "lora_B")]
+    adapted = [
+        (name, module)
+        for name, module in model.named_modules()
+        # A stack of experts has a wrapper with adapters, too: its product is another one.
+        if hasattr(module, "lora_B") and isinstance(module.get_base_layer(), nn.Linear)
+    ]
     if not adapted:
-        raise StudyError("by hand: the model has no adapters; choose method: lora")
+        raise StudyError("by hand: the model has no adapters on a matrix; choose method: lora")
     name, module = adapted[-1]
     seen: dict[str, Tensor] = {}
 

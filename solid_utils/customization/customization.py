@@ -179,7 +179,7 @@ class CustomizationRun:
     def _domain_scores(self, model: nn.Module) -> Scored:
         domain = self.customization.domain
         score = scoring.offline_scores if self.study.offline(domain) else scoring.domain_scores
-        return score(model, self.sets["test"], self.tokenizer.pad_token_id, self.recipe.pairs)
+        return score(model, self.sets["test"], self.tokenizer, self.recipe.pairs)
 
     def train(self) -> list[dict]:
         """Fine-tune the open part and keep the customized model as the tensors that differ; returns the history.

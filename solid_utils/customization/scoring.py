@@ -14,7 +14,7 @@ from solid_utils.model.answers import TOKENS, most_likely
 from solid_utils.model.state import State
 from solid_utils.settings import params
 
-LIKELIHOOD = "_likelihood"  # ending of a source's second benchmark
+LIKELIHOOD, UNENDED = "_likelihood", "_unended"  # endings of a source's other benchmarks
 
 
 def exact_matches(model: nn.Module, samples: list[dict], pad_id: int) -> np.ndarray:
@@ -44,33 +44,33 @@ def domain_row(source: str, values: np.ndarray, metric: str = "exact_match", cha
     }
 
 
-def domain_scores(model: nn.Module, problems: list[dict], pad_id: int, pairs: bool) -> Scored:
+def domain_scores(model: nn.Module, problems: list[dict], tokenizer, pairs: bool) -> Scored:
     """Exact match by kind of problem; of pairs the share whose better answer is likelier, by their source."""
     if pairs:
-        values = (preference.margins(model, problems, pad_id) > 0).astype(float)
+        values = (preference.margins(model, problems, tokenizer.pad_token_id) > 0).astype(float)
     else:
-        values = exact_matches(model, problems, pad_id)
+        values = exact_matches(model, problems, tokenizer.pad_token_id)
     metric, chance = ("preferred", 0.5) if pairs else ("exact_match", 0.0)
     return by_source(problems, values, metric, chance)
 
 
-def offline_scores(model: nn.Module, problems: list[dict], pad_id: int, pairs: bool) -> Scored:
+def offline_scores(model: nn.Module, problems: list[dict], tokenizer, pairs: bool) -> Scored:
     """Of a domain of configs/domains.yaml, by source: whether the answer is right, and how likely it is.
 
     Right is the choice where problems have choices, else every token (of pairs: the better one is likelier). How likely
-    stands under SOURCE_likelihood: cross-entropy in nats a token, of pairs the margin.
+    stands under SOURCE_likelihood: cross-entropy in nats a token, of pairs the margin. Of answers in writing there is
+    SOURCE_unended, too: the same as right, but whether the answer ends where it should counts for nothing.
     """
     if pairs:
-        margins = preference.margins(model, problems, pad_id)
-        right, metric, chance = (margins > 0).astype(float), "preferred", 0.5
-        likely, measure = margins, "margin"
-    else:
-        found = likelihood.answers(model, problems, pad_id)
-        with_choices = not np.isnan(found.chosen).any()
-        right = found.chosen if with_choices else found.exact
-        metric, chance = ("accuracy", 0.25) if with_choices else ("exact_match", 0.0)
-        likely, measure = found.nats, "cross_entropy"
-    return by_source(problems, right, metric, chance) + by_source(problems, likely, measure, None, LIKELIHOOD)
+        margins = preference.margins(model, problems, tokenizer.pad_token_id)
+        right = by_source(problems, (margins > 0).astype(float), "preferred", 0.5)
+        return right + by_source(problems, margins, "margin", None, LIKELIHOOD)
+    found = likelihood.answers(model, problems, tokenizer.pad_token_id, tokenizer.eos_token_id)
+    likely = by_source(problems, found.nats, "cross_entropy", None, LIKELIHOOD)
+    if not np.isnan(found.chosen).any():
+        return by_source(problems, found.chosen, "accuracy", 0.25) + likely
+    unended = by_source(problems, found.unended, "unended_match", 0.0, UNENDED)
+    return by_source(problems, found.exact, "exact_match", 0.0) + likely + unended
 
 
 def by_source(problems: list[dict], values: np.ndarray, metric: str, chance: float | None, ending: str = "") -> Scored:

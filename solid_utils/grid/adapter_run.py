@@ -34,11 +34,11 @@ OF_THE_ATTACK = [
 ]
 
 
-def tuned(tuning: Tuning, study: params.Params) -> tuple[Path, str]:
-    """The tensors that a fine-tuning changed, as they wait in its state, and the recipe in words."""
+def tuned(tuning: Tuning, study: params.Params) -> Path:
+    """The tensors that a fine-tuning changed, as they wait in its state."""
     run = DomainRun(tuning.model, tuning.name, tuning.study(study))
     run.train()
-    return run.state.folder / "customized.safetensors", run.words
+    return run.state.folder / "customized.safetensors"
 
 
 class AdapterRun(AttackRun):

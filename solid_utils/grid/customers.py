@@ -163,11 +163,17 @@ class Customers(shared.CellList):
 
 
 def layers(model: str) -> int | None:
-    """Decoder layers of a materialised victim; None where it is not there."""
+    """Decoder layers of a materialised victim; None where it is not there. StudyError where its config says none."""
     path = models.victim_folder(model) / "config.json"
     if not path.exists():
         return None
-    return int(readers.read_object(path, f"run `dvc repro victim@{model}`")["num_hidden_layers"])
+    fix = f"run `dvc repro victim@{model}`"
+    config = readers.read_object(path, fix)
+    config = config.get("text_config", config)
+    for name in ("num_hidden_layers", "n_layer"):  # GPT-2's
+        if name in config:
+            return int(config[name])
+    raise StudyError(f"{path}: num_hidden_layers: missing; {fix}")
 
 
 def main() -> None:

@@ -139,7 +139,7 @@ class PublishedAdapters(shared.CellList):
         for domain in dict.fromkeys(cell.domains):
             sets_of(domain, self.study)
         noted.note(self.folder / cell.model, cell.name, self.settings(cell))
-        deltas = [tuned(one, self.study)[0] for one in cell.tunings]
+        deltas = [tuned(one, self.study) for one in cell.tunings]
         run = AdapterRun(cell, self.study, deltas)
         schema.write(run.rows(self.words(cell)), schema.ADAPTERS, cell.path(self.folder))
         run.state.discard()

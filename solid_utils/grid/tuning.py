@@ -2,11 +2,10 @@
 
 python -m solid_utils.grid.tuning [MODEL ...]      into reference/MACHINE/customization/MODEL/tries.csv
 
-The fully open model by LoRA; no test problem is scored. The rule, fixed before the first try, is `chosen`. The recipe
-`tuned` of configs/customization.yaml is one of these tries. A file that is there is left alone.
+The fully open model by LoRA; no test problem is scored. The rule, fixed before the first try: metrics/recipe_choice.py.
+The recipes `tuned` and `chosen` of configs/customization.yaml are tries of these. A file that is there is left alone.
 """
 
-import pandas as pd
 from torch import nn
 
 from solid_utils.core import paths, schema
@@ -16,48 +15,31 @@ from solid_utils.evaluation import fidelity
 from solid_utils.grid import customer_cells, shared
 from solid_utils.grid.customer_cells import CustomerCell
 from solid_utils.grid.domain_sets import DomainRun, sets_of
+from solid_utils.metrics.recipe_choice import DOMAIN
 from solid_utils.model import models, sampling
 from solid_utils.model.forward import measuring
 from solid_utils.model.generation import generate
 from solid_utils.settings import params
 
 MODEL = "smollm2-135m"
-DOMAIN = "reasoning"  # that the rule decides on
 RATES = ((1e-4, 120), (2e-4, 120), (2e-4, 240), (5e-4, 40), (5e-4, 120), (1e-3, 40))  # learning rate, steps
 TRIES = [(DOMAIN, *rate) for rate in RATES] + [("code", 2e-4, 120)]
 SEED = 7
 BATCH = 8
 MOST_SAMPLES = 1120  # of a domain's training problems; more steps see them again
 TEXTS = 48  # general validation texts, for the distance from the untouched model
-KEPT = 0.9  # of the sums that were right before
 # Asked in writing and with other examples than the benchmark of one-digit sums has, which is scored later.
 SUMS = [(one, other) for one in range(2, 10) for other in range(2, 10)]
 SUM = "4 + 3 = 7\n1 + 5 = 6\n{} + {} ="
 SUM_TOKENS = 4
 
 
-def chosen(tries: pd.DataFrame) -> pd.Series:
-    """The try whose recipe is taken, of rows of schema.TRIES.
-
-    Of those on `reasoning` that keep nine tenths of the one-digit sums that the untouched model has right, the one of
-    lowest cross-entropy on validation problems; where none does, the one that keeps most. Raises StudyError where a
-    count is missing.
-    """
-    mine = tries[tries["trained_on"] == DOMAIN]
-    if mine["sums_after"].isna().any():
-        raise StudyError(
-            "tries: sums_after is missing; no recipe can be chosen: run `python -m solid_utils.grid.tuning`"
-        )
-    kept = mine["sums_after"] / mine["sums_before"]
-    if (kept >= KEPT).any():
-        return mine.loc[mine.loc[kept >= KEPT, "validation_cross_entropy"].idxmin()]
-    return mine.loc[kept.idxmax()]
-
-
 def tried(model: str, study: params.Params, domain: str, rate: float, steps: int) -> CustomizationRun:
     """The customization of one try, not yet trained."""
     name = f"try_{rate:g}x{steps}"
     recipe = {"learning_rate": rate, "steps": steps, "samples": min(BATCH * steps, MOST_SAMPLES)}
+    if study.customers is None:
+        raise StudyError("configs/customization.yaml: missing; take it from the repository again")
     listed = study.customers.model_copy(update={"recipes": {name: recipe}})
     cell = CustomerCell(model, "fully_open", domain, name, SEED)
     sets_of(domain, study)

@@ -16,7 +16,7 @@ from solid_utils.deployment.secured import SecuredSet, note
 from solid_utils.difficulty.difficulty import Losses, SearchResult, summary
 from solid_utils.difficulty.weights import InMemory
 from solid_utils.model.checkpoint import Checkpoint, read_json
-from solid_utils.recommend.advice import section
+from solid_utils.recommend.advice import nats, section
 from solid_utils.recommend.attack_plan import AttackPlan
 from solid_utils.recommend.outcome import Outcome
 from solid_utils.recommend.plan import SearchPlan, amount
@@ -70,6 +70,7 @@ def card(
 
 The bar is (1 - {result.epsilon:g}) of everything; ± are standard errors over samples and seeds (to the bar: of paired
 differences). Blind guessing scores ln(vocabulary) = {math.log(vocabulary):.2f}; above that DD counts confident errors.
+{forecast(outcome, attacked)}
 
 ## Cost of securing it
 
@@ -96,6 +97,19 @@ def in_short(outcome: Outcome) -> str:
     words = {"holds": "it held", "broken": "it fell", "undecided": "undecided", "not measured": "not measured"}
     asked = f"one linear map from {outcome.attack.queries} texts"
     return f"\n**Attacked with {asked}: {words[outcome.verdict]}.** See below what to do.\n"
+
+
+def forecast(outcome: Outcome, attacked: AttackPlan | None) -> str:
+    """The score without training that forecasts an attack's end best beside DD, and its cost; or nothing."""
+    mine = [one for one in outcome.attack.prefixes if one.layers == outcome.recommended.layers] if attacked else []
+    if not mine or mine[0].kl is None:
+        return ""
+    return (
+        f"\nBeside DD: KL with one linear map in place of {mine[0].secured}, {nats(mine[0].kl)} nats. Of the scores "
+        "without training that were held against the ends of attacks, such a KL was among the best, and not above DD "
+        f"by its interval (docs/scale.md). It took {amount(attacked.flops)}FLOP, and {amount(attacked.fit_flops)}FLOP "
+        "in float64, for all sets of the table above.\n"
+    )
 
 
 def plain(text: str) -> str:

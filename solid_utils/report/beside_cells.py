@@ -12,11 +12,16 @@ from solid_utils.core.errors import StudyError
 def find(run: Path, listed: str, model: str, file: str, command: str) -> Path:
     """`file` of a list of cells; `run`: this machine's folder of reference/. Raises StudyError, which names the
     command of solid_utils.grid that makes it, where no machine has one."""
-    found = sorted(run.parent.glob(f"*/{listed}/{model}/{file}"))
-    found.sort(key=lambda path: path.parents[2].name != run.name)  # this machine's first
-    if not found:
+    return found(run, listed, model, file, command)[0]
+
+
+def found(run: Path, listed: str, model: str, file: str, command: str) -> list[Path]:
+    """`file` of every machine that has one, as `find`."""
+    paths = sorted(run.parent.glob(f"*/{listed}/{model}/{file}"))
+    paths.sort(key=lambda path: path.parents[2].name != run.name)  # this machine's first
+    if not paths:
         raise StudyError(f"{file} of {model}: none; run `python -m solid_utils.grid.{command} {model}`")
-    return found[0]
+    return paths
 
 
 def read(path: Path, columns: list[str], measured: list[str]) -> pd.DataFrame:

@@ -47,6 +47,7 @@ FILES = {  # name in the page: (columns, where such files lie)
     "set_scores": (schema.SET_SCORES, "`set_scores.csv` of the scale study: scores of secured sets without training"),
     "exactness": (schema.EXACTNESS, "`exactness.csv` of the scale study: what noise on the first layer leaves"),
     "snapping": (schema.SNAPPING, "`snapping.csv` of the scale study: such noise rounded to the weights' own grid"),
+    "basin": (schema.BASIN, "`basin.csv` of the scale study: what training leaves of such noise"),
     "off_grid": (schema.OFF_GRID, "`off_grid.csv` of the scale study: the same theft of a victim off its grid"),
     "forecasts": (forecasts.TABLE, "the table of these scores against DD, as forecasts of where attacks ended"),
     "floor": (schema.FLOOR, "`floor.csv`, beside a victim's scores and in a grid: what public text alone gives"),

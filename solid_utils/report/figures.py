@@ -24,7 +24,7 @@ from solid_utils.report.figures_difficulty import (
 from solid_utils.report.figures_paper import figure_3, figure_4, figure_7, figure_8
 from solid_utils.report.figures_paper_more import figure_5, figure_6, figure_9, figure_10
 from solid_utils.report.figures_scale import scale_cost
-from solid_utils.report.figures_vendor import holding_sets
+from solid_utils.report.figures_vendor import defences, holding_sets
 from solid_utils.report.picture import SETTINGS, Picture, as_png, as_svg
 from solid_utils.report.plotting import (
     ATTACKS,
@@ -247,6 +247,7 @@ FIGURES = {
         ),
         Figure("customization", "Customization", customization, "customization"),
         Figure("holding_sets", "What secret parameters buy", holding_sets, "holding", across=True),
+        Figure("defences", "What defences cost the customer, and leave the thief", defences, "boundaries", across=True),
         Figure("trade_off", "What securing costs the customer and the thief", trade_off, "trade_off"),
         *(
             Figure(

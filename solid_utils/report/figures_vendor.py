@@ -1,10 +1,11 @@
-"""What secret parameters buy: every attacked set by its share, what was taken of it, and what half of it cost."""
+"""What secret parameters buy: every attacked set by its share, what was taken of it, and what half of it cost; and what
+defences cost the customer and leave to a thief."""
 
 import pandas as pd
 from matplotlib.ticker import FuncFormatter
 
 from solid_utils.metrics.attack_cost import compact
-from solid_utils.report import holding
+from solid_utils.report import holding, vendor
 from solid_utils.report.figures_scale import marks
 from solid_utils.report.plotting import PALETTE, Plot, Tables, canvas, in_percent, legend_below
 from solid_utils.report.wording import percent
@@ -58,3 +59,54 @@ def sentence(rows: pd.DataFrame) -> str:
         first = mine.loc[mine["share"].idxmin()]
         told.append(f"of {model} the smallest that holds has {percent(first['share'])}")
     return f"On web text {'; '.join(told)}."
+
+
+def defences(tables: Tables) -> Plot | None:
+    """What a defence costs the customer in perplexity against what it leaves the strongest thief; reads `boundaries`
+    and `turns`. Left of the dotted line a customer can use it; a vendor wants points at the bottom there."""
+    rows = defended(tables)
+    if rows.empty:
+        return None
+    figure, (axes,) = canvas(width=7.5, height=4.0)
+    axes.axvline(vendor.AT_MOST, color="black", linestyle=":", linewidth=1, label="a customer's limit")
+    for (kind, mine), (marker, colour) in zip(rows.groupby("kind", sort=False), marks(), strict=False):
+        axes.scatter(mine["worse"], mine["above"], 34, marker=marker, color=colour, label=kind, zorder=3)
+        for row in mine[~mine["usable"].astype(bool)].itertuples():
+            axes.annotate(row.named, (row.worse, row.above), (4, 4), textcoords="offset points", fontsize=7.5)
+    axes.set_xscale("symlog", linthresh=vendor.AT_MOST)
+    axes.set(xlabel="perplexity worse", ylabel="taken above the floor, C4")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
+    in_percent(axes.yaxis)
+    axes.set_ylim(bottom=0)
+    legend_below(figure, axes, columns=3)
+    return figure, defences_sentence(rows)
+
+
+def defended(tables: Tables) -> pd.DataFrame:
+    """A defence, or a pair of bottoms, each: kind, named, worse, usable, and `above` of its strongest thief."""
+    rows = []
+    for table, place in (("boundaries", vendor.DEFENCE), ("turns", vendor.PAIR)):
+        for _, mine in tables[table].groupby(place, sort=False):
+            customers = mine[mine["attack"] == vendor.NONE].iloc[0]
+            named = vendor.named(customers) if table == "boundaries" else f"{customers['twin']} {customers['spread']:g}"
+            kind = customers["secured"] + (": a defence" if table == "boundaries" else ": two bottoms")
+            thief = mine[mine["attack"] != vendor.NONE]["above"].max()
+            rows.append(
+                {"kind": kind, "named": named, "above": thief} | dict(customers[["secured", "worse", "usable"]])
+            )
+    made = pd.DataFrame(rows, columns=["kind", "named", "secured", "worse", "usable", "above"])
+    return made.dropna(subset=["worse", "above"])  # without a floor, or without one bottom alone, nothing is known
+
+
+def defences_sentence(rows: pd.DataFrame) -> str:
+    """Of each set what the usable defence that takes most leaves, beside no defence at all."""
+    told = []
+    for secured, mine in rows.groupby("secured", sort=False):
+        usable = mine[mine["usable"].astype(bool)]
+        least = usable.loc[usable["above"].idxmin()]
+        none = mine[mine["worse"] == 0]["above"].max()
+        told.append(
+            f"with {secured} secured the usable one that takes most ({least['named']}) leaves "
+            f"{percent(least['above'])}, none {percent(none)}"
+        )
+    return f"Of web text a thief has: {'; '.join(told)}."

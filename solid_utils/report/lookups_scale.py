@@ -115,6 +115,12 @@ class ScaleLookups:
         )
         return table.sort_values("noise", ascending=False).to_dict("records")
 
+    def basin_rows(self, model: str) -> list[dict]:
+        """What training leaves of noise on the victim's own layer, rows of schema.BASIN, the nearest start first."""
+        path = beside_cells.find(self.folder, scale.LIST, model, paths.BASIN_FILE, "basin")
+        measured = ["noise", "own_start", "held_out_start", "own_end", "held_out_end"]
+        return beside_cells.read(path, schema.BASIN, measured).sort_values("noise").to_dict("records")
+
     def off_grid_rows(self, model: str) -> list[dict]:
         """The same theft of a victim as packaged and off its grid, rows of schema.OFF_GRID side by side: what is named
         `..._moved` is the second's. StudyError where one of them lacks a row."""
@@ -171,6 +177,17 @@ class ScaleLookups:
     def forecast_rows(self, outcome: str) -> list[dict]:
         """Scores as forecasts of one outcome, rows of the table `forecasts` in words; rivals such as DD stand last."""
         return [_ranked(row) for row in self._forecasts(outcome).to_dict("records")]
+
+    @staticmethod
+    def forecasts_apart(outcome: str) -> list[dict]:
+        """A score without training each, and `by` victim what it gains on DD as a forecast, in words."""
+        rows = forecasts.table(params.load().score_hypotheses, scale.load())
+        rows = rows[(rows["forecast_of"] == outcome) & (rows["model"] != scale.ALL)]
+        told = []
+        for score in forecasts.SCORES:
+            mine = rows[rows["score"] == score].to_dict("records")
+            told.append({"score": score, "by": {row["model"]: _bracketed(row, "over_dd") for row in mine}})
+        return told
 
     @staticmethod
     def _forecasts(outcome: str) -> pd.DataFrame:

@@ -18,13 +18,13 @@ class VendorLookups:
 
     def held(self) -> list[dict]:
         """A victim each: how many sets of at most a tenth of the parameters were attacked, and hold; of these the one
-        of which `least` was taken; and the smallest set that holds (`first`), None where none does."""
+        of which `least` was taken; and the smallest set that holds (`first`), None each where there is none."""
         told = []
         for model, rows in self.table("holding").groupby("model", sort=False):
             small = rows[rows["small"]]
             standing = rows[rows["holds"]]
             first = standing.loc[standing["share"].idxmin()].to_dict() if len(standing) else None
-            least = small.loc[small["taken"].idxmin()].to_dict()
+            least = small.loc[small["taken"].idxmin()].to_dict() if len(small) else None
             told.append(
                 {"model": model, "small": len(small), "hold": small["holds"].sum(), "least": least, "first": first}
             )
@@ -71,12 +71,13 @@ class VendorLookups:
         return rows.sort_values(["depth", "pieces"], kind="stable").to_dict("records")
 
     def turns(self) -> list[dict]:
-        """A pair of bottoms each: the customer's row of the table `turns`, and `thieves` by how they adapt, None where
-        that has no row."""
+        """A pair of bottoms each: the customer's row of the table `turns`, and `thieves`: those by the map by how they
+        adapt, and `sem_linear`; None where that has no row."""
         told = []
         for _, mine in self.table("turns").groupby(vendor.PAIR):
-            thieves = dict.fromkeys(("no", "mean", "apart"))
-            thieves |= {row["adapts"]: row for row in mine[mine["attack"] != vendor.NONE].to_dict("records")}
+            thieves = dict.fromkeys(("no", "mean", "apart", "sem_linear"))
+            for row in mine[mine["attack"] != vendor.NONE].to_dict("records"):
+                thieves[row["adapts"] if row["attack"] == "linear map" else row["attack"]] = row
             told.append(mine[mine["attack"] == vendor.NONE].iloc[0].to_dict() | {"thieves": thieves})
         return told
 
@@ -85,11 +86,11 @@ class VendorLookups:
         return self.row("rotation", exported=exported, attack=attack)
 
     def monitored(self) -> list[dict]:
-        """A window size each: the share called strange by traffic, the most over what it was drawn from."""
-        rows = []
-        for window, mine in self.table("monitor").groupby("window"):
-            rows.append({"window": window} | mine.groupby("traffic")["alarms"].max().to_dict())
-        return rows
+        """A window size each: the share called strange by traffic, the most over what it was drawn from; of a thief who
+        hides the least, as he chooses behind what."""
+        return [
+            {"window": window} | vendor.called_strange(mine) for window, mine in self.table("monitor").groupby("window")
+        ]
 
     @staticmethod
     def vendor_bars() -> dict:

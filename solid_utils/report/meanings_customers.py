@@ -5,7 +5,8 @@ CUSTOMERS: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "equivalence.recipe": ("text", "domain, method, optimizer, rate, schedule, batch"),
     "equivalence.metric": (
         "name",
-        "`right`: accuracy; `likelihood`: nats a token of the right answers, of pairs the margin",
+        "`right`: accuracy; `unended`: the same, whatever follows the answer; `likelihood`: nats a token of the right "
+        "answers, of pairs the margin",
     ),
     "equivalence.before": (
         "fraction",
@@ -27,7 +28,10 @@ CUSTOMERS: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
         "text",
         "equivalent, worse or better by more than the margin, not decided, or nothing was gained; of pairs no verdict",
     ),
-    "forgotten": ("fraction", "what other benchmarks lost, before less after, mean over benchmarks"),
+    "forgotten": (
+        "fraction",
+        "what other benchmarks lost, before less after, mean; no sums by version 1.0",
+    ),
     "worst": ("name", "benchmark that lost most"),
     "worst_change": ("fraction", "its score after less before"),
     "known": (

@@ -20,6 +20,13 @@ SCORES: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     ),
     "exactness.prompts": ("count", "prompts asked for a greedy answer"),
     # snapping.csv
+    "basin.noise": ("share", "of each secret matrix's standard deviation, added as Gaussian noise"),
+    "basin.texts": ("count", "texts that it is trained on"),
+    "basin.steps": ("count", "steps of training"),
+    "own_start": ("share", "`state_error` on texts that it is trained on, before"),
+    "own_end": ("share", "the same after training"),
+    "held_out_start": ("share", "`state_error` on held-out prompts of the attack's kind, before training"),
+    "held_out_end": ("share", "the same after training"),
     "snapping.noise": ("share", "of each secret matrix's standard deviation, added as Gaussian noise"),
     "levels_right": ("share", "of the weights whose level, one of sixteen, is the victim's after rounding"),
     "weight_error": ("share", "of a matrix's standard deviation, root mean square over secret matrices"),

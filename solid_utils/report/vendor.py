@@ -18,9 +18,11 @@ PIECES = [*schema.PIECES, "machine", "above"]
 TURNS = [*schema.TURNS, "machine", "above", "worse", "usable"]
 SERVED = ["model", "machine", "secured", "rounding", "noise", "benchmarks", "mean", "change", "change_error"]
 ENDS = ["model", *schema.ENDS, "share_embeddings", "share_layer", "share_both", "bottom_layers"]
+HIDDEN = "attack texts, legitimate ones behind"  # traffic of a thief who knows of the monitor (runtime/monitor.py)
 COUNTED = "counted"  # in place of a model's name
 DEFENCE = ["model", "machine", "secured", "rounding", "noise"]
-PAIR = ["model", "machine", "secured", "spread"]
+PAIR = ["model", "machine", "secured", "twin", "spread"]
+FIRST = {"twin": "noise", "spread": 0.0}  # the pair that is one bottom
 PLACE = ["model", "machine", "secured"]
 
 
@@ -74,11 +76,17 @@ def turns(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=TURNS)
     made = rows.assign(above=above(rows, known))
     customers = made[made["attack"] == NONE].set_index(PAIR)["perplexity"]
-    one = pd.MultiIndex.from_frame(made[PAIR].assign(spread=0.0))
+    one = pd.MultiIndex.from_frame(made[PAIR].assign(**FIRST))
     made["worse"] = customers.reindex(pd.MultiIndex.from_frame(made[PAIR])).to_numpy()
     made["worse"] = made["worse"] / customers.reindex(one).to_numpy() - 1
     made["usable"] = made["worse"] <= AT_MOST
     return made[TURNS]
+
+
+def called_strange(rows: pd.DataFrame) -> dict[str, float]:
+    """Of one window size the share called strange by traffic: the most over domains, of a thief who hides the least."""
+    by_traffic = rows.groupby("traffic", sort=False)["alarms"]
+    return by_traffic.max().to_dict() | {name: low for name, low in by_traffic.min().items() if name == HIDDEN}
 
 
 def unknown_sum(values: pd.Series) -> float:

@@ -75,7 +75,7 @@ class Told:
         self.view = oracle.view
         self.secured = oracle.secured
         self.samples = samples
-        self.rounding = oracle.guards[0].boundary.rounding
+        self.rounding = oracle.rounding
         self.states: dict[tuple, Tensor] = {}  # tokens -> (tokens, width)
         for ids, mask in batches(samples):
             shown = oracle.boundary(ids, mask)

@@ -38,6 +38,7 @@ class Guarded(Oracle):
     def __init__(self, victim: PreTrainedModel, secured: SecuredSet, pad_id: int, boundary: Boundary, askings: int = 1):
         super().__init__(victim, secured, pad_id)
         self.guards = [guard(boundary, asking) for asking in range(askings)]
+        self.rounding = boundary.rounding
 
     def boundary(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """The states that leave the secured layers as they are shown, (batch, tokens, width); zeros at padding."""

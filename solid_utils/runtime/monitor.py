@@ -2,10 +2,13 @@
 
 python -m solid_utils.runtime.monitor MODEL FOLDER     FOLDER/monitor.csv
 
-The secure world sees token ids. It counts those of legitimate traffic, takes the mean surprise of a window's tokens
-under these counts (nats a token, add-one smoothing), and calls a window strange that lies outside the middle of what
-windows of other legitimate traffic have. Legitimate are the texts of notebook 04's domains, one domain a window, as a
-customer has one. What it calls strange is measured on texts that it was not set by, and on domains that it never saw.
+The secure world sees token ids. It counts those of legitimate traffic and measures a window by two numbers: the mean
+surprise of its tokens under these counts (nats a token, add-one smoothing), and how far its own counts are from them
+(Jensen-Shannon divergence, nats). Strange is a window where either lies outside what windows of other legitimate
+traffic have. Legitimate are the texts of notebook 04's domains, one domain a window, as a customer has one. What it
+calls strange is measured on texts that it was not set by, on domains that it never saw, and on thieves: one knows of
+the monitor and lets legitimate texts follow each of his own in one query, which leaves his states as they are, since no
+token of a causal model looks ahead.
 """
 
 import argparse
@@ -26,61 +29,92 @@ RATE = 0.01  # false alarms that it is set to
 DRAWS = 2000  # windows of each kind of traffic
 SEED = 42
 PARTS = 3  # of each domain's texts: to count, to set the ends, to measure
+FOLLOWING = 9  # legitimate texts behind each of a thief's who knows of the monitor
 DOMAINS = ("math", "reasoning", "code")
-KNOWN, NEW, NATURAL, RANDOM, SINGLE = (
+KNOWN, NEW, NATURAL, HIDDEN, RANDOM, SINGLE, PAIRS = (
     "known domain",
     "new domain",
     "attack texts",
+    "attack texts, legitimate ones behind",
     "random tokens",
     "single tokens",
+    "pairs of tokens",
 )
 
 
 @dataclass(frozen=True)
 class Monitor:
-    """surprise: (vocabulary,) nats of each token; a window of `window` queries is strange outside [low, high]."""
+    """shares: (vocabulary,) of legitimate tokens; a window of `window` queries is strange with a mean surprise outside
+    [low, high], or a divergence above `most`."""
 
-    surprise: np.ndarray
+    shares: np.ndarray
     window: int
     low: float
     high: float
+    most: float
 
     def alarms(self, texts: Texts, draw: np.random.Generator, draws: int = DRAWS) -> float:
         """Share of windows drawn from these texts that are called strange."""
-        values = windows(self.surprise, texts, self.window, draw, draws)
-        return float(((values < self.low) | (values > self.high)).mean())
+        surprise, apart = windows(self.shares, texts, self.window, draw, draws)
+        return float(((surprise < self.low) | (surprise > self.high) | (apart > self.most)).mean())
 
 
-def surprises(texts: Iterable[list[int]], vocabulary: int) -> np.ndarray:
-    """(vocabulary,) nats: -log of each token's share of these texts, one added to every count."""
+def shares_of(texts: Iterable[list[int]], vocabulary: int) -> np.ndarray:
+    """(vocabulary,) each token's share of these texts, one added to every count."""
     counts = np.ones(vocabulary)
     for ids in texts:
         np.add.at(counts, ids, 1)
-    return np.log(counts.sum()) - np.log(counts)
+    return counts / counts.sum()
 
 
-def windows(surprise: np.ndarray, texts: Texts, window: int, draw: np.random.Generator, draws: int) -> np.ndarray:
-    """(draws,) mean surprise of the tokens of so many texts, drawn with replacement."""
-    sums = np.array([surprise[ids].sum() for ids in texts])
-    lengths = np.array([len(ids) for ids in texts])
-    chosen = draw.integers(len(texts), size=(draws, window))
-    return sums[chosen].sum(1) / lengths[chosen].sum(1)
+def windows(
+    shares: np.ndarray, texts: Texts, window: int, draw: np.random.Generator, draws: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of so many texts, drawn with replacement: mean surprise of their tokens, and divergence; (draws,) each."""
+    known = [np.asarray(ids) for ids in texts]
+    surprise = -np.log(shares)
+    found = np.empty((2, draws))
+    for number, chosen in enumerate(draw.integers(len(known), size=(draws, window))):
+        tokens = np.concatenate([known[index] for index in chosen])
+        found[:, number] = surprise[tokens].mean(), divergence(tokens, shares)
+    return found[0], found[1]
+
+
+def divergence(tokens: np.ndarray, shares: np.ndarray) -> float:
+    """Jensen-Shannon divergence of these tokens' own shares from `shares`, none of them 0; nats, at most ln 2."""
+    seen, counts = np.unique(tokens, return_counts=True)
+    own, theirs = counts / len(tokens), shares[seen]
+    middle = (own + theirs) / 2
+    unseen = (1 - theirs.sum()) * np.log(2)
+    return float((own * np.log(own / middle)).sum() + (theirs * np.log(theirs / middle)).sum() + unseen) / 2
 
 
 def fitted(
     domains: Mapping[str, Texts], vocabulary: int, window: int, draw: np.random.Generator, rate: float = RATE
 ) -> Monitor:
-    """Set by the first two of PARTS of each domain's texts; all domains count alike."""
-    surprise = surprises((ids for texts in domains.values() for ids in texts[::PARTS]), vocabulary)
-    seen = [windows(surprise, texts[1::PARTS], window, draw, DRAWS) for texts in domains.values()]
-    low, high = np.quantile(np.concatenate(seen), [rate / 2, 1 - rate / 2])
-    return Monitor(surprise, window, float(low), float(high))
+    """Set by the first two of PARTS of each domain's texts; all domains count alike, and half of the rate goes to each
+    of the two numbers."""
+    shares = shares_of((ids for texts in domains.values() for ids in texts[::PARTS]), vocabulary)
+    seen = [windows(shares, texts[1::PARTS], window, draw, DRAWS) for texts in domains.values()]
+    surprise, apart = (np.concatenate(values) for values in zip(*seen, strict=True))
+    low, high = np.quantile(surprise, [rate / 4, 1 - rate / 4])
+    return Monitor(shares, window, float(low), float(high), float(np.quantile(apart, 1 - rate / 2)))
+
+
+def hidden(attack: Texts, legitimate: Texts, draw: np.random.Generator, following: int = FOLLOWING) -> Texts:
+    """Each of a thief's texts with so many legitimate ones, drawn with replacement, behind it."""
+    behind = draw.integers(len(legitimate), size=(len(attack), following))
+    made = []
+    for own, mine in zip(attack, behind, strict=True):
+        made.append(own + [token for index in mine for token in legitimate[index]])
+    return made
 
 
 def invented(like: Texts, vocabulary: int, draw: np.random.Generator) -> dict[str, Texts]:
-    """Queries that no text gives: random tokens, as long as those of `like`; and every token by itself."""
+    """Queries that no text gives: random tokens, as long as those of `like`; every token by itself; as many pairs."""
     random = [draw.integers(vocabulary, size=len(ids)).tolist() for ids in like]
-    return {RANDOM: random, SINGLE: [[token] for token in range(vocabulary)]}
+    pairs = draw.integers(vocabulary, size=(vocabulary, 2)).tolist()
+    return {RANDOM: random, SINGLE: [[token] for token in range(vocabulary)], PAIRS: pairs}
 
 
 def measured(
@@ -88,7 +122,8 @@ def measured(
 ) -> list[dict]:
     """A row a window size and kind of traffic, columns of schema.MONITOR without the model's own.
 
-    attack: natural texts as a thief draws them. `new domain`: a monitor that was set by the other domains.
+    attack: natural texts as a thief draws them. `new domain`: a monitor that was set by the other domains. Who hides
+    his texts has each domain's first ones, as its customer.
     """
     rows = []
     for window in sizes:
@@ -98,12 +133,14 @@ def measured(
 
         def take(traffic: str, of: str, texts: Texts, own: Monitor, shared: dict = common, draw=draw) -> None:
             alarms = own.alarms(texts, draw)
-            rows.append(shared | {"traffic": traffic, "drawn_from": of, "texts": len(texts), "alarms": alarms})
+            about = {"traffic": traffic, "drawn_from": of, "texts": len(texts), "tokens": sum(map(len, texts))}
+            rows.append(shared | about | {"alarms": alarms})
 
         for name, texts in domains.items():
             take(KNOWN, name, texts[2::PARTS], monitor)
             others = {other: own for other, own in domains.items() if other != name}
             take(NEW, name, texts[2::PARTS], fitted(others, vocabulary, window, draw))
+            take(HIDDEN, name, hidden(attack, texts[::PARTS], draw), monitor)
         for name, texts in {NATURAL: attack, **invented(attack, vocabulary, draw)}.items():
             take(name, name, texts, monitor)
     return rows

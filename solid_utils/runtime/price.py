@@ -4,6 +4,7 @@ python -m solid_utils.runtime.price MODEL FOLDER 'layers 0' 'layers 0-3'     FOL
 
 The thief fits the linear map and knows of the defence. Against noise he may spend his queries on more texts, or on
 fewer that he asks again and again, barely changed; against coarse rounding he may fit within its cells (adaptive.py).
+Where a defence is so fine that a customer may bear it he trains SEM beside the map, too, on all texts.
 """
 
 from transformers import PreTrainedModel
@@ -14,13 +15,14 @@ from solid_utils.deployment.secured import secured_set
 from solid_utils.evaluation import fidelity
 from solid_utils.model import sampling
 from solid_utils.runtime import measured_model
-from solid_utils.runtime.adaptive import LENGTH, LINEAR, Attacker, Told
+from solid_utils.runtime.adaptive import BOTH, LENGTH, LINEAR, Attacker, Told
 from solid_utils.runtime.defences import Guarded, defended, guard
 from solid_utils.runtime.manifest import Boundary
 
 TEXTS = "evaluation_c4"
 SHOWN = [Boundary(), *(Boundary(rounding=name) for name in ("bfloat16", "int8", "int4"))]
 SHOWN += [Boundary(noise=noise) for noise in (0.1, 0.3, 1.0)]
+MOST_NOISE = 0.1  # beside which SEM is trained
 COARSE = "int4"  # whose cells are worth knowing: those of finer rounding changed nothing (table `defended`)
 ASKINGS = 16
 
@@ -42,13 +44,16 @@ def through(told: Told, boundary: Boundary, askings: int, texts: int) -> Told:
     return twin
 
 
-def ways(boundary: Boundary, counts: list[int], askings: int = ASKINGS) -> list[tuple[str, int, int]]:
-    """How the thief asks: (how he adapts, texts, askings of each), never more queries than the last of `counts`."""
-    asked = [("no", count, 1) for count in counts]
+def ways(boundary: Boundary, counts: list[int], askings: int = ASKINGS) -> list[tuple[str, str, int, int]]:
+    """How the thief asks: (attack, how he adapts, texts, askings of each), never more queries than the last of
+    `counts`."""
+    asked = [(LINEAR, "no", count, 1) for count in counts]
     if boundary.noise and counts[-1] >= 2 * askings:  # a map needs two texts
-        asked.append(("mean", counts[-1] // askings, askings))
+        asked.append((LINEAR, "mean", counts[-1] // askings, askings))
     if boundary.rounding == COARSE:
-        asked.append(("cells", counts[-1], 1))
+        asked.append((LINEAR, "cells", counts[-1], 1))
+    elif boundary.noise <= MOST_NOISE:
+        asked.append((BOTH, "no", counts[-1], 1))
     return asked
 
 
@@ -76,11 +81,11 @@ def priced(
         with defended(attacker.victim, told.view.last, boundary) as customers:
             nobody = {"attack": "none", "adapts": "no", "texts": 0, "askings": 0, "queries": 0, "tokens": 0}
             rows.append(common | nobody | scored(customers, plain, tokenizer, held_out))
-        for adapts, texts, times in ways(boundary, counts, askings):
+        for attack, adapts, texts, times in ways(boundary, counts, askings):
             seen = through(told, boundary, times, texts)
-            asked = {"attack": LINEAR, "adapts": adapts, "texts": texts, "askings": times}
+            asked = {"attack": attack, "adapts": adapts, "texts": texts, "askings": times}
             asked |= {"queries": seen.queries, "tokens": seen.tokens}
-            replica = attacker.replica(LINEAR, seen, adapts == "cells")
+            replica = attacker.replica(attack, seen, adapts == "cells")
             rows.append(common | asked | scored(replica, plain, tokenizer, held_out))
             print({name: value for name, value in rows[-1].items() if name != "seed"}, flush=True)
     return rows

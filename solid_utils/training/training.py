@@ -175,8 +175,11 @@ def train(
     Goes on from the last checkpoint under `state`, if there is one, and ends at the same numbers. Validation runs
     before the first step and every `recipe.validate_every` steps. With `shard` the model's parameters are split over
     the processes and stay so. `worked` is the share of the model that a token passes through, to estimate memory.
-    Raises StudyError when the memory does not suffice, the loss is not finite, or the disk is full.
+    Raises StudyError when the memory does not suffice, the loss is not finite, or the disk is full; and within
+    autocast, which keeps its rounded weights until it ends: a loss opens it for itself.
     """
+    if torch.is_autocast_enabled(accelerator.device().type):
+        raise StudyError("training: autocast around it would keep the first step's weights; open it in the loss")
     accelerator.release_memory()
     lengths, rows = [len(sample["input_ids"]) for sample in samples], parallel.device_batch(recipe.batch)
     tokens = min(rows * max(lengths), recipe.device_tokens or rows * max(lengths))

@@ -89,6 +89,24 @@ def test_what_is_missing_or_damaged_is_one_line(made):
         adapter.load(folder, model, secured)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (None, "adapter_config.json: no JSON"),
+        ({"r": 7}, "adapter_config.json: peft refuses it"),
+        ({"target_modules": ["no_such_matrix"]}, "adapter_config.json: peft refuses it"),
+        ({"peft_type": "TELEPATHY"}, "adapter_config.json: peft refuses it"),
+    ],
+)
+def test_a_config_that_peft_cannot_use_is_one_line(made, change, said):
+    customer, folder, _ = made
+    config = json.loads((folder / adapter.CONFIG).read_text())
+    (folder / adapter.CONFIG).write_text("{" if change is None else json.dumps(config | change))
+    with pytest.raises(StudyError, match=said) as raised:
+        adapter.load(folder, byte_llama(3), customer.secured)
+    assert "\n" not in str(raised.value)
+
+
 def test_an_adapter_that_stands_on_a_secured_tensor_is_refused(made):
     customer, folder, _ = made
     said = json.loads((folder / adapter.CONFIG).read_text())

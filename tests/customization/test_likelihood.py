@@ -1,5 +1,7 @@
 """Answers by one forward each, against Transformers' own loss and generation."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,8 @@ import torch
 from solid_utils.core.errors import StudyError
 from solid_utils.customization import likelihood, scoring
 from solid_utils.model import answers, sampling
+
+TOKENIZER = SimpleNamespace(pad_token_id=0, eos_token_id=96)
 
 
 def test_losses_are_transformers_own(llama, samples):
@@ -50,14 +54,31 @@ def test_the_choice_is_the_likeliest_first_token(llama, samples):
 
 def test_scores_by_source_have_items_that_give_them(llama, samples):
     problems = [sample | {"source": "ab"[number % 2]} for number, sample in enumerate(samples)]
-    scored = scoring.offline_scores(llama, problems, 0, pairs=False)
+    scored = scoring.offline_scores(llama, problems, TOKENIZER, pairs=False)
     assert [(row["benchmark"], row["metric"], row["n"]) for row in scored.rows] == [
         ("a", "exact_match", 3), ("b", "exact_match", 2),
         ("a_likelihood", "cross_entropy", 3), ("b_likelihood", "cross_entropy", 2),
+        ("a_unended", "unended_match", 3), ("b_unended", "unended_match", 2),
     ]  # fmt: skip
     for row in scored.rows:
         values = [item["value"] for item in scored.items if item["benchmark"] == row["benchmark"]]
         assert row["value"] == pytest.approx(np.mean(values))
+
+
+def test_an_answer_that_is_right_but_for_its_end_is_right_unended(llama, samples):
+    sample = samples[0]
+    prompt = sample["input_ids"][: sample["answer_start"]]
+    said = llama.generate(torch.tensor([prompt]), max_new_tokens=3, min_new_tokens=3, do_sample=False)[0].tolist()
+    end = next(token for token in range(90, 97) if token not in said)
+    cases = {
+        "goes on": [*said, end],  # the model says another token than the end
+        "wrong": [*said[:-1], (said[-1] + 1) % 90, end],
+        "cut": said,  # an answer that filled the sample
+    }
+    told = [sample | {"input_ids": ids} for ids in cases.values()]
+    found = likelihood.answers(llama, told, 0, end)
+    assert dict(zip(cases, found.exact, strict=True)) == {"goes on": 0, "wrong": 0, "cut": 1}
+    assert dict(zip(cases, found.unended, strict=True)) == {"goes on": 1, "wrong": 0, "cut": 1}
 
 
 def test_choices_become_first_tokens(tokenizer):

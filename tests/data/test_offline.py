@@ -102,6 +102,16 @@ def test_a_kind_that_cannot_be_made(kind, wrong):
         reasoning.items(domain_params.Reasoning(source="reasoning", kinds={"mine": kind}, **sizes))
 
 
+def test_a_kind_that_falls_over_while_it_is_generated(monkeypatch):
+    class Broken:
+        def __iter__(self):
+            raise ValueError("no such angle")
+
+    monkeypatch.setattr(reasoning.reasoning_gym, "create_dataset", lambda *_, **__: Broken())
+    with pytest.raises(StudyError, match=r"kinds.mine: reasoning-gym refuses it \(no such angle\)"):
+        reasoning.kind_items("mine", {"make": "chain_sum"}, 3, 1)
+
+
 def test_sets_are_disjoint_and_drawn_by_the_seed():
     items = reasoning.items(REASONING)
     sets = offline.split("mine", REASONING, items, [])
@@ -230,6 +240,8 @@ def test_pairs_are_the_packaged_ones_each_prompt_once():
     assert "Be kind.\n\nHello?" in item["prompt"] and (item["chosen"], item["rejected"]) == ("Hi", "No")
     with pytest.raises(StudyError, match="row 1: no pair"):
         pairs.items([{"chosen": {}}])
+    with pytest.raises(StudyError, match="row 1: no pair"):
+        pairs.items([row | {"chosen": {"value": 3}}])
 
 
 def test_near_duplicate_pairs_are_one_and_counted(capsys):

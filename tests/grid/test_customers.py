@@ -140,7 +140,12 @@ def test_a_cell_runs_end_to_end_and_is_skipped_when_it_is_there(checkout, capsys
     for cell in here.cells[:2]:
         here.run_cell(cell)
     rows = schema.read(FIRST.path(here.folder), schema.SCORES)
-    assert sorted(set(rows["steps"])) == [0, 2] and set(rows["benchmark"]) == {"sums", "sums_likelihood", "capitals"}
+    assert sorted(set(rows["steps"])) == [0, 2] and set(rows["benchmark"]) == {
+        "sums",
+        "sums_likelihood",
+        "sums_unended",
+        "capitals",
+    }
     assert set(rows["n"]) == {2, 12} and set(rows["recipe"].str.contains("packed")) == {True}
     before = FIRST.path(here.folder).read_bytes()
     here.run(minutes=-1)
@@ -304,3 +309,17 @@ def test_settings_that_cannot_work():
     with pytest.raises(StudyError, match="unknown name 'full'"):
         groups = {"one": CUSTOMERS["groups"]["size"] | {"recipes": ["full"]}}
         params.validated(params.Customers, CUSTOMERS | {"groups": groups}, "customers")
+
+
+@pytest.mark.parametrize(
+    ("config", "depth"),
+    [({"num_hidden_layers": 3}, 3), ({"text_config": {"num_hidden_layers": 4}}, 4), ({"n_layer": 5}, 5)],
+)
+def test_layers_are_read_off_any_config_and_one_that_says_none_is_one_line(tmp_path, monkeypatch, config, depth):
+    monkeypatch.setattr(customers.models, "victim_folder", lambda _: tmp_path)
+    assert customers.layers("mine") is None
+    files.write_json(config, tmp_path / "config.json")
+    assert customers.layers("mine") == depth
+    files.write_json({}, tmp_path / "config.json")
+    with pytest.raises(StudyError, match="num_hidden_layers: missing"):
+        customers.layers("mine")

@@ -1,51 +1,45 @@
-"""Tries of a customer's recipe: the rule that was fixed before, what it chose, and what a try measures."""
+"""Tries of a customer's recipe: what the rule took of the shipped ones, and what a try measures."""
 
 from pathlib import Path
 from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 import torch
 
 from solid_utils.core import machine, paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.grid import tuning
+from solid_utils.metrics import recipe_choice
 from solid_utils.settings import params
 from tests.conftest import byte_llama
 
 SHIPPED = Path("reference/nvidia-h200/customization/smollm2-135m") / paths.TRIES_FILE
+AGAIN = Path("reference/amd-epyc-avx512f-avx512-bf16-2-threads/customization/smollm2-135m") / paths.TRIES_FILE
 
 
-def tries(*rows: tuple) -> pd.DataFrame:
-    names = ["trained_on", "learning_rate", "validation_cross_entropy", "sums_before", "sums_after"]
-    return pd.DataFrame(rows, columns=names)
-
-
-def test_of_those_that_keep_nine_tenths_the_lowest_cross_entropy():
-    table = tries(
-        ("code", 1.0, 0.1, 0.5, 0.5),
-        ("reasoning", 2.0, 0.5, 0.5, 0.4),
-        ("reasoning", 3.0, 0.9, 0.5, 0.5),
-        ("reasoning", 4.0, 0.8, 0.5, 0.45),
-    )
-    assert tuning.chosen(table)["learning_rate"] == 4
-
-
-def test_where_none_keeps_so_many_the_one_that_keeps_most():
-    table = tries(("code", 1.0, 0.1, 0.5, 0.5), ("reasoning", 2.0, 0.5, 0.5, 0.1), ("reasoning", 3.0, 0.9, 0.5, 0.2))
-    assert tuning.chosen(table)["learning_rate"] == 3
-
-
-def test_the_shipped_recipe_is_one_that_was_tried():
-    """Not the rule's choice: it was made by counts that were wrong, which the file leaves out."""
+def test_the_shipped_recipes_were_tried_and_one_is_the_rules_choice():
+    """`tuned` is not: it was made by counts that were wrong, which that file leaves out."""
     table = schema.read(SHIPPED, schema.TRIES)
     assert list(table[["trained_on", "learning_rate", "steps"]].itertuples(index=False, name=None)) == tuning.TRIES
     assert table["sums_after"].isna().all()
     with pytest.raises(StudyError, match="sums_after is missing; no recipe can be chosen"):
-        tuning.chosen(table)
+        recipe_choice.chosen(table)
     recipes = params.load().customers.recipes
-    for name in ("tuned", "tuned_subjects"):
+    for name in ("tuned", "tuned_subjects", "chosen"):
         assert (tuning.DOMAIN, recipes[name]["learning_rate"], recipes[name]["steps"]) in tuning.TRIES
+    again = schema.read(AGAIN, schema.TRIES)
+    taken = recipe_choice.chosen(again)
+    assert (recipes["chosen"]["learning_rate"], recipes["chosen"]["steps"]) == (taken["learning_rate"], taken["steps"])
+    keys = ["trained_on", "learning_rate", "steps"]
+    both = table.merge(again, on=keys, how="left", suffixes=("", "_again"))
+    unseen = both[both["sums_after_again"].isna() & (both["trained_on"] == tuning.DOMAIN)]
+    assert (unseen["validation_cross_entropy"] > taken["validation_cross_entropy"]).all(), "whatever it keeps"
+
+
+def test_settings_without_the_list_are_one_line():
+    study = SimpleNamespace(customers=None)
+    with pytest.raises(StudyError, match="configs/customization.yaml: missing"):
+        tuning.tried("smollm2-135m", study, tuning.DOMAIN, 1e-4, 2)
 
 
 def test_a_sum_is_right_by_its_first_line_alone(tokenizer, monkeypatch):

@@ -1,6 +1,7 @@
 """The command with its attack, on a tiny random model."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,10 @@ def test_the_card_has_a_measured_attack_with_json_and_a_chart(capsys):
     for one in found.attack.prefixes:
         assert f"| {one.secured}" in part and f"{one.agreement.value:.1%} [" in part
     assert f"**Recommended: {found.recommended.secured}**" in text and "Attacked with one linear map" in text
+    (mine,) = (one for one in found.attack.prefixes if one.secured == found.recommended.secured)
+    score = section(text, "Score")
+    assert f"KL with one linear map in place of {mine.secured}, {mine.kl.value:.2f} [" in score
+    assert re.search(r"It took [\d.]+ \wFLOP, and [\d.]+ \wFLOP in float64", score)
     assert "### What to do" in part and "](card.png)" in part
     assert Path("card.png").read_bytes().startswith(b"\x89PNG")
     assert "\nattack: a linear map" in section(text, "The run")

@@ -97,6 +97,7 @@ def test_the_card_says_what_was_found_and_what_not(folder, capsys):
     score = section(text, "Score")
     assert "4 samples of texts.jsonl, at most 512 tokens; seeds 20, 42; start xavier; bfloat16." in score
     assert "| everything | " in score and "| bottom 1 | " in score and "ln(vocabulary) = 5.99" in score
+    assert "Beside DD" not in score, "nothing was attacked"
     cost = section(text, "Cost of securing it")
     assert "secure memory: " in cost and "FLOP a token" in cost and "bytes a token forward" in cost
     assert section(text, "The run").startswith("```\nplan: ")

@@ -1,12 +1,13 @@
 """Customization cells in the table: gaps paired by item and seed, verdicts by the paper's margin, what is forgotten."""
 
 import csv
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from solid_utils.core import schema
+from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.paper import paper
 from solid_utils.report import customers
@@ -18,8 +19,9 @@ ITEMS = 600
 SEEDS = (42, 7)
 
 
-def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS, metric="exact_match"):
-    """A cell's files: `after` of the items right at the end, a fifth at the start; another benchmark beside."""
+def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS, metric="exact_match", sums="1.0"):
+    """A cell's files: `after` of the items right at the end, a fifth at the start; other benchmarks beside, of which
+    one-digit sums by version `sums` of their definition fall from 0.9 to 0.1."""
     rows = []
     items = []
     hard = np.random.default_rng(5).permutation(n) / n  # the same items are hard for every run
@@ -39,13 +41,21 @@ def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS, metric="exact_matc
         scored = {
             "sums": ("customization", metric, (hard < share).astype(float)),
             "sums_likelihood": ("customization", "cross_entropy", 2 - share - hard),
+            "sums_unended": ("customization", "unended_match", (hard < share + 0.1).astype(float)),
+            "sums_1digit": ("Math", "acc", (np.arange(100) < 90 - 80 * (steps > 0)).astype(float)),
             "capitals": ("Knl", "acc", (np.arange(100) < 100 * other).astype(float)),
         }
         for name, (domain, measure, values) in scored.items():
             rows.append(
                 facts | {"benchmark": name, "domain": domain, "shots": 0, "metric": measure, "value": values.mean()}
             )
-            rows[-1] |= {"stderr": 0.01, "n": len(values), "chance": 0.0, "floor": None, "task_version": 1}
+            rows[-1] |= {
+                "stderr": 0.01,
+                "n": len(values),
+                "chance": 0.0,
+                "floor": None,
+                "task_version": sums if name == "sums_1digit" else 1,
+            }
             rows[-1] |= {"forward_tokens": 1, "libraries": "none"}
             known = {key: facts[key] for key in ("model", "deployment", "attack", "seed", "steps")}
             items += [
@@ -58,11 +68,11 @@ def cell(folder, deployment, seed, after, suite=0.5, n=ITEMS, metric="exact_matc
     return ["deployments", f"{name}-{seed}", name, deployment, "reasoning", "lora", seed]
 
 
-def write(tmp_path, after, seeds=SEEDS, n=ITEMS, groups=(), metric="exact_match"):
+def write(tmp_path, after, seeds=SEEDS, n=ITEMS, groups=(), metric="exact_match", sums="1.0"):
     """`groups`: pairs of a group and a deployment that it names beside the group `deployments`."""
     folder = tmp_path / "machine" / "customization" / "tiny"
     plan = [
-        cell(folder, deployment, seed, share, n=n, metric=metric)
+        cell(folder, deployment, seed, share, n=n, metric=metric, sums=sums)
         for seed in seeds
         for deployment, share in after.items()
     ]
@@ -99,6 +109,12 @@ def test_likelihoods_have_a_gap_and_no_verdict(rows):
     assert likely["gap"] == pytest.approx(0.005) and likely["equivalence"] == ""
 
 
+def test_answers_whatever_follows_them_have_a_gap_and_a_verdict_of_their_own(rows):
+    one = rows.loc[("darknetz", "unended")]
+    assert (one["before"], one["after"]) == pytest.approx((0.3, 0.6), abs=3e-3)
+    assert one["gap"] == pytest.approx(-0.1, abs=1e-3) and one["equivalence"] == "worse"
+
+
 def test_the_interval_is_of_paired_items(rows):
     """Unpaired, two shares of 600 items near one half differ by 0.11 in an interval; paired, 0.5 % of them differ."""
     one = rows.loc[("layers 0", "right")]
@@ -109,6 +125,25 @@ def test_what_other_benchmarks_lost(rows):
     one = rows.loc[("layers 0", "right")]
     assert one["forgotten"] == pytest.approx(0.1) and one["worst"] == "capitals"
     assert one["worst_change"] == pytest.approx(-0.1)
+
+
+def test_sums_that_wanted_the_end_of_a_line_are_no_loss_and_later_ones_are(tmp_path):
+    made = equivalence.made(write(tmp_path, {"fully_open": 0.6, "layers 0": 0.6}, sums="1.1"))
+    assert made["forgotten"].tolist() == pytest.approx([0.45] * len(made))  # of 0.1 and 0.8
+    assert set(made["worst"]) == {"sums_1digit"}
+
+
+def test_two_machines_with_one_run_keep_their_own_scores(tmp_path):
+    write(tmp_path, {"fully_open": 0.6, "layers 0": 0.595})
+    other = tmp_path / "other" / "customization" / "tiny"
+    shutil.copytree(tmp_path / "machine" / "customization" / "tiny", other)
+    for path in other.glob("reasoning*.csv"):  # that machine knows the kind by another name
+        path.write_text(
+            path.read_text().replace("sums_likelihood", "more_likelihood").replace("reasoning, l", "other, l")
+        )
+    made = equivalence.made(customers.load(tmp_path))
+    recipes = made.groupby("machine")["recipe"].unique().apply(list).to_dict()
+    assert recipes == {"machine": ["reasoning, lora"], "other": ["other, lora"]}
 
 
 def test_nothing_is_equivalent_where_fully_open_gains_nothing(tmp_path):
@@ -234,6 +269,47 @@ def test_the_papers_numbers_are_those_of_its_nearest_set(traded):
     assert rows.loc[("deployments", "layers 2-3"), "paper_gap_of"] == ""
 
 
+def test_a_page_may_ask_for_one_score_of_a_cell(tmp_path):
+    write(tmp_path, {"fully_open": 0.6}, seeds=(42,))
+    (tmp_path / "tables").mkdir()
+    lookups = Lookups(tmp_path / "box", tmp_path / "tables")
+    one = ("tiny", "reasoning-fully_open-lora-42", "sums_1digit")
+    assert (lookups.cell_score(*one, 0), lookups.cell_score(*one)) == (0.9, 0.1)
+    with pytest.raises(StudyError, match="chess after 20 steps: 0 rows"):
+        lookups.cell_score("tiny", "reasoning-fully_open-lora-42", "chess")
+    with pytest.raises(StudyError, match="no-such-cell.csv of tiny: none"):
+        lookups.cell_score("tiny", "no-such-cell", "chess")
+
+
+def test_a_page_is_told_what_of_each_group_is_there(tmp_path):
+    write(tmp_path, {"fully_open": 0.6, "layers 0": 0.595}, seeds=(42,), groups=[("size", "layers 0")])
+    (tmp_path / "tables").mkdir()
+    told = Lookups(tmp_path / "box", tmp_path / "tables").customer_groups()
+    found = {row["group"]: (row["planned"], row["there"]) for row in told}
+    assert found == {"deployments": (2, 2), "size": (1, 1), "depths": (1, 0)}
+
+
+def test_the_tries_of_all_machines_and_the_one_that_the_rule_takes(tmp_path):
+    own = dict.fromkeys(schema.TRIES, 1) | {"model": "m", "trained_on": "reasoning", "recipe": "r", "sums_before": 0.5}
+    tries = {
+        "here": [own | {"learning_rate": 0.1, "validation_cross_entropy": 0.9, "sums_after": 0.5}],
+        "there": [
+            own | {"learning_rate": 0.3, "validation_cross_entropy": 0.1, "sums_after": None},
+            own | {"learning_rate": 0.2, "validation_cross_entropy": 0.8, "sums_after": 0.6},
+        ],
+    }
+    for machine, rows in tries.items():
+        schema.write(rows, schema.TRIES, tmp_path / machine / "customization" / "m" / paths.TRIES_FILE)
+    (tmp_path / "tables").mkdir()
+    lookups = Lookups(tmp_path / "here", tmp_path / "tables")
+    assert [(row["machine"], row["learning_rate"]) for row in lookups.tries("m")] == [
+        ("here", 0.1),
+        ("there", 0.2),
+        ("there", 0.3),
+    ]
+    assert lookups.chosen_try("m")["learning_rate"] == 0.2, "what was not counted cannot be taken"
+
+
 def test_a_page_is_told_of_public_bases_by_their_distance(tmp_path):
     (tmp_path / "tables").mkdir()
     own = {"model": "m", "machine": "box", "known": "base"}
@@ -247,6 +323,7 @@ def test_a_page_is_told_of_public_bases_by_their_distance(tmp_path):
     pd.DataFrame(rows).to_csv(tmp_path / "tables" / "published_adapters.csv", index=False)
     short, long = Lookups(tmp_path, tmp_path / "tables").public_bases()
     assert (short["tuned"], short["reference_c4"], long["distance"]) == ("short", 0.9, 0.2)
+    assert short["machine"] == "box"
     assert {name: row and row["c4"] for name, row in short["attacks"].items()} == {
         "stitch": 0.5,
         "sem": None,

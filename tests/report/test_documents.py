@@ -160,7 +160,7 @@ def test_shipped_tables_hold_what_the_raw_scores_give(lookups):
 def test_every_figure_of_a_page_is_drawn_from_the_result_files(pages, lookups):
     shown = documents.figures(pages)
     assert shown == {path.name for path in (ROOT / documents.FIGURES).iterdir()}
-    tables = {name: lookups.table(name) for name in ("attack_points", "scale_cost", "holding")}
+    tables = {name: lookups.table(name) for name in ("attack_points", "scale_cost", "holding", "boundaries", "turns")}
     for name in shown:
         model, _, figure = name.removesuffix(".png").rpartition("-")
         drawn = figures.picture(figure, tables, model)

@@ -82,6 +82,9 @@ def test_a_goal_is_met_by_strength_and_interval_both(rows):
     assert not forecasts.beats(found["lookup"], 1.1)
     assert "lookup ranks 14 sets best" in reads(rows) and "better than DD" in reads(rows)
     assert "no score is at" in reads(rows[rows["score"] != "lookup"])
+    higher = rows["score"] == "residual"
+    shaky = rows.assign(rank=rows["rank"].mask(higher, 1.0), over_dd_low=rows["over_dd_low"].mask(higher, -0.1))
+    assert "lookup ranks 14 sets well" in reads(shaky) and "better than DD" in reads(shaky)
 
 
 def test_holm_goes_over_the_scores_alone(rows):

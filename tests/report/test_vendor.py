@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from solid_utils.core import paths, schema
-from solid_utils.report import catalogue, vendor
+from solid_utils.report import catalogue, figures, vendor
 from solid_utils.report.lookups import Lookups
 
 FACTS = {"model": "m", "revision": "r", "tier": "full", "dtype": "float32", "secured": "layers 0", "parameters": 10}
@@ -56,9 +56,10 @@ def test_where_no_floor_was_counted_it_says_unknown(made):
     assert "is int4: the thief keeps unknown above the floor" in catalogue.TABLES["boundaries"].sentence(rows)
 
 
-def turned(spread: float, attack: str, adapts: str, agreement: float, perplexity: float) -> dict:
+def turned(spread: float, attack: str, adapts: str, agreement: float, perplexity: float, twin: str = "noise") -> dict:
     """A row of turns.csv."""
-    own = {"spread": spread, "attack": attack, "adapts": adapts, "agreement": agreement, "perplexity": perplexity}
+    own = {"twin": twin, "spread": spread, "apart": spread / 2, "attack": attack, "adapts": adapts}
+    own |= {"agreement": agreement, "perplexity": perplexity}
     return FACTS | SCORED | own | {"queries": 9, "tokens": 90}
 
 
@@ -67,17 +68,36 @@ def test_a_pair_by_turns_is_measured_against_one_bottom(tmp_path):
     rows += [turned(0.1, "none", "no", 0.9, 20.2), turned(0.1, "linear map", "no", 0.52, 41.0)]
     rows += [turned(0.1, "linear map", "apart", 0.56, 41.0)]
     rows += [turned(0.5, "none", "no", 0.4, 90.0), turned(0.5, "linear map", "no", 0.2, 99.0)]
+    rows += [turned(0.3, "none", "no", 0.9, 20.3, "trained"), turned(0.3, "linear map", "no", 0.5, 41.0, "trained")]
     folder = tmp_path / "some-machine" / paths.VENDOR / "m"
     schema.write(rows, schema.TURNS, folder / paths.TURNS_FILE)
     made = vendor.turns(vendor.load(paths.TURNS_FILE, schema.TURNS, tmp_path), FLOORS)
     customers = made[made["attack"] == "none"].set_index("spread")
-    assert customers["worse"].to_dict() == pytest.approx({0.0: 0, 0.1: 0.01, 0.5: 3.5})
-    assert customers["usable"].to_dict() == {0.0: True, 0.1: True, 0.5: False}
-    said = catalogue.TABLES["turns"].sentence(made)
-    assert "leaves the thief 45.0 % above the floor on C4, where one bottom left 50.0 %" in said
+    assert customers["worse"].to_dict() == pytest.approx({0.0: 0, 0.1: 0.01, 0.5: 3.5, 0.3: 0.015})
+    assert customers["usable"].to_dict() == {0.0: True, 0.1: True, 0.5: False, 0.3: True}
+    said = catalogue.TABLES["turns"].sentence(made[made["twin"] == "noise"])
+    assert "5.0 % apart, leaves the thief 45.0 % above the floor on C4, where one bottom left 50.0 %" in said
+    assert "15.0 % apart, leaves the thief 37.5 %" in catalogue.TABLES["turns"].sentence(made)
     costly = made.assign(usable=made["spread"] == 0)
     assert catalogue.TABLES["turns"].sentence(costly) == "m: no pair is usable."
     assert list(vendor.turns(vendor.load(paths.TURNS_FILE, schema.TURNS, tmp_path / "no"), FLOORS)) == vendor.TURNS
+
+
+def test_what_defences_and_pairs_cost_and_leave_is_one_figure(made, tmp_path):
+    rows = [turned(0.0, "none", "no", 1.0, 20.0), turned(0.0, "linear map", "no", 0.6, 40.0)]
+    rows += [turned(0.1, "none", "no", 0.9, 20.2), turned(0.1, "linear map", "no", 0.5, 41.0)]
+    pairs = vendor.turns(pd.DataFrame(rows).assign(machine="some-machine"), FLOORS)
+    tables = {"boundaries": made, "turns": pairs}
+    found = figures.picture("defences", tables, figures.ALL)
+    assert found.file == "all-defences.png"
+    assert found.sentence == (
+        "Of web text a thief has: with layers 0 secured the usable one that takes most (noise 0.1) leaves 37.5 %, none "
+        "60.0 %."
+    )
+    nothing = {name: table[:0] for name, table in tables.items()}
+    assert figures.picture("defences", nothing, figures.ALL) is None
+    unknown = {name: table.assign(above=float("nan")) for name, table in tables.items()}
+    assert figures.picture("defences", unknown, figures.ALL) is None, "no floor was counted"
 
 
 def test_benchmarks_through_a_defence_are_set_beside_those_without():
@@ -120,9 +140,14 @@ def test_a_page_is_told_of_one_model_and_of_ways_that_did_not_run(tmp_path):
     (tmp_path / "tables").mkdir()
     both = [FACTS, FACTS | {"model": "other"}]
     turns = [
-        own | {"machine": "box", "spread": spread, "attack": attack, "adapts": adapts, "above": 0.5, "worse": 0.0}
+        own | {"machine": "box", "twin": "noise", "spread": spread, "attack": attack, "adapts": "no", "above": above}
         for own in both
-        for spread, attack, adapts in [(0.0, "none", "no"), (0.0, "linear map", "no"), (0.1, "none", "no")]
+        for spread, attack, above in [
+            (0.0, "none", 1),
+            (0.0, "linear map", 0.5),
+            (0.0, "sem_linear", 0.3),
+            (0.1, "none", 1),
+        ]
     ]
     pieces = [
         own | {"machine": "box", "pieces": 1, "adapts": "no", "agreement": value, "above": value}
@@ -138,8 +163,9 @@ def test_a_page_is_told_of_one_model_and_of_ways_that_did_not_run(tmp_path):
     lookups = Lookups(tmp_path, tmp_path / "tables")
     told = lookups.turns()
     assert [(one["model"], one["spread"]) for one in told] == [("m", 0), ("m", 0.1), ("other", 0), ("other", 0.1)]
-    assert told[0]["thieves"]["no"]["above"] == 0.5 and told[0]["thieves"]["mean"] is None
-    assert told[1]["thieves"] == {"no": None, "mean": None, "apart": None}
+    thieves = told[0]["thieves"]
+    assert (thieves["no"]["above"], thieves["sem_linear"]["above"], thieves["mean"]) == (0.5, 0.3, None)
+    assert told[1]["thieves"] == {"no": None, "mean": None, "apart": None, "sem_linear": None}
     assert [(one["model"], one["above"]) for one in lookups.pieces()] == [("m", 0.3), ("other", 0.6)]
     assert {name: one["mean"] for name, one in lookups.served("layers 0").items()} == {"none": 0.4, "noise 0.3": 0.4}
     assert lookups.served("layers 7") == {}
@@ -183,7 +209,12 @@ def test_rotation_and_monitor_are_said_in_a_sentence():
         (100, "known domain", 0.01),
         (100, "known domain", 0.02),
         (100, "new domain", 1.0),
+        (100, vendor.HIDDEN, 0.4),
+        (100, vendor.HIDDEN, 0.3),
     ]
     rows = pd.DataFrame([{"model": "m", "window": w, "traffic": t, "alarms": a} for w, t, a in told])
     said = catalogue.TABLES["monitor"].sentence(rows)
-    assert said == "m: of windows of 100 queries it calls strange, at most: known domain 2.0 %, new domain 100.0 %."
+    assert said == (
+        "m: of windows of 100 queries it calls strange: known domain 2.0 %, new domain 100.0 %, attack texts, "
+        "legitimate ones behind 30.0 %."
+    )

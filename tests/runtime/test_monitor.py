@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.distance import jensenshannon
 
 from solid_utils.core import schema
 from solid_utils.runtime import monitor
@@ -19,16 +20,46 @@ def texts(low: int, high: int, count: int = 600) -> list[list[int]]:
 DOMAINS = {"a": texts(0, 60), "b": texts(30, 90)}
 
 
-def test_surprise_is_less_the_commoner_a_token_and_finite_for_the_unseen():
-    found = monitor.surprises([[1, 1, 1, 2]], 4)
-    assert found == pytest.approx(-np.log(np.array([1, 4, 2, 1]) / 8))
+def test_shares_are_of_all_tokens_and_none_is_zero():
+    assert monitor.shares_of([[1, 1, 1, 2]], 4) == pytest.approx(np.array([1, 4, 2, 1]) / 8)
 
 
 def test_a_window_is_the_mean_over_its_tokens_and_not_over_its_texts():
-    surprise = np.array([0.0, 1.0])
-    found = monitor.windows(surprise, [[1], [0, 0, 0]], 40, np.random.default_rng(1), 2000)
-    assert 0.24 < found.mean() < 0.27 and found.shape == (2000,)
-    assert set(monitor.windows(surprise, [[1], [0, 0, 0]], 1, np.random.default_rng(1), 50)) == {0.0, 1.0}
+    shares = np.exp([-1.0, -2.0])
+    found, _ = monitor.windows(shares, [[1], [0, 0, 0]], 40, np.random.default_rng(1), 2000)
+    assert 1.24 < found.mean() < 1.27 and found.shape == (2000,)
+    one, _ = monitor.windows(shares, [[1], [0, 0, 0]], 1, np.random.default_rng(1), 50)
+    assert set(one) == {1.0, 2.0}
+
+
+def test_the_divergence_is_scipys():
+    shares = monitor.shares_of([[0, 0, 1, 3]], 5)
+    tokens = np.array([1, 1, 2, 3])
+    own = np.bincount(tokens, minlength=5) / len(tokens)
+    assert monitor.divergence(tokens, shares) == pytest.approx(jensenshannon(own, shares) ** 2)
+    assert monitor.divergence(np.array([0, 1]), np.array([0.5, 0.5])) == pytest.approx(0)
+    assert monitor.divergence(np.array([2]), np.array([0.5, 0.5, 1e-12])) == pytest.approx(np.log(2))
+
+
+def test_what_is_as_surprising_and_spread_unlike_is_strange():
+    """One token alone, of the mean surprise: the first number sees nothing."""
+    draw = np.random.default_rng(1)
+    own = monitor.fitted(DOMAINS, VOCABULARY, 20, draw)
+    surprise = -np.log(own.shares)
+    plain = int(np.abs(surprise - (own.low + own.high) / 2).argmin())
+    assert own.low < surprise[plain] < own.high
+    assert own.alarms([[plain] * 20], draw) == 1
+
+
+def test_who_hides_keeps_his_texts_in_front_and_is_seen_less():
+    legitimate = DOMAINS["a"][::3]
+    draw = np.random.default_rng(2)
+    made = monitor.hidden(texts(100, 190), legitimate, draw, following=9)
+    assert all(long[: len(own)] == own for long, own in zip(made, texts(100, 190), strict=True))
+    tail = made[0][len(texts(100, 190)[0]) :]
+    assert any(tail[: len(text)] == text for text in legitimate) and len(tail) > 9 * 10
+    own = monitor.fitted(DOMAINS, VOCABULARY, 1, draw)
+    assert own.alarms(made, draw) < own.alarms(texts(100, 190), draw)
 
 
 def test_what_it_is_set_to_is_what_it_does_and_strange_traffic_stands_out():
@@ -37,7 +68,8 @@ def test_what_it_is_set_to_is_what_it_does_and_strange_traffic_stands_out():
     pooled = DOMAINS["a"][1::3] + DOMAINS["b"][1::3]
     assert own.alarms(DOMAINS["a"][1::3], draw) + own.alarms(DOMAINS["b"][1::3], draw) == pytest.approx(0.1, abs=0.03)
     strange = monitor.invented(pooled, VOCABULARY, draw)
-    assert own.alarms(strange[monitor.RANDOM], draw) == own.alarms(strange[monitor.SINGLE], draw) == 1
+    assert {own.alarms(strange[name], draw) for name in (monitor.RANDOM, monitor.SINGLE, monitor.PAIRS)} == {1}
+    assert {len(one) for one in strange[monitor.PAIRS]} == {2}
     assert [one[0] for one in strange[monitor.SINGLE]] == list(range(VOCABULARY))
     assert list(map(len, strange[monitor.RANDOM])) == list(map(len, pooled))
 
@@ -46,7 +78,7 @@ def test_a_row_for_each_traffic_and_a_new_domain_is_told_from_a_known_one(tmp_pa
     rows = monitor.measured(DOMAINS, texts(100, 190), VOCABULARY, sizes=(1, 30))
     assert rows == monitor.measured(DOMAINS, texts(100, 190), VOCABULARY, sizes=(1, 30)), "one seed, one answer"
     found = {(row["window"], row["traffic"], row["drawn_from"]): row["alarms"] for row in rows}
-    assert len(found) == len(rows) == 2 * 7
+    assert len(found) == len(rows) == 2 * 10
     assert found[30, monitor.KNOWN, "a"] < 0.1 < 0.9 < found[30, monitor.NATURAL, monitor.NATURAL]
     assert found[30, monitor.NEW, "b"] > 0.9, "set by domain a alone"
     assert found[1, monitor.NATURAL, monitor.NATURAL] <= found[30, monitor.NATURAL, monitor.NATURAL]
@@ -58,4 +90,5 @@ def test_the_texts_that_set_it_are_not_those_that_it_is_measured_on():
     """A domain whose last third is another language: a monitor that was set by it would not be surprised."""
     mixed = [text if number % 3 < 2 else [150 + token for token in text] for number, text in enumerate(texts(0, 40))]
     rows = monitor.measured({"mixed": mixed, "b": DOMAINS["b"]}, mixed, VOCABULARY, sizes=(30,))
-    assert {row["alarms"] for row in rows if row["drawn_from"] == "mixed"} == {1.0}
+    plain = [row for row in rows if row["drawn_from"] == "mixed" and row["traffic"] != monitor.HIDDEN]
+    assert {row["alarms"] for row in plain} == {1.0}

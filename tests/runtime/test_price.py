@@ -8,7 +8,7 @@ from solid_utils.deployment.described import facts
 from solid_utils.deployment.secured import secured_set
 from solid_utils.model.forward import pad
 from solid_utils.runtime import price
-from solid_utils.runtime.adaptive import Attacker, Told
+from solid_utils.runtime.adaptive import BOTH, LINEAR, Attacker, Told
 from solid_utils.runtime.boundary import rounded
 from solid_utils.runtime.defences import Guarded
 from solid_utils.runtime.manifest import Boundary
@@ -44,12 +44,13 @@ def test_int4_has_fifteen_values_a_token_and_int8_is_finer():
 
 def test_a_thief_never_asks_more_than_the_most():
     counts = [100, 3200]
-    assert [way for way, *_ in price.ways(Boundary(noise=0.3), [31])] == ["no"], "one text a mean is no fit"
-    assert [way for way, *_ in price.ways(Boundary(noise=0.3), [32])] == ["no", "mean"]
+    assert [way for _, way, *_ in price.ways(Boundary(noise=0.3), [31])] == ["no"], "one text a mean is no fit"
+    assert [way for _, way, *_ in price.ways(Boundary(noise=0.3), [32])] == ["no", "mean"]
     assert price.ways(Boundary(), counts) == price.ways(Boundary(rounding="int8"), counts)
-    assert price.ways(Boundary(rounding="int4"), counts)[-1] == ("cells", 3200, 1)
+    assert price.ways(Boundary(), counts)[-1] == price.ways(Boundary(noise=0.1), counts)[-1] == (BOTH, "no", 3200, 1)
+    assert price.ways(Boundary(rounding="int4"), counts)[-1] == (LINEAR, "cells", 3200, 1)
     for boundary in price.SHOWN:
-        assert max(texts * askings for _, texts, askings in price.ways(boundary, counts)) == 3200
+        assert max(texts * askings for *_, texts, askings in price.ways(boundary, counts)) == 3200
 
 
 def test_a_row_for_the_customer_and_one_for_each_way(plain, tokenizer, tmp_path):
@@ -58,10 +59,11 @@ def test_a_row_for_the_customer_and_one_for_each_way(plain, tokenizer, tmp_path)
     rows = price.priced(Attacker(victim, secured, RECIPE, 42), told, tokenizer, [12, 24], HELD_OUT, shown, 2)
     ways = [(row["attack"], row["adapts"], row["queries"]) for row in rows]
     once = [("none", "no", 0), ("linear map", "no", 12), ("linear map", "no", 24)]
-    assert ways == once + once + [("linear map", "cells", 24)] + once + [("linear map", "mean", 24)]
+    coarse, loud = ("linear map", "cells", 24), ("linear map", "mean", 24)
+    assert ways == [*once, ("sem_linear", "no", 24), *once, coarse, *once, loud]
     customers = [row for row in rows if row["attack"] == "none"]
     assert customers[0]["agreement"] == 1 and customers[0]["kl"] < 1e-6 < customers[1]["kl"] < customers[2]["kl"]
     assert customers[2]["n"] == sum(len(one["input_ids"]) - one["answer_start"] for one in HELD_OUT)
-    assert rows[2]["kl"] != rows[9]["kl"], "the map was fitted on what the defence shows"
+    assert rows[2]["kl"] != rows[10]["kl"], "the map was fitted on what the defence shows"
     identity = {"model": "m", "revision": "r", "tier": "tiny", "dtype": "float32"} | facts(secured)
     schema.write([identity | row for row in rows], schema.BOUNDARIES, tmp_path / "boundaries.csv")

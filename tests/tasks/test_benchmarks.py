@@ -309,9 +309,9 @@ def test_more_shots_than_examples_get_one_line(folder):
     [
         ("capitals", "The capital of France is Paris.\nThe capital of Japan is Tokyo.\nThe capital of ", "."),
         ("elements", "The chemical symbol of hydrogen is H.\nThe chemical symbol of gold is Au.\nThe chem", "."),
-        ("sums_1digit", "2 + 3 = 5\n8 + 6 = 14\n", "\n"),
-        ("sums_2digit", "23 + 45 = 68\n68 + 27 = 95\n", "\n"),
-        ("sums_3digit", "231 + 456 = 687\n684 + 279 = 963\n", "\n"),
+        ("sums_1digit", "2 + 3 = 5\n8 + 6 = 14\n", ""),
+        ("sums_2digit", "23 + 45 = 68\n68 + 27 = 95\n", ""),
+        ("sums_3digit", "231 + 456 = 687\n684 + 279 = 963\n", ""),
         ("c4_cloze", "Story ", " quietly"),
         ("hellaswag", "Baking: A man bakes ", " a"),
         ("mmlu_letter", "The following are multiple choice questions (with answers) about number theory.\n\nIs ", " A"),
@@ -322,7 +322,7 @@ def test_prompts(folder, name, context, continuation):
     question, answer = asked(our_task(name, folder))[0]
     assert question.startswith(context)
     assert question == question.rstrip()
-    assert answer.startswith(" ") and answer.endswith(continuation)
+    assert answer.startswith(" ") and answer.endswith(continuation) and answer == answer.rstrip()
 
 
 class Told(LM):

@@ -113,6 +113,12 @@ def test_training_lowers_the_loss(llama, samples, tmp_path):
     assert losses[-1] < 0.5 * losses[0]
 
 
+def test_autocast_around_a_training_is_refused(llama, samples, tmp_path):
+    """Its rounded weights would stay those of the first step."""
+    with torch.autocast("cpu", torch.bfloat16), pytest.raises(StudyError, match="open it in the loss"):
+        train(llama, samples, tmp_path)
+
+
 def test_a_loss_that_is_not_finite_stops_in_one_line(llama, samples, tmp_path):
     with torch.no_grad():
         llama.lm_head.weight.fill_(float("nan"))

@@ -17,13 +17,14 @@ def items(rows: list[dict]) -> list[dict]:
         try:
             turns = [SPEAKERS[turn["from"]] + turn["value"] for turn in row["conversations"]]
             chosen, rejected = row["chosen"]["value"], row["rejected"]["value"]
-        except (KeyError, TypeError) as error:
+            said = bool(chosen.strip())
+        except (AttributeError, KeyError, TypeError) as error:
             raise StudyError(
                 f"dpo_en_demo.json: row {number}: no pair ({error}); run `dvc repro fetch` again"
             ) from None
         item = alpaca_item({"instruction": "\n\n".join(turns), "input": "", "output": ""})
         del item["answer"]
-        if chosen.strip() and chosen != rejected:
+        if said and chosen != rejected:
             found.setdefault(item["prompt"], item | {"source": "dpo_en_demo", "chosen": chosen, "rejected": rejected})
     kept = near.without_near_duplicates(list(found.values()))
     near.told("dpo_en_demo.json", len(found), len(kept), "near-duplicates of an earlier pair")

@@ -37,9 +37,9 @@ def kind_items(name: str, options: dict, count: int, seed: int) -> list[dict]:
     shape = {key: value for key, value in options.items() if key != "make"}
     try:
         made = reasoning_gym.create_dataset(options["make"], seed=seed, size=TRIES * count, **shape)
+        answers = {row["question"]: row["answer"] for row in made}  # each is generated here
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise StudyError(f"configs/domains.yaml: kinds.{name}: reasoning-gym refuses it ({error}); mend it") from None
-    answers = {row["question"]: row["answer"] for row in made}
     if len(answers) < count:
         raise StudyError(
             f"configs/domains.yaml: kinds.{name}: {count} problems asked, {len(answers)} differ; ask for fewer, or "

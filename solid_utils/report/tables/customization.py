@@ -14,7 +14,8 @@ from solid_utils.report.table import Columns, Context, Section, Table
 from solid_utils.report.tables import equivalence, published_adapters, trade_off
 from solid_utils.report.wording import interval_note, points
 
-IN_NATS = ["cross_entropy", "margin"]  # of domains from packages: their likelihoods, which are no shares
+# Of domains from packages: likelihoods, which are no shares, and the same answers whatever follows them.
+BESIDE = ["cross_entropy", "margin", "unended_match"]
 KEYS = ["model", "run", "kinds", "benchmark", "metric", "n"]
 
 
@@ -52,7 +53,7 @@ def _differing(row, items: pd.DataFrame) -> float:
 def _scores(results: Results) -> pd.DataFrame:
     """Domain scores at the start and the end of each run, of each kind of problem and of all kinds pooled."""
     scores = outcomes(results.customizations)
-    scores = scores[(scores["domain"] == "customization") & ~scores["metric"].isin(IN_NATS)].astype(
+    scores = scores[(scores["domain"] == "customization") & ~scores["metric"].isin(BESIDE)].astype(
         {"value": float, "stderr": float}
     )
     of_run = scores.groupby(["model", "run", "metric"])["benchmark"]

@@ -43,11 +43,19 @@ def reads(rows: pd.DataFrame) -> str:
 
 def said(rows: pd.DataFrame, strong: float) -> str:
     """One outcome's best score beside DD, in words."""
-    found = forecasts.best(rows)
+    scores = rows[rows["score"].isin(forecasts.SCORES)]
+    above = scores[[forecasts.beats(row, strong) for _, row in scores.iterrows()]]
+    first = forecasts.best(rows)
+    found = (
+        first if above.empty else forecasts.best(above)
+    )  # another may rank higher by an interval that decides nothing
+    place = "best" if found["score"] == first["score"] else "well"
     dd = rows[rows["score"] == forecasts.RIVAL].iloc[0]
     gain = f"{found['over_dd']:+.2f} [{found['over_dd_low']:.2f}, {found['over_dd_high']:.2f}]"
-    ranks = f"{found['score']} ranks {found['sets']:.0f} sets best ({found['rank']:.2f}; DD {dd['rank']:.2f}, {gain})"
-    if forecasts.beats(found, strong):
+    ranks = (
+        f"{found['score']} ranks {found['sets']:.0f} sets {place} ({found['rank']:.2f}; DD {dd['rank']:.2f}, {gain})"
+    )
+    if len(above):
         return f"{ranks}, better than DD"
     return f"{ranks}; no score is at {strong:g} and above DD by its interval"
 

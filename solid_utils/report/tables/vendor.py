@@ -156,6 +156,7 @@ MONITOR_COLUMNS: Columns = {
     "|": None,
     "rate": ("set to %", "percent"),
     "texts": ("texts", "count"),
+    "tokens": ("tokens", "count"),
     "windows": ("windows", "count"),
     "machine": ("machine", "text"),
 }
@@ -164,8 +165,8 @@ MONITOR_COLUMNS: Columns = {
 def _read_monitor(rows: pd.DataFrame) -> str:
     """The longest window: false alarms, power, and a customer whose domain is new."""
     longest = rows[rows["window"] == rows["window"].max()]
-    told = [f"{name} {percent(mine['alarms'].max())}" for name, mine in longest.groupby("traffic", sort=False)]
-    return f"of windows of {longest['window'].iloc[0]} queries it calls strange, at most: {', '.join(told)}."
+    told = [f"{name} {percent(share)}" for name, share in vendor.called_strange(longest).items()]
+    return f"of windows of {longest['window'].iloc[0]} queries it calls strange: {', '.join(told)}."
 
 
 def disguised_table(context: Context) -> pd.DataFrame:
@@ -237,9 +238,10 @@ SECTION = Section(
             monitor_table,
             MONITOR_COLUMNS,
             _read_monitor,
-            introduction="By mean surprise of a window's tokens under counts of legitimate customization traffic. "
-            "Known domain: false alarms on texts that it was not set by. New domain: of a customer whose domain it "
-            "never saw.",
+            introduction="By mean surprise of a window's tokens under counts of legitimate customization traffic, and "
+            "by how far its own counts are from those. Known domain: false alarms on texts that it was not set by. New "
+            "domain: of a customer whose domain it never saw. Legitimate ones behind: nine of them follow each text of "
+            "a thief who knows of the monitor, in one query.",
         ),
         Table(
             "disguised",

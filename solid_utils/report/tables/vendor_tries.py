@@ -52,7 +52,9 @@ def turns_table(context: Context) -> pd.DataFrame:
 
 TURNS_COLUMNS: Columns = {
     "secured": ("secured", "text"),
+    "twin": ("second", "text"),
     "spread": ("spread", "figures"),
+    "apart": ("states apart %", "percent"),
     "attack": ("attack", "text"),
     "adapts": ("adapts", "text"),
     "worse": ("perplexity worse %", "percent"),
@@ -62,17 +64,18 @@ TURNS_COLUMNS: Columns = {
 
 
 def _read_turns(rows: pd.DataFrame) -> str:
-    """The widest pair that the customer can use, and what its best thief keeps."""
+    """The pair whose states are furthest apart of those that the customer can use, and what its best thief keeps."""
     thieves = rows[rows["attack"] != vendor.NONE]
     usable = thieves[thieves["usable"].astype(bool) & (thieves["spread"] > 0)]
     if usable.empty:
         return "no pair is usable."
-    widest = usable[usable["spread"] == usable["spread"].max()]
+    widest = usable[usable["apart"] == usable["apart"].max()]
     best = widest.loc[widest["agreement"].idxmax()]
     one = thieves[thieves["spread"] == 0]["above"].max()
     return (
-        f"the widest pair that costs at most {percent(vendor.AT_MOST)} of perplexity leaves the thief "
-        f"{percent(best['above'])} above the floor on C4, where one bottom left {percent(one)}."
+        f"the widest pair that costs at most {percent(vendor.AT_MOST)} of perplexity, its states "
+        f"{percent(best['apart'])} apart, leaves the thief {percent(best['above'])} above the floor on C4, where one "
+        f"bottom left {percent(one)}."
     )
 
 
@@ -125,7 +128,8 @@ TABLES = (
         turns_table,
         TURNS_COLUMNS,
         _read_turns,
-        introduction="Attack none: the customer's model, the mean of both bottoms. The thief fits on all answers "
-        "together; mean: half as many texts, each asked of both; apart: on the answers of one alone, if he can tell.",
+        introduction="Attack none: the customer's model, the mean of both bottoms. A second bottom by noise is the "
+        "first with noise on its matrices; a trained one then learned to answer as the victim does. The thief fits on "
+        "all answers together; mean: half as many texts, each asked of both; apart: on one's answers alone, if he can.",
     ),
 )

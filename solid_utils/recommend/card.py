@@ -70,7 +70,7 @@ def card(
 
 The bar is (1 - {result.epsilon:g}) of everything; ± are standard errors over samples and seeds (to the bar: of paired
 differences). Blind guessing scores ln(vocabulary) = {math.log(vocabulary):.2f}; above that DD counts confident errors.
-{forecast(outcome, attacked)}
+{forecast(outcome)}
 
 ## Cost of securing it
 
@@ -99,16 +99,20 @@ def in_short(outcome: Outcome) -> str:
     return f"\n**Attacked with {asked}: {words[outcome.verdict]}.** See below what to do.\n"
 
 
-def forecast(outcome: Outcome, attacked: AttackPlan | None) -> str:
-    """The score without training that forecasts an attack's end best beside DD, and its cost; or nothing."""
-    mine = [one for one in outcome.attack.prefixes if one.layers == outcome.recommended.layers] if attacked else []
+def forecast(outcome: Outcome) -> str:
+    """A score without training that forecasts an attack's end as DD does; nothing without a measured attack.
+
+    What it took is in the plan and not here: padding depends on how many processes share the work.
+    """
+    if outcome.attack is None:
+        return ""
+    mine = [one for one in outcome.attack.prefixes if one.layers == outcome.recommended.layers]
     if not mine or mine[0].kl is None:
         return ""
     return (
         f"\nBeside DD: KL with one linear map in place of {mine[0].secured}, {nats(mine[0].kl)} nats. Of the scores "
         "without training that were held against the ends of attacks, such a KL was among the best, and not above DD "
-        f"by its interval (docs/scale.md). It took {amount(attacked.flops)}FLOP, and {amount(attacked.fit_flops)}FLOP "
-        "in float64, for all sets of the table above.\n"
+        "by its interval (docs/scale.md). The work of the attack, below under *The run*, is what it took.\n"
     )
 
 

@@ -48,7 +48,8 @@ def test_the_card_has_a_measured_attack_with_json_and_a_chart(capsys):
     (mine,) = (one for one in found.attack.prefixes if one.secured == found.recommended.secured)
     score = section(text, "Score")
     assert f"KL with one linear map in place of {mine.secured}, {mine.kl.value:.2f} [" in score
-    assert re.search(r"It took [\d.]+ \wFLOP, and [\d.]+ \wFLOP in float64", score)
+    assert "below under *The run*" in score
+    assert re.search(r"work +[\d.]+ \wFLOP, [\d.]+ \wFLOP in float64", section(text, "The run"))
     assert "### What to do" in part and "](card.png)" in part
     assert Path("card.png").read_bytes().startswith(b"\x89PNG")
     assert "\nattack: a linear map" in section(text, "The run")

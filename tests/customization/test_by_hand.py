@@ -8,7 +8,8 @@ from solid_utils.customization import by_hand
 from solid_utils.customization.methods.method import requires_grad
 from solid_utils.deployment.secured import secured_set
 from solid_utils.training import lora
-from tests.customization.runs import method
+from tests.conftest import build
+from tests.customization.runs import ADAPTERS, method
 
 
 def adapted(model, declaration):
@@ -42,3 +43,16 @@ def test_loras_gradient_by_hand_is_autograds(llama, samples):
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
     with pytest.raises(StudyError, match="no adapters"):
         by_hand.lora_gradient(torch.nn.Linear(2, 2), samples[0])
+
+
+def test_beside_adapted_stacks_of_experts_it_is_a_matrix_that_is_looked_at(samples):
+    """A stack's wrapper has adapters, too, and another product."""
+    torch.manual_seed(0)
+    model = build("mixtral")
+    chosen = method("lora", experts=True, **ADAPTERS)
+    wrapped, names = chosen.adapted(model, secured_set(model, "bottom 1"))
+    requires_grad(wrapped, names)
+    assert any("experts" in name for name in names)
+    name, ours, theirs = by_hand.lora_gradient(wrapped, samples[0])
+    assert "experts" not in name
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)

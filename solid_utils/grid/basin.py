@@ -60,9 +60,7 @@ def trained(
 
 def made(model: str, study: params.Params) -> list[dict]:
     """Rows of schema.BASIN, one a start; prints a line each."""
-    spec = study.model(model).model_copy(
-        update={"autocast": None}
-    )  # as in exactness.py: no rounding hides what is left
+    spec = study.model(model).model_copy(update={"autocast": None})  # as in exactness.py
     victim, tokenizer, revision = models.load_victim(model, spec)
     secured = secured_set(victim, SECURED)
     last = view.view(victim, secured).last

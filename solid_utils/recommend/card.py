@@ -112,8 +112,8 @@ def forecast(outcome: Outcome) -> str:
     return (
         f"\nBeside DD: KL with one linear map in place of {mine[0].secured}, {nats(mine[0].kl)} nats. Of the scores "
         "without training that were held against the ends of attacks, such a KL was among the best, and over all "
-        "victims not above DD by its interval (docs/scale.md). The work of the attack, below under *The run*, is what it "
-        "took.\n"
+        "victims not above DD by its interval (docs/scale.md). What it took is the work of the attack, below under "
+        "*The run*.\n"
     )
 
 

@@ -13,7 +13,7 @@ COUNTS += " texts askings context secret_bytes cache_bytes window windows model_
 # From 0 to 1.
 SHARES = "share chance floor agreement deployment_agreement replica_agreement outside rate alarms greedy_match"
 POSITIVE = "stderr dd calibrated gap flops_inside sent received perplexity state_error"  # 0 or more
-POSITIVE += " own_start held_out_start own_end held_out_end"
+POSITIVE += " own_start held_out_start own_end held_out_end spread apart"
 NUMBERS = "value task_version norm alpha kl"
 # Texts stay texts: twelve digits of a commit are no number, and "1e5" is no 100000.
 TEXTS = "model revision tier dtype deployment secured start attack recipe view labels benchmark domain metric libraries"

@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from solid_utils.core import paths, schema
+from solid_utils.core.errors import StudyError
 from solid_utils.report import catalogue, figures, vendor
 from solid_utils.report.lookups import Lookups
 
@@ -81,6 +82,15 @@ def test_a_pair_by_turns_is_measured_against_one_bottom(tmp_path):
     costly = made.assign(usable=made["spread"] == 0)
     assert catalogue.TABLES["turns"].sentence(costly) == "m: no pair is usable."
     assert list(vendor.turns(vendor.load(paths.TURNS_FILE, schema.TURNS, tmp_path / "no"), FLOORS)) == vendor.TURNS
+
+
+def test_a_distance_that_is_no_number_is_one_line(tmp_path):
+    folder = tmp_path / "some-machine" / paths.VENDOR / "m"
+    schema.write([turned(0.1, "none", "no", 1.0, 20.0)], schema.TURNS, folder / paths.TURNS_FILE)
+    path = folder / paths.TURNS_FILE
+    path.write_text(path.read_text().replace(",0.05,", ",nan,"))
+    with pytest.raises(StudyError, match="apart is 'nan', not a number of 0 or more"):
+        vendor.load(paths.TURNS_FILE, schema.TURNS, tmp_path)
 
 
 def test_what_defences_and_pairs_cost_and_leave_is_one_figure(made, tmp_path):

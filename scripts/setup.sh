@@ -51,6 +51,16 @@ make_environment() {
     "$base" -m venv --clear "$environment" || fail "$base -m venv failed, see above (on Debian: apt install python3-venv)"
 }
 
+# Before the download, not after: what is downloaded and what it unpacks to lie side by side. An environment that has
+# torch already gets a few packages at most.
+check_disk() {
+    ! "$python" -c 'import importlib.util, sys; sys.exit(importlib.util.find_spec("torch") is None)' || return 0
+    local free
+    free="$(df -Pk "$environment" | awk 'END { print $4 }')"
+    [ "$free" -ge 3000000 ] ||
+        fail "$environment: $((free / 1000)) MB free on its disk, the packages need 3000 (about 2700 were seen); free some, or name another place: VENV=FOLDER"
+}
+
 # Install with pip: all it says goes to the log, a line for every 20 packages and every big file to the screen.
 install() {
     "$python" -m pip install --disable-pip-version-check --progress-bar off "$@" 2>&1 | progress ||
@@ -88,6 +98,7 @@ if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$(wanted)" ]; then
     exit 0
 fi
 make_environment
+check_disk
 rm -f "$stamp" "$log"
 echo "set-up: installing about 2.3 GB of packages into $environment, about 2-5 minutes (log: $log)"
 install_cpu_torch

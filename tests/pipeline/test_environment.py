@@ -2,6 +2,7 @@
 
 import ast
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -181,3 +182,26 @@ def test_an_environment_behind_a_link_is_not_emptied(works, tmp_path):
     made = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert made.returncode == 2 and "a link to" in made.stderr and "VENV=FOLDER" in made.stderr
     assert sorted(path.name for path in theirs.iterdir()) == [".solid-study", "bin", "pyvenv.cfg"]
+
+
+def set_up_with(free: int, folder: Path) -> subprocess.CompletedProcess:
+    """Set-up of a new environment where `df` finds `free` kB and pip only says that it was called."""
+    tools = folder / "tools"
+    tools.mkdir()
+    (tools / "df").write_text(f"#!/bin/sh\necho Filesystem\necho /dev/disk 9 9 {free} 9% /\n")
+    (tools / "df").chmod(0o755)
+    python = folder / "new" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\ncase "$*" in *pip*) echo ERROR: pip was called; exit 1;; *torch*) exit 1;; esac\n')
+    python.chmod(0o755)
+    command = ["bash", str(ROOT / "scripts" / "setup.sh"), str(folder / "new")]
+    path = {**os.environ, "PATH": f"{tools}:{os.environ['PATH']}"}
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=path)
+
+
+@pytest.mark.parametrize(("free", "said"), [(636_000, "636 MB free"), (4_000_000, "pip was called")])
+def test_a_full_disk_is_said_before_the_download(free, said, tmp_path):
+    done = set_up_with(free, tmp_path)
+    assert done.returncode == 2 and said in done.stderr, done.stdout + done.stderr
+    assert ("VENV=FOLDER" in done.stderr) == (free < 3_000_000)
+    assert not (tmp_path / "new" / ".solid-study").exists(), "nothing says that it was installed"

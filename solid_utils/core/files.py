@@ -1,6 +1,7 @@
 """Files whole or not at all: the one writer of the study; readers.py reads them back."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -83,3 +84,9 @@ def write_json(value: object, path: Path, indent: int | None = None) -> None:
 def write_lines(items: Iterable[dict], path: Path) -> None:
     """JSON lines in UTF-8, one an item, see `whole`."""
     write_text("".join(json.dumps(item, ensure_ascii=False) + "\n" for item in items), path)
+
+
+def sha256(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

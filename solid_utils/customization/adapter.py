@@ -52,11 +52,15 @@ def save(model: peft.PeftModel, plain: nn.Module, secured: SecuredSet, name: str
         files.write_json(said | {"base_model_name_or_path": name}, made / CONFIG, indent=2)
         tensors.save(tensors.load(made / WEIGHTS), made / WEIGHTS)
         made_for = {"model": name, "declaration": secured.declaration} | fingerprint(plain, secured)
+        made_for |= {"files": {one: files.sha256(made / one) for one in (CONFIG, WEIGHTS)}}
         files.write_json(made_for, made / MADE_FOR, indent=2)
 
 
 def check(folder: Path, model: nn.Module, secured: SecuredSet) -> None:
-    """Raises StudyError where the adapter in `folder` is missing, or of another model or secured set."""
+    """Raises StudyError where the adapter in `folder` is missing, altered, or of another model or secured set.
+
+    A scale changed in the config, or weights with some left out, would load without a word and answer otherwise.
+    """
     fix = "make it again (dvc repro customize@MODEL-RUN)"
     for name in (MADE_FOR, CONFIG, WEIGHTS):
         if not (folder / name).exists():
@@ -71,16 +75,18 @@ def check(folder: Path, model: nn.Module, secured: SecuredSet) -> None:
         )
     if made_for.get("open") != here["open"]:
         raise StudyError(f"{folder}: an adapter of another model ({made_for.get('model')}); take that model, or {fix}")
+    written = made_for.get("files")
+    for name in (CONFIG, WEIGHTS):
+        if not isinstance(written, dict) or written.get(name) != files.sha256(folder / name):
+            raise StudyError(f"{folder / name}: not the file that was saved, by its sha256 in {MADE_FOR}; {fix}")
 
 
 def load(folder: Path, model: nn.Module, secured: SecuredSet) -> peft.PeftModel:
     """`model` with the adapter in `folder`, in evaluation mode.
 
-    Raises StudyError as `check` does, where a tensor is not what was written, where peft cannot put it on this model,
-    and where one stands on a secured tensor.
+    Raises StudyError as `check` does, where peft cannot put it on this model, and where one stands on a secured tensor.
     """
     check(folder, model, secured)
-    tensors.load(folder / WEIGHTS)  # its digests
     try:
         adapted = peft.PeftModel.from_pretrained(model, folder)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:

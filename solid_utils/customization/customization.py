@@ -49,7 +49,9 @@ class CustomizationRun:
         settings = {"model": self.spec, "run": self.customization, "budget": self.budget, "revision": self.revision}
         settings |= self._scored_with | {"method": self.recipe}
         if self.study.offline(self.customization.domain):
-            settings |= {"domain": self.study.domains[self.customization.domain]}
+            domain = self.customization.domain
+            # Half-done work on other items is of no use: their files are among the settings.
+            settings |= {"domain": self.study.domains[domain], "items": sampling.digests(domain, self.items_in)}
         self.state = State(f"{model}/customizations/{run}", settings | {"secured": self.secured}, "customization")
 
     def _sets(self) -> dict[str, list[dict]]:

@@ -1,8 +1,9 @@
-"""What training may still gain over the linear map: 1 - R^2(ridge) / R^2(kernel ridge), on the same held-out tokens.
+"""What training may still gain over a linear map: 1 - R^2(ridge) / R^2(kernel ridge), on the same held-out tokens.
 
-Kernel ridge with a Gaussian kernel on the same inputs, its functions spanned by at most 2,000 of the fitted tokens
-(subset of regressors; Rasmussen and Williams 2006, 8.3.1); with all fitted tokens as anchors it is plain kernel ridge.
-Negative where the kernel, with so few texts, is behind the linear map. (Not in the paper.)
+Both are fitted on the same tokens by the same squared error; the attack's map, whose tokens count by their relative
+error, would be behind for that alone. Kernel ridge with a Gaussian kernel on the same inputs, its functions spanned by
+at most 2,000 of the fitted tokens (subset of regressors; Rasmussen and Williams 2006, 8.3.1); with all fitted tokens
+as anchors it is plain kernel ridge. Negative where the kernel, with so few texts, is behind. (Not in the paper.)
 """
 
 import torch
@@ -56,11 +57,29 @@ class Kernel:
 
 
 def rows(seen: BothSides, texts: Tensor, previous: int) -> tuple[Tensor, Tensor]:
-    """Inputs and what is added to the state, float64, of these texts' tokens but the first."""
-    later = seen.later[texts]
-    inputs = ridge_map.features(seen.entering[texts], seen.mask[texts], previous)[..., 2:]
+    """Inputs, ridge_map.features, and what is added to the state, float64, of these texts' ordinary tokens."""
+    ordinary = seen.ordinary[texts]
+    inputs = ridge_map.features(seen.entering[texts], seen.mask[texts], previous)
     added = seen.leaving[texts] - seen.entering[texts]
-    return inputs[later].double(), added[later].double()
+    return inputs[ordinary].double(), added[ordinary].double()
+
+
+def parts(seen: BothSides) -> tuple[Tensor, Tensor]:
+    """The fitted texts without every ninth, and every ninth, which chooses: bool (texts,) each."""
+    places = seen.fitted.nonzero()[:, 0]
+    apart = torch.zeros_like(seen.fitted)
+    apart[places[:: ridge_map.HELD_OUT]] = True
+    return seen.fitted & ~apart, apart
+
+
+def linear(seen: BothSides, previous: int) -> Tensor:
+    """Weights (features, width) of the ridge; penalty and number of earlier tokens are chosen as the kernel's are."""
+    equations = []
+    for texts in parts(seen):
+        inputs, outputs = rows(seen, texts, previous)
+        equations.append(ridge_map.Equations(inputs.shape[1], outputs.shape[1], inputs.device))
+        equations[-1].add(inputs, outputs)
+    return ridge_map.chosen(*equations, previous, scaled=True)
 
 
 def drawn(count: int) -> Tensor:
@@ -73,10 +92,8 @@ def fit(seen: BothSides, previous: int) -> tuple[Kernel, Tensor]:
 
     Width and penalty are chosen on every ninth fitted text; then all fitted texts count.
     """
-    places = seen.fitted.nonzero()[:, 0]
-    apart = torch.zeros_like(seen.fitted)
-    apart[places[:: ridge_map.HELD_OUT]] = True
-    inputs, outputs = rows(seen, seen.fitted & ~apart, previous)
+    chosen_on, apart = parts(seen)
+    inputs, outputs = rows(seen, chosen_on, previous)
     others, truth = rows(seen, apart, previous)
     tried = []
     for share in WIDTHS:
@@ -91,19 +108,21 @@ def fit(seen: BothSides, previous: int) -> tuple[Kernel, Tensor]:
 
 
 def guessed(seen: BothSides, previous: int) -> Tensor:
-    """The kernel's states of the held-out texts, (texts, tokens, width); first tokens as they entered."""
+    """The kernel's states of the held-out texts, (texts, tokens, width); others than ordinary ones as they entered."""
     kernel, solved = fit(seen, previous)
     inputs, _ = rows(seen, seen.held_out, previous)
     guess = seen.entering[seen.held_out].clone()
-    later = seen.later[seen.held_out]
-    guess[later] += kernel.guess(inputs, solved).to(guess)
+    guess[seen.ordinary[seen.held_out]] += kernel.guess(inputs, solved).to(guess)
     return guess
 
 
-def nonlinearity(seen: BothSides, guess: Tensor, previous: int) -> float:
-    """1 - R^2 of the map's `guess` (held-out texts, tokens, width) over that of a kernel on the same inputs.
+def nonlinearity(seen: BothSides, previous: int) -> float:
+    """1 - R^2 of a ridge over that of a kernel on the same inputs; nan where the kernel explains nothing.
 
-    `previous`: how many earlier tokens the map looks at. nan where the kernel explains nothing.
+    `previous`: earlier tokens that the ridge may look at; the kernel looks at as many as it chose.
     """
-    kernel = 1 - centred_residual(seen, guessed(seen, previous))
-    return 1 - (1 - centred_residual(seen, guess)) / kernel if kernel > 0 else float("nan")
+    weights = linear(seen, previous)
+    entering, mask = seen.entering[seen.held_out], seen.mask[seen.held_out]
+    ridge = 1 - centred_residual(seen, ridge_map.mapped(entering, mask, weights))
+    kernel = 1 - centred_residual(seen, guessed(seen, ridge_map.lags(weights)))
+    return 1 - ridge / kernel if kernel > 0 else float("nan")

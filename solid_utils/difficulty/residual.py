@@ -1,7 +1,7 @@
 """How far one linear map is off on texts that it was not fitted on: no training, and only the layers up to the set.
 
 residual: mean over tokens of |s - t|^2 / |t|^2, s the map's state and t the victim's; what SEM trains on.
-centred_residual: sum of |s - t|^2 over sum of |t - mean t|^2, without first tokens: 1 - R^2. (Not in the paper.)
+centred_residual: sum of |s - t|^2 over sum of |t - mean t|^2, ordinary tokens alone: 1 - R^2. (Not in the paper.)
 """
 
 from torch import Tensor
@@ -41,8 +41,8 @@ def residual(seen: BothSides, guess: Tensor) -> float:
 
 
 def centred_residual(seen: BothSides, guess: Tensor) -> float:
-    """Share of the centred variance that a guess of the held-out texts' states leaves, first tokens apart."""
-    later = seen.later[seen.held_out]
-    truth = seen.leaving[seen.held_out][later].double()  # (tokens, width)
-    off = guess[later].double() - truth
+    """Share of the centred variance that a guess of the held-out texts' states leaves, giant states apart."""
+    ordinary = seen.ordinary[seen.held_out]
+    truth = seen.leaving[seen.held_out][ordinary].double()  # (tokens, width)
+    off = guess[ordinary].double() - truth
     return (off.square().sum() / (truth - truth.mean(0)).square().sum()).item()

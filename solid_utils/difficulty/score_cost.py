@@ -18,7 +18,6 @@ class Shapes:
     width: int
     below: int  # parameters up to the layer where the secured part ends, without embeddings
     above: int  # parameters after it, with the head
-    head: int
     previous: int  # earlier tokens that the map may look at
 
     @property
@@ -31,13 +30,12 @@ def flops(shapes: Shapes, products: int) -> dict[str, int]:
     states = 2 * shapes.tokens * shapes.below
     fit = states + ridge_map.flops(shapes.fitted, shapes.width, shapes.previous, 0, scaled=True)
     open_part = 2 * shapes.held_out * shapes.above
-    rest = 2 * shapes.held_out * (shapes.above + shapes.head)  # the victim's logits too
     return {
         "residual": fit,
         "centred_residual": fit,
-        "map_kl": fit + rest,
+        "map_kl": fit + 2 * open_part,  # with the map and without
         "curvature": fit + products * open_part,
-        "nonlinearity": fit + kernel(shapes),
+        "nonlinearity": fit + kernel(shapes),  # a ridge of its own
         "effective_rank": states + 2 * shapes.tokens * shapes.width**2 + 9 * shapes.width**3,
         "lookup": states + 4 * shapes.tokens * shapes.width,
     }

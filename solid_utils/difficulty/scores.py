@@ -24,7 +24,6 @@ from solid_utils.difficulty.lookup import lookup
 from solid_utils.difficulty.map_kl import map_kl
 from solid_utils.difficulty.nonlinearity import nonlinearity
 from solid_utils.difficulty.score_cost import Shapes, flops
-from solid_utils.model import ridge_map
 from solid_utils.model.forward import pad
 from solid_utils.model.layers import DecoderLayers
 from solid_utils.model.structure import layer_parameters, parameters_after_layers
@@ -96,7 +95,7 @@ class Scores:
             "centred_residual": lambda: residual.centred_residual(states, guess),
             "map_kl": lambda: map_kl(self.layers, states, guess, seen.last, final),
             "curvature": curved,
-            "nonlinearity": lambda: nonlinearity(states, guess, ridge_map.lags(weights)),
+            "nonlinearity": lambda: nonlinearity(states, PREVIOUS),
             "effective_rank": lambda: effective_rank(states),
             "lookup": lambda: lookup(states),
         }
@@ -107,8 +106,10 @@ class Scores:
         scored.flops = flops(self.shapes(seen, states), 2 if scored.way == FORWARD else 3)
         # What a score takes alone: its share of the states, the fit where it has one, its own part.
         share = self.recording * sum(self.sizes[: seen.last + 1]) / sum(self.sizes)
-        mapless = ("effective_rank", "lookup")
+        mapless = ("nonlinearity", "effective_rank", "lookup")
         scored.seconds = {name: share + (0 if name in mapless else took["fit"]) + took[name] for name in NAMES}
+        held_out = float(self.held_out.float().mean())
+        scored.seconds["map_kl"] += held_out * (self.recording - share)  # the victim's own way to its logits
         return scored
 
     def shapes(self, seen: View, states: BothSides) -> Shapes:
@@ -120,7 +121,6 @@ class Scores:
             width=states.leaving.shape[2],
             below=sum(self.sizes[: seen.last + 1]),
             above=sum(self.sizes[seen.last + 1 :]) + max(self.after, self.head),
-            head=self.head,
             previous=PREVIOUS,
         )
 

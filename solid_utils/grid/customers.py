@@ -28,7 +28,7 @@ from solid_utils.evaluation import published_tasks
 from solid_utils.grid import customer_cells, noted, registered, shared
 from solid_utils.grid.customer_cells import CustomerCell
 from solid_utils.grid.domain_sets import DomainRun, sets_of
-from solid_utils.model import accelerator, models, state
+from solid_utils.model import accelerator, models, sampling, state
 from solid_utils.model.state import State
 from solid_utils.settings import params
 
@@ -40,8 +40,9 @@ class CustomerRun(DomainRun):
 
     def __init__(self, cell: CustomerCell, study: params.Params):
         super().__init__(cell.model, cell.name, cell.study(study))
+        items = sampling.digests(cell.domain, self.items_in)
         settings = {"model": self.spec, "revision": self.revision, "evaluation": self.budget.evaluation}
-        settings |= {"domain": self.study.domains[cell.domain], "length": self.budget.length}
+        settings |= {"domain": self.study.domains[cell.domain], "length": self.budget.length, "items": items}
         self.untouched = State(
             f"{cell.model}/{customer_cells.NAME}/{cell.domain}", settings, "customization", shared=True
         )

@@ -40,7 +40,8 @@ def made(model: str, study: params.Params) -> list[dict]:
     depends = {"model": spec, "revision": revision, "sets": declared_sets}
     work = State(f"{model}/grid-set_scores", depends, "grid")
     score = Scores(victim, samples, tokenizer.pad_token_id, sets)
-    identity = {"model": model, "revision": revision, "tier": cells.TIER, "dtype": spec.dtype}
+    dtype = str(victim.dtype).removeprefix("torch.")  # its weights'; no autocast here
+    identity = {"model": model, "revision": revision, "tier": cells.TIER, "dtype": dtype}
     rows = []
     took = dict.fromkeys(scores.NAMES, 0.0)
     for number, secured in enumerate(sets):

@@ -17,11 +17,6 @@ def drawn(count: int, stream: np.random.Generator) -> np.ndarray:
     return np.vstack([np.arange(count), stream.integers(count, size=(TIMES, count))])
 
 
-def strength(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """|Spearman's correlation| of each row of (resamples, sets) arrays; 0 where one of them does not vary."""
-    return np.abs(spearman(x, y))
-
-
 def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Spearman's correlation of each row of (resamples, sets) arrays; 0 where one of them does not vary."""
     ranks = [rankdata(side, axis=1) for side in (x, y)]
@@ -32,19 +27,25 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def strengths(blocks: list[pd.DataFrame], scores: list[str], outcome: str) -> pd.DataFrame:
-    """|Spearman's correlation| of each score with the outcome, mean over blocks: (1 + TIMES, scores).
+    """|Spearman's correlation| of each score with the outcome, mean over blocks: (1 + TIMES, scores). See signed."""
+    return sum(one.abs() for one in signed(blocks, scores, outcome)) / len(blocks)
+
+
+def signed(blocks: list[pd.DataFrame], scores: list[str], outcome: str) -> list[pd.DataFrame]:
+    """Spearman's correlation of each score with the outcome, one frame (1 + TIMES, scores) a block.
 
     `blocks`: a row a thing, scores and outcome as columns. Row 0 is the estimate, the others are resamples; the order
     of a block's rows changes nothing.
     """
     stream = np.random.default_rng(SEED)
-    total = 0.0
+    found = []
     for block in blocks:
         block = block.sort_values([outcome, *scores], kind="stable")  # draws go by place
         places = drawn(len(block), stream)
         ends = block[outcome].to_numpy(float)[places]
-        total = total + np.stack([strength(block[name].to_numpy(float)[places], ends) for name in scores], axis=1)
-    return pd.DataFrame(total / len(blocks), columns=scores)
+        ranked = [spearman(block[name].to_numpy(float)[places], ends) for name in scores]
+        found.append(pd.DataFrame(np.stack(ranked, axis=1), columns=scores))
+    return found
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -54,10 +55,10 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 
 def turned(values: np.ndarray, threshold: float = 0.0) -> float:
-    """p: the share of resamples on the other side of the threshold than the estimate, values[0], one added to both
-    counts."""
+    """p, two-sided: twice the share of resamples on the other side of the threshold than the estimate, values[0], one
+    added to both counts; twice, because the estimate chooses its side."""
     other = values[1:] <= threshold if values[0] > threshold else values[1:] >= threshold
-    return float((1 + other.sum()) / (1 + len(other)))
+    return min(1.0, float(2 * (1 + other.sum()) / (1 + len(other))))
 
 
 def holm(p: pd.Series) -> pd.Series:

@@ -3,7 +3,7 @@
 import random
 from pathlib import Path
 
-from solid_utils.core import paths, readers
+from solid_utils.core import files, paths, readers
 from solid_utils.core.errors import StudyError
 from solid_utils.model import tokenizer as door
 from solid_utils.settings import params
@@ -19,6 +19,11 @@ def read_set(name: str, folder: Path = paths.SETS) -> list[dict]:
             beside, f"delete {beside} and make it again (python -m solid_utils.data.offline.offline)"
         )
     return readers.read_lines(folder / f"{name}.jsonl", "run `dvc repro sets`")
+
+
+def digests(domain: str, folder: Path) -> dict[str, str]:
+    """sha256 of each file of a domain's sets in this folder, by its name."""
+    return {path.name: files.sha256(path) for path in sorted(folder.glob(f"{domain}_*.jsonl"))}
 
 
 def encode(items: list[dict], tokenizer, length: int) -> list[dict]:

@@ -84,12 +84,13 @@ def judged(outcome: str, model: str, blocks: list[pd.DataFrame], asked: Hypothes
     """The rows of one outcome and model, or of all models."""
     whole = pd.concat(blocks)
     there = [name for name in (*SCORES, *RIVALS) if whole[name].notna().all()]
-    drawn = paired_ranks.strengths(blocks, there, "end")
+    by_block = paired_ranks.signed(blocks, there, "end")
+    drawn = sum(one.abs() for one in by_block) / len(blocks)
     rows = []
     for name in there:
         row = {"model": model, "forecast_of": outcome, "score": name, "sets": len(whole)}
         row["confirmatory"] = set(whole["model"]) <= set(asked.confirmatory) and bool(whole["asked_before"].all())
-        row |= rank(blocks, name, drawn[name].to_numpy())
+        row |= rank(blocks, name, sum(one[name] for one in by_block).to_numpy() / len(blocks))
         for rival in RIVALS:
             if rival in there and rival != name:
                 gain = (drawn[name] - drawn[rival]).to_numpy()
@@ -106,7 +107,8 @@ def judged(outcome: str, model: str, blocks: list[pd.DataFrame], asked: Hypothes
 
 
 def rank(blocks: list[pd.DataFrame], name: str, drawn: np.ndarray) -> dict:
-    """Spearman's correlation with its interval: of one model by Fisher's z, of several the mean of |rho|, resampled."""
+    """Spearman's correlation with its interval: of one model by Fisher's z, of several their mean, resampled: a
+    score that ranks one model up and another down says nothing, though its |rho| may be high."""
     if len(blocks) > 1:
         low, high = paired_ranks.interval(drawn)
         return {"rank": drawn[0], "rank_low": low, "rank_high": high}

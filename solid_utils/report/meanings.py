@@ -264,7 +264,10 @@ MEANING: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "hypotheses.n": ("count", "texts, or secured sets, that were drawn from"),
     "outcome": ("number", "what the hypothesis names as its outcome: a fraction in H1, nats in H2, a difference in H3"),
     "threshold": ("number", "of configs/hypotheses.yaml, which the outcome is held against"),
-    "p": ("fraction", "of resamples on the other side of the threshold than the outcome; one is added to both counts"),
+    "p": (
+        "fraction",
+        "two-sided: twice the share of resamples beyond the threshold, seen from the outcome, plus one each",
+    ),
     "p_holm": ("fraction", "p after Holm's correction over all outcomes of H1 to H4"),
     "hypotheses.verdict": (
         "text",

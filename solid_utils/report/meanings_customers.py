@@ -30,7 +30,7 @@ CUSTOMERS: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     ),
     "forgotten": (
         "fraction",
-        "what other benchmarks lost, before less after, mean; no sums by version 1.0",
+        "what `forgettable` other benchmarks lost, before less after, mean",
     ),
     "worst": ("name", "benchmark that lost most"),
     "worst_change": ("fraction", "its score after less before"),

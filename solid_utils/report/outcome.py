@@ -27,8 +27,8 @@ def row(
 ) -> dict:
     """One outcome, without its verdict: values[0] is the estimate, the others are resamples.
 
-    `p` is the share of resamples on the other side of the threshold than the estimate, counted as (1 + found) /
-    (1 + resamples): how often other texts, draws or sets of the same kind would have turned the answer round.
+    `p` is twice the share of resamples on the other side of the threshold than the estimate, counted as (1 + found) /
+    (1 + resamples): two-sided, how often other texts, draws or sets of the same kind would have turned the answer.
     Confirmatory where every model in it was named so and its cells began after the question was written.
     """
     low, high = interval(values)

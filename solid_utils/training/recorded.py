@@ -82,7 +82,9 @@ def record(
     """
     tokens, numbers = [len(sample["input_ids"]) for sample in samples.values()], list(samples)
     rows = sum(tokens) - answers * sum(sample["answer_start"] for sample in samples.values())
-    machine.check_disk(rows * width * dtype.itemsize, folder, f"{folder.name} of {len(numbers)} sequences")
+    there = sum(path.stat().st_size for path in folder.glob("*.safetensors"))  # of a killed run: no more is asked
+    needed = max(0, rows * width * dtype.itemsize - there)
+    machine.check_disk(needed, folder, f"{folder.name} of {len(numbers)} sequences")
     places = [[place] for place in range(len(tokens))] if alone else length_batches(tokens, TOKENS)
     batches = [[numbers[place] for place in batch] for batch in places]
     together, paths = max(1, FILE_BYTES // (TOKENS * width * dtype.itemsize)), []

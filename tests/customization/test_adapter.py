@@ -6,6 +6,7 @@ import peft
 import pytest
 import torch
 
+from solid_utils.core import files
 from solid_utils.core.errors import StudyError
 from solid_utils.customization import adapter, gsm8k, written
 from solid_utils.deployment.secured import secured_set
@@ -55,10 +56,10 @@ def test_the_same_training_gives_the_same_bytes(made, tokenizer, tmp_path):
     customer, folder, _ = made
     again = run(tmp_path / "again", byte_llama(3), tokenizer, "bottom 1", customer.recipe)
     again._trained_model()
-    files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert set(files) == {adapter.WEIGHTS, adapter.CONFIG, adapter.MADE_FOR}
-    assert files == {path.name: path.read_bytes() for path in (again.state.folder / adapter.FOLDER).iterdir()}
-    said = json.loads(files[adapter.CONFIG])
+    saved = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert set(saved) == {adapter.WEIGHTS, adapter.CONFIG, adapter.MADE_FOR}
+    assert saved == {path.name: path.read_bytes() for path in (again.state.folder / adapter.FOLDER).iterdir()}
+    said = json.loads(saved[adapter.CONFIG])
     assert said["target_modules"] == sorted(said["target_modules"]) and said["base_model_name_or_path"] == "tiny"
 
 
@@ -82,11 +83,38 @@ def test_what_is_missing_or_damaged_is_one_line(made):
     weights = bytearray((folder / adapter.WEIGHTS).read_bytes())
     weights[-1] ^= 1
     (folder / adapter.WEIGHTS).write_bytes(bytes(weights))
-    with pytest.raises(StudyError, match="is not what was written"):
+    with pytest.raises(StudyError, match="adapter_model.safetensors: not the file that was saved"):
         adapter.load(folder, model, secured)
     (folder / adapter.MADE_FOR).unlink()
     with pytest.raises(StudyError, match=r"solid.json: missing; make it again"):
         adapter.load(folder, model, secured)
+
+
+def sign(folder):
+    """Make solid.json name the files as they are now."""
+    made_for = json.loads((folder / adapter.MADE_FOR).read_text())
+    made_for["files"] = {name: files.sha256(folder / name) for name in (adapter.CONFIG, adapter.WEIGHTS)}
+    (folder / adapter.MADE_FOR).write_text(json.dumps(made_for))
+
+
+def test_what_peft_would_load_without_a_word_is_refused(made):
+    """A larger scale, half of the tensors, no list of files at all: each answers otherwise."""
+    customer, folder, _ = made
+    saved = {path: path.read_bytes() for path in folder.iterdir()}
+    config = json.loads((folder / adapter.CONFIG).read_text())
+    (folder / adapter.CONFIG).write_text(json.dumps(config | {"lora_alpha": 100 * config["lora_alpha"]}))
+    with pytest.raises(StudyError, match="adapter_config.json: not the file that was saved, by its sha256 in solid"):
+        adapter.load(folder, byte_llama(3), customer.secured)
+    (folder / adapter.CONFIG).write_bytes(saved[folder / adapter.CONFIG])
+    weights = tensors.load(folder / adapter.WEIGHTS)
+    tensors.save(dict(list(weights.items())[::2]), folder / adapter.WEIGHTS)
+    with pytest.raises(StudyError, match="adapter_model.safetensors: not the file that was saved"):
+        adapter.load(folder, byte_llama(3), customer.secured)
+    (folder / adapter.WEIGHTS).write_bytes(saved[folder / adapter.WEIGHTS])
+    made_for = json.loads(saved[folder / adapter.MADE_FOR])
+    (folder / adapter.MADE_FOR).write_text(json.dumps({key: made_for[key] for key in made_for if key != "files"}))
+    with pytest.raises(StudyError, match="not the file that was saved"):
+        adapter.load(folder, byte_llama(3), customer.secured)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +130,7 @@ def test_a_config_that_peft_cannot_use_is_one_line(made, change, said):
     customer, folder, _ = made
     config = json.loads((folder / adapter.CONFIG).read_text())
     (folder / adapter.CONFIG).write_text("{" if change is None else json.dumps(config | change))
+    sign(folder)
     with pytest.raises(StudyError, match=said) as raised:
         adapter.load(folder, byte_llama(3), customer.secured)
     assert "\n" not in str(raised.value)
@@ -115,6 +144,7 @@ def test_an_adapter_that_stands_on_a_secured_tensor_is_refused(made):
     kept = {name: part for name, part in weights.items() if ".q_proj." in name}
     extra = {name.replace("layers.1", "layers.0"): part.clone() for name, part in kept.items()}
     tensors.save(kept | extra, folder / adapter.WEIGHTS)
+    sign(folder)
     with pytest.raises(StudyError, match=r"layers.0.self_attn.q_proj.weight: secured by 'bottom 1', and .*lora_A"):
         adapter.load(folder, byte_llama(3), customer.secured)
 

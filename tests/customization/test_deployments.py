@@ -1,6 +1,7 @@
 """Every deployment: what a customer trains from kept states, under noise, or not at all."""
 
 import copy
+import shutil
 
 import pytest
 import torch
@@ -53,6 +54,19 @@ def test_how_much_the_disk_holds_changes_no_bit(tokenizer, tmp_path, monkeypatch
         assert f"{room} are kept" in capsys.readouterr().out
     assert all(torch.equal(ends[0][name], ends[4][name]) for name in ends[0])
     assert texts == {1}  # larger models round otherwise in a batch
+
+
+def test_states_that_a_killed_run_left_need_no_disk_again(tmp_path, monkeypatch, capsys):
+    """What they take is not free any more; asked for twice, a resumed run would be refused by its own states."""
+    samples = [{"input_ids": [5, 9, 33, 40 + number], "answer_start": 1} for number in range(6)]
+    chosen = byte_llama(3), 0, samples, tmp_path
+    disk = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=10**6))
+    first = boundary.Boundary(*chosen, share=1.0, pad_id=0)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: disk._replace(free=100))
+    again = boundary.Boundary(*chosen, share=1.0, pad_id=0)
+    assert "6 are kept" in capsys.readouterr().out.splitlines()[-2]
+    assert again.recorded.place.keys() == first.recorded.place.keys()
 
 
 def test_so_many_states_are_kept_as_fit():

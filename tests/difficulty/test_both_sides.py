@@ -1,8 +1,9 @@
 """States on both sides are those of the plain model's own forward."""
 
+import pytest
 import torch
 
-from solid_utils.difficulty.both_sides import record
+from solid_utils.difficulty.both_sides import BothSides, record
 from tests.difficulty.conftest import FIRST, LAST, both_sides
 
 
@@ -33,7 +34,18 @@ def test_the_entry_alone_takes_no_layer():
     torch.testing.assert_close(entering, layers.model.get_input_embeddings()(seen.ids).detach())
 
 
+@pytest.mark.parametrize("side", ["entering", "leaving"])
+def test_a_giant_state_stands_apart_wherever_it_is(side):
+    stream = torch.Generator().manual_seed(6)
+    states = {name: torch.randn(9, 8, 16, generator=stream) for name in ("entering", "leaving")}
+    states[side][:, 0] *= 100
+    states[side][4, 3] *= 10
+    mask = torch.ones(9, 8, dtype=torch.int64)
+    seen = BothSides(mask, mask, **states, held_out=torch.arange(9) % 3 == 0)
+    assert seen.ordinary.sum() == 9 * 7 - 1 and not seen.ordinary[4, 3]
+
+
 def test_first_tokens_and_padding_stand_apart(middle):
     _, seen, _ = middle
-    assert not seen.later[:, 0].any() and seen.later.sum() == seen.mask.sum() - len(seen.mask)
+    assert not seen.ordinary[:, 0].any() and seen.ordinary.sum() == seen.mask.sum() - len(seen.mask)
     assert seen.held_out.sum() == 3 and torch.equal(seen.fitted, ~seen.held_out)

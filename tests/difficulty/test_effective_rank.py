@@ -15,7 +15,7 @@ def states(leaving: torch.Tensor) -> BothSides:
 
 def test_it_is_numpys(middle):
     _, seen, _ = middle
-    rows = seen.leaving.numpy()[seen.later.numpy()].astype(float)
+    rows = seen.leaving.numpy()[seen.ordinary.numpy()].astype(float)
     values = np.linalg.svd(rows - rows.mean(0), compute_uv=False)
     shares = values / values.sum()
     assert effective_rank(seen) == pytest.approx(np.exp(-(shares * np.log(shares)).sum()), rel=1e-4)

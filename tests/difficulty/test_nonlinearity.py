@@ -9,6 +9,7 @@ from solid_utils.difficulty import nonlinearity as kernels
 from solid_utils.difficulty import residual
 from solid_utils.difficulty.both_sides import BothSides
 from solid_utils.difficulty.nonlinearity import Kernel, nonlinearity
+from solid_utils.model import ridge_map
 
 
 def test_with_all_rows_as_anchors_it_is_scikit_learns(monkeypatch):
@@ -41,16 +42,32 @@ def texts_with(added) -> BothSides:
     ids=["linear", "square"],
 )
 def test_what_a_map_misses_is_told_from_what_it_has(added, low, high):
-    seen = texts_with(added)
-    guess = residual.guessed(seen, residual.fit(seen, 0))
-    assert low < nonlinearity(seen, guess, 0) < high
+    assert low < nonlinearity(texts_with(added), 0) < high
+
+
+def test_the_ridge_is_not_behind_because_it_counts_tokens_otherwise():
+    """States of very unequal length, all within what is ordinary: by relative errors the short ones rule a map."""
+    stream = torch.Generator().manual_seed(7)
+    lengths = 0.05 + 2.5 * torch.rand(40, 12, 1, generator=stream)
+    directions = torch.nn.functional.normalize(torch.randn(40, 12, 6, generator=stream), dim=-1)
+    entering = directions * lengths
+    turn = torch.randn(6, 6, generator=stream)
+    leaving = entering + entering @ turn * lengths  # no linear map; the long tokens hold nearly all of the variance
+    ids = torch.ones(40, 12, dtype=torch.int64)
+    seen = BothSides(ids, ids, entering, leaving, torch.arange(40) % 5 == 0)
+    relative = residual.centred_residual(seen, residual.guessed(seen, residual.fit(seen, 0)))
+    weights = kernels.linear(seen, 0)
+    mapped = ridge_map.mapped(seen.entering[seen.held_out], seen.mask[seen.held_out], weights)
+    assert residual.centred_residual(seen, mapped) < 0.8 * relative
+    kernel = 1 - residual.centred_residual(seen, kernels.guessed(seen, 0))
+    assert nonlinearity(seen, 0) == pytest.approx(1 - (1 - residual.centred_residual(seen, mapped)) / kernel)
 
 
 def test_few_anchors_are_those_of_the_fitted_rows(monkeypatch):
     monkeypatch.setattr(kernels, "ANCHORS", 30)
     seen = texts_with(lambda x: x.square())
     kernel, solved = kernels.fit(seen, 0)
-    assert kernel.anchors.shape == (30, 3) and solved.shape == (30, 3)
+    assert kernel.anchors.shape == (30, 2 + 3) and solved.shape == (30, 3)
     inputs, _ = kernels.rows(seen, seen.fitted, 0)
     standard = kernel.standardised(inputs)
     assert all((standard == anchor).all(1).any() for anchor in kernel.anchors)

@@ -51,7 +51,7 @@ def test_a_map_that_is_right_leaves_nothing_and_the_mean_leaves_all(middle):
     _, seen, _ = middle
     truth = seen.leaving[seen.held_out]
     assert residual.residual(seen, truth) == 0 and residual.centred_residual(seen, truth) == 0
-    mean = truth[seen.later[seen.held_out]].double().mean(0)
+    mean = truth[seen.ordinary[seen.held_out]].double().mean(0)
     assert residual.centred_residual(seen, mean.expand(truth.shape)) == pytest.approx(1)
 
 

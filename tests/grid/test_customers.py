@@ -227,6 +227,24 @@ def test_sets_of_other_settings_are_made_again(checkout):
     assert path.stat().st_mtime_ns > first
 
 
+@pytest.mark.parametrize("change", ["an item", "a set that is gone", "another version"])
+def test_sets_that_are_not_as_they_were_written_are_made_again(checkout, monkeypatch, change):
+    """Items under the same names that say something else would be paired with other cells'."""
+    study = params.load()
+    customers.sets_of("sums", study)
+    path = paths.DOMAINS / "sums_test.jsonl"
+    whole = path.read_bytes()
+    if change == "an item":
+        path.write_bytes(whole.replace(b"1", b"2", 1))
+    elif change == "a set that is gone":
+        path.unlink()
+    else:
+        path.with_name("sums.json").write_text(offline.marked("sums").read_text().replace("reasoning-gym", "other"))
+    assert not offline.there("sums", study.domains["sums"])
+    customers.sets_of("sums", study)
+    assert path.read_bytes() == whole and offline.there("sums", study.domains["sums"])
+
+
 def test_a_studys_own_sets_of_other_settings_are_not_the_cells(checkout):
     study, own = params.load(), [paths.SETS / f"sums_{part}.jsonl" for part in domain_sets.PARTS]
     customers.sets_of("sums", study)

@@ -41,6 +41,13 @@ def test_installed_version_is_the_pinned_one(requirement):
     assert metadata.version(requirement.name) in requirement.specifier
 
 
+def test_every_package_whose_functions_are_items_is_pinned():
+    """Another version would give other items under the same names."""
+    domains = yaml.safe_load((ROOT / "configs" / "domains.yaml").read_text())["domains"]
+    read = {canonicalize_name(name) for domain in domains.values() for name in domain.get("packages", [])}
+    assert len(read) > 3 and read <= {canonicalize_name(line.name) for line in REQUIREMENTS}
+
+
 def test_conda_names_no_second_list():
     """Python, pip and tools without a Python module come from conda; everything else from pyproject.toml."""
     *packages, pip = CONDA["dependencies"]

@@ -1,6 +1,7 @@
 """Customization cells in the table: gaps paired by item and seed, verdicts by the paper's margin, what is forgotten."""
 
 import csv
+import dataclasses
 import shutil
 
 import numpy as np
@@ -127,10 +128,35 @@ def test_what_other_benchmarks_lost(rows):
     assert one["worst_change"] == pytest.approx(-0.1)
 
 
-def test_sums_that_wanted_the_end_of_a_line_are_no_loss_and_later_ones_are(tmp_path):
-    made = equivalence.made(write(tmp_path, {"fully_open": 0.6, "layers 0": 0.6}, sums="1.1"))
-    assert made["forgotten"].tolist() == pytest.approx([0.45] * len(made))  # of 0.1 and 0.8
-    assert set(made["worst"]) == {"sums_1digit"}
+@pytest.mark.parametrize(
+    ("kinds", "change", "lost", "count"),
+    [
+        ({"sums": "gcd"}, {}, 0.45, 2),  # of 0.1 and 0.8
+        ({}, {}, 0.1, 1),  # sums are what the domain trains
+        ({"sums": "gcd"}, {"floor": 0.95}, 0.1, 1),  # who guesses has nothing to lose
+        ({"sums": "gcd"}, {"chance": 1}, 0.1, 1),
+        ({"sums": "gcd"}, {"task_version": 1.0}, 0.1, 1),  # wanted a line's end
+    ],
+)
+def test_what_can_be_forgotten(tmp_path, kinds, change, lost, count):
+    cells = write(tmp_path, {"fully_open": 0.6, "layers 0": 0.6}, sums="1.1")
+    for frame in (cells.scores, cells.items):
+        frame["benchmark"] = frame["benchmark"].replace(kinds)
+    cells.scores.loc[cells.scores["benchmark"] == "sums_1digit", [*change]] = [*change.values()]
+    made = equivalence.made(cells)
+    assert made["forgotten"].tolist() == pytest.approx([lost] * len(made))
+    assert set(made["forgettable"]) == {count}
+
+
+def test_cells_of_an_older_release_lack_a_kind_of_score(tmp_path):
+    """A machine's first cells have no scores of answers whatever follows them, its later ones have."""
+    cells = write(tmp_path, {"fully_open": 0.6, "layers 0": 0.595})
+    old = {
+        name: frame[~((frame["deployment"] == "fully_open") & (frame["benchmark"] == "sums_unended"))]
+        for name, frame in (("items", cells.items), ("scores", cells.scores))
+    }
+    made = equivalence.made(dataclasses.replace(cells, **old)).set_index(["deployment", "metric"])
+    assert ("layers 0", "unended") not in made.index and made.loc[("layers 0", "right"), "equivalence"] == "equivalent"
 
 
 def test_two_machines_with_one_run_keep_their_own_scores(tmp_path):

@@ -1,6 +1,7 @@
 """Functions of installed packages under permissive licences: signature and docstring are given, the body is asked.
 
-Code is read, never run: `ast` of the installed files. Versions are pinned in pyproject.toml, so the items are too.
+Code is read, never run: `ast` of the installed files. Versions are pinned in pyproject.toml (a test) and noted beside
+the sets, so the items are too.
 """
 
 import ast

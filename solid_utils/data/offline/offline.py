@@ -3,9 +3,11 @@
 python -m solid_utils.data.offline.offline DOMAIN [...]     into build/domains, for whoever runs cells by hand
 """
 
+import json
 import random
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path
 
 from solid_utils.core import files, paths, readers
@@ -86,23 +88,43 @@ def write(name: str, wanted: domain_params.Domain, raw: Path = paths.DATA, sets:
     """build/domains/NAME_{train,validation,test}.jsonl, each whole, and what they were made by; returns their paths."""
     marked(name).unlink(missing_ok=True)
     written = []
-    for part, items in split(name, wanted, *found(wanted, raw, sets)).items():
-        path = paths.DOMAINS / f"{name}_{part}.jsonl"
+    made = split(name, wanted, *found(wanted, raw, sets))
+    for path, items in zip(sets_of(name, wanted), made.values(), strict=True):
         files.write_lines(items, path)
         print(f"{path}: {len(items)} items", flush=True)
         written.append(path)
-    files.write_text(wanted.model_dump_json(), marked(name))  # last: then all are there
+    files.write_text(mark(wanted, written), marked(name))  # last: then all are there
     return written
 
 
 def marked(name: str) -> Path:
-    """Where the settings lie that a domain's sets were made by."""
+    """Where it lies what a domain's sets were made by."""
     return paths.DOMAINS / f"{name}.json"
 
 
+def mark(wanted: domain_params.Domain, sets: list[Path]) -> str:
+    """The settings and versions that sets were made by, and the sha256 of each, as JSON."""
+    made_by = {"settings": wanted.model_dump(mode="json"), "versions": versions(wanted)}
+    return json.dumps(made_by | {"sha256": {path.name: files.sha256(path) for path in sets}})
+
+
+def versions(wanted: domain_params.Domain) -> dict[str, str]:
+    """Of the packages that a domain's items come from."""
+    packages = {"reasoning": ["reasoning-gym"], "functions": getattr(wanted, "packages", [])}.get(wanted.source, [])
+    return {name: metadata.version(name) for name in packages}
+
+
+def sets_of(name: str, wanted: domain_params.Domain) -> list[Path]:
+    """The files of a domain's sets."""
+    return [paths.DOMAINS / f"{name}_{part}.jsonl" for part in wanted.sizes]
+
+
 def there(name: str, wanted: domain_params.Domain) -> bool:
-    """Are the domain's sets in build/domains, made by these settings?"""
-    return marked(name).exists() and marked(name).read_text(encoding="utf8") == wanted.model_dump_json()
+    """Are the domain's sets in build/domains, made by these settings and versions, and as they were written?"""
+    sets = sets_of(name, wanted)
+    if not all(path.exists() for path in [*sets, marked(name)]):
+        return False
+    return marked(name).read_text(encoding="utf8") == mark(wanted, sets)
 
 
 if __name__ == "__main__":

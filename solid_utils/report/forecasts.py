@@ -20,6 +20,8 @@ OUTCOMES = {"SEM": ("sem", "ours", 400), "fine-tuning": ("ft_all", "ft", 240)}  
 ASKED = {"SEM": "S1", "fine-tuning": "S2"}  # the hypothesis of each
 LEAST_SETS = 12  # of a model
 SCORES = ("residual", "centred_residual", "map_kl", "curvature", "nonlinearity", "effective_rank", "lookup")
+# Mended after they had been computed once (docs/LOG.md), so no outcome was unseen by them.
+MENDED = ("centred_residual", "nonlinearity", "effective_rank", "lookup")
 # What was there before: DD, the same after one temperature where it was taken, layers, the lowest one, parameters, and
 # what the attacker has before any query.
 RIVALS = ("dd", "calibrated", "depth", "lowest", "parameters", "start_kl", "start_agreement")
@@ -89,7 +91,8 @@ def judged(outcome: str, model: str, blocks: list[pd.DataFrame], asked: Hypothes
     rows = []
     for name in there:
         row = {"model": model, "forecast_of": outcome, "score": name, "sets": len(whole)}
-        row["confirmatory"] = set(whole["model"]) <= set(asked.confirmatory) and bool(whole["asked_before"].all())
+        unseen = set(whole["model"]) <= set(asked.confirmatory) and bool(whole["asked_before"].all())
+        row["confirmatory"] = unseen and name not in MENDED
         row |= rank(blocks, name, sum(one[name] for one in by_block).to_numpy() / len(blocks))
         for rival in RIVALS:
             if rival in there and rival != name:
@@ -122,6 +125,19 @@ def seconds(score: str, model: str) -> float:
         return math.nan
     facts = readers.read_csv(FACTS, "mend it", dtype=str, na_values=[]).set_index("name")["value"]
     return float(facts.get(f"score_{score}_{model}", math.nan))
+
+
+def moved(found: Scale, outcome: str) -> dict[str, int]:
+    """Of how many `sets` an outcome is `nearer` to the victim than the attack's start was."""
+    rated = sets(found, outcome)
+    return {"sets": len(rated), "nearer": int((rated["end"] < rated["start_kl"]).sum())}
+
+
+def met(rows: pd.DataFrame, strong: float) -> list[str]:
+    """Of one outcome's and model's rows the scores that meet the goal, the best first."""
+    scores = rows[rows["score"].isin(SCORES)]
+    above = scores[[beats(row, strong) for _, row in scores.iterrows()]]
+    return above.loc[above["rank"].abs().sort_values(ascending=False, kind="stable").index, "score"].tolist()
 
 
 def contrast(found: Scale) -> pd.DataFrame:

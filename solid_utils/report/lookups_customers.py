@@ -13,9 +13,10 @@ class CustomersLookups:
     """A part of lookups.Lookups, which gives it `table`."""
 
     def equivalent_rows(self) -> list[dict]:
-        """Each deployment beside the fully open one, by right answers: rows of the table `equivalence`."""
+        """Each deployment beside the fully open one, by right answers, where a domain has subjects that are only tested
+        by their halves, too: rows of the table `equivalence`."""
         table = self.table("equivalence")
-        beside = table[(table["metric"] == "right") & (table["deployment"] != OPEN)]
+        beside = table[table["metric"].isin(["right", "taught", "untaught"]) & (table["deployment"] != OPEN)]
         return beside.sort_values(["model", "trained_on", "run"], kind="stable").to_dict("records")
 
     def ran_on(self, machine: str) -> tuple[int, int]:

@@ -204,6 +204,19 @@ class ScaleLookups:
         return said(rows, strong) if len(rows) else hypotheses.NOT_RUN
 
     @staticmethod
+    def forecast_moved(outcome: str) -> dict[str, int]:
+        """How many sets an attack brought nearer to the victim: forecasts.moved."""
+        return forecasts.moved(scale.load(), outcome)
+
+    @staticmethod
+    def forecasts_met(outcome: str) -> dict[str, list[str]]:
+        """The scores that meet the goal, by victim; victims of which none does have an empty list."""
+        rows = forecasts.table(params.load().score_hypotheses, scale.load())
+        mine = rows[(rows["forecast_of"] == outcome) & (rows["model"] != scale.ALL)]
+        strong = params.load().score_hypotheses["S1"].threshold["strength"]
+        return {model: forecasts.met(one, strong) for model, one in mine.groupby("model", sort=False)}
+
+    @staticmethod
     def forecast_contrast() -> list[dict]:
         """S3 by model, in words: forecasts.contrast."""
         rows = forecasts.contrast(scale.load()).to_dict("records")

@@ -39,6 +39,25 @@ class VendorLookups:
             for row in table[bottom].to_dict("records")
         ]
 
+    def other_places(self) -> list[dict]:
+        """A victim each, of pairs of layers in a row: the `bottom` one, and of the others the one of which `least` was
+        taken; rows of `holding`."""
+        table = self.table("holding")
+        pairs = table[table["only_layers"] & (table["depth"] == 2) & (table["highest"] == table["lowest"] + 1)]
+        told = []
+        for model, rows in pairs.groupby("model", sort=False):
+            bottom, others = rows[rows["lowest"] == 0], rows[rows["lowest"] > 0]
+            if len(bottom) and len(others):
+                least = others.loc[others["taken"].idxmin()].to_dict()
+                told.append({"model": model, "bottom": bottom.iloc[0].to_dict(), "least": least})
+        return told
+
+    def half_of_first(self) -> dict:
+        """The fewest and the most queries for half of a victim's first layer, over victims."""
+        table = self.table("holding")
+        half = table[table["secured"] == "layers 0"]["queries_half"]
+        return {"least": half.min(), "most": half.max()}
+
     def counted_ends(self) -> list[dict]:
         """The table `ends`, how many bottom layers fit in words."""
         rows = self.table("ends").to_dict("records")
@@ -88,9 +107,17 @@ class VendorLookups:
     def monitored(self) -> list[dict]:
         """A window size each: the share called strange by traffic, the most over what it was drawn from; of a thief who
         hides the least, as he chooses behind what."""
-        return [
-            {"window": window} | vendor.called_strange(mine) for window, mine in self.table("monitor").groupby("window")
-        ]
+        told = []
+        for window, mine in self.table("monitor").groupby("window"):
+            mean = mine[mine["traffic"] == "known domain"]["alarms"].mean()
+            told.append({"window": window, "mean_known": mean} | vendor.called_strange(mine))
+        return told
+
+    def query_length(self, traffic: str) -> float:
+        """Tokens a query of one kind of traffic, mean over what it was drawn from."""
+        mine = self.table("monitor")
+        mine = mine[(mine["traffic"] == traffic) & (mine["window"] == mine["window"].min())]
+        return mine["tokens"].sum() / mine["texts"].sum()
 
     @staticmethod
     def vendor_bars() -> dict:

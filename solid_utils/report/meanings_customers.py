@@ -6,7 +6,7 @@ CUSTOMERS: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "equivalence.metric": (
         "name",
         "`right`: accuracy; `unended`: the same, whatever follows the answer; `likelihood`: nats a token of the right "
-        "answers, of pairs the margin",
+        "answers, of pairs the margin; `taught`, `untaught`: right, of subjects trained on and of those only tested",
     ),
     "equivalence.before": (
         "fraction",
@@ -32,6 +32,7 @@ CUSTOMERS: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
         "fraction",
         "what `forgettable` other benchmarks lost, before less after, mean",
     ),
+    "forgettable": ("count", "benchmarks above their floor before, that the domain neither trains nor scores on"),
     "worst": ("name", "benchmark that lost most"),
     "worst_change": ("fraction", "its score after less before"),
     "known": (

@@ -55,7 +55,7 @@ SCORES: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "forecasts.sets": ("count", "secured sets compared, of all models of the row"),
     "forecasts.confirmatory": (
         "yes or no",
-        "were the outcomes unseen, and the question written, before they ran?",
+        "were the outcomes unseen, and what is asked of cells as it is, before they ran; the score as first computed?",
     ),
     "rank": (
         "correlation",

@@ -18,7 +18,8 @@ PIECES = [*schema.PIECES, "machine", "above"]
 TURNS = [*schema.TURNS, "machine", "above", "worse", "usable"]
 SERVED = ["model", "machine", "secured", "rounding", "noise", "benchmarks", "mean", "change", "change_error"]
 ENDS = ["model", *schema.ENDS, "share_embeddings", "share_layer", "share_both", "bottom_layers"]
-HIDDEN = "attack texts, legitimate ones behind"  # traffic of a thief who knows of the monitor (runtime/monitor.py)
+# Traffic of thieves who know of the monitor (runtime/monitor.py); the second of the length that it sees, too.
+HIDDEN = ("attack texts, legitimate ones behind", "attack texts, filled up")
 COUNTED = "counted"  # in place of a model's name
 DEFENCE = ["model", "machine", "secured", "rounding", "noise"]
 PAIR = ["model", "machine", "secured", "twin", "spread"]
@@ -86,7 +87,7 @@ def turns(rows: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
 def called_strange(rows: pd.DataFrame) -> dict[str, float]:
     """Of one window size the share called strange by traffic: the most over domains, of a thief who hides the least."""
     by_traffic = rows.groupby("traffic", sort=False)["alarms"]
-    return by_traffic.max().to_dict() | {name: low for name, low in by_traffic.min().items() if name == HIDDEN}
+    return by_traffic.max().to_dict() | {name: low for name, low in by_traffic.min().items() if name in HIDDEN}
 
 
 def unknown_sum(values: pd.Series) -> float:

@@ -219,8 +219,8 @@ def test_rotation_and_monitor_are_said_in_a_sentence():
         (100, "known domain", 0.01),
         (100, "known domain", 0.02),
         (100, "new domain", 1.0),
-        (100, vendor.HIDDEN, 0.4),
-        (100, vendor.HIDDEN, 0.3),
+        (100, vendor.HIDDEN[0], 0.4),
+        (100, vendor.HIDDEN[0], 0.3),
     ]
     rows = pd.DataFrame([{"model": "m", "window": w, "traffic": t, "alarms": a} for w, t, a in told])
     said = catalogue.TABLES["monitor"].sentence(rows)

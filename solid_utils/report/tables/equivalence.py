@@ -11,6 +11,7 @@ from solid_utils.report import customers
 from solid_utils.report.ratios import states
 from solid_utils.report.table import Columns, Context, Table
 from solid_utils.report.wording import percent
+from solid_utils.settings import params
 
 OPEN = "fully_open"
 KINDS = {"likelihood": "_likelihood", "unended": "_unended"}  # kind of score -> ending of its benchmarks
@@ -33,8 +34,9 @@ def equivalence_table(_: Context) -> pd.DataFrame:
 
 
 def made(cells: customers.Cells) -> pd.DataFrame:
-    """The table from its cells; `metric`: "right" (accuracy), "unended" (the same, whatever follows the answer), or
-    "likelihood" (nats a token; of pairs the margin)."""
+    """The table from its cells; `metric`: "right" (accuracy), "unended" (the same, whatever follows the answer),
+    "likelihood" (nats a token; of pairs the margin), or "taught" and "untaught": right, of the subjects that the domain
+    trains on and of those that it only tests."""
     rows: list[dict] = []
     same = ["model", "machine", "trained_on", "named"]
     for _, group in cells.items.groupby(same, sort=False):
@@ -59,6 +61,7 @@ def rows_of(mine: pd.DataFrame, opened: pd.DataFrame, scores: pd.DataFrame) -> l
     found = domain_benchmarks(mine, scores)
     kinds = {"right": found[~found.str.endswith(tuple(KINDS.values()))]}
     kinds |= {kind: found[found.str.endswith(ending)] for kind, ending in KINDS.items()}
+    kinds |= halves(first["trained_on"], kinds["right"])
     rows = []
     for metric, names in kinds.items():
         if other is not None:  # cells of an older release have no scores of some kinds, or of no later benchmark
@@ -72,6 +75,14 @@ def rows_of(mine: pd.DataFrame, opened: pd.DataFrame, scores: pd.DataFrame) -> l
             if first["deployment"] == OPEN:
                 rows[-1] |= dict.fromkeys(["gap", "gap_low", "gap_high"], math.nan)
     return rows
+
+
+def halves(domain: str, names: pd.Index) -> dict[str, pd.Index]:
+    """Of a domain with subjects that are only tested: its benchmarks by whether it trains on them; else nothing."""
+    wanted = params.load().domains.get(domain)
+    tested = {subject.replace(" ", "_") for subject in getattr(wanted, "tested", [])}
+    there = names.isin(tested)
+    return {"taught": names[~there], "untaught": names[there]} if there.any() else {}
 
 
 def of_run(mine: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
@@ -132,7 +143,7 @@ def forgotten(own, before, mine: pd.DataFrame, scores: pd.DataFrame) -> dict[str
         return {"forgotten": math.nan, "forgettable": 0, "worst": ""}
     change = own.scores.loc[others] - before.scores.loc[others]
     worst = change[0].idxmin() if 0 in change else change.iloc[:, 0].idxmin()
-    row = with_interval("forgotten", -change.mean().to_numpy(float))
+    row = with_interval("forgotten", 0.0 - change.mean().to_numpy(float))
     return row | {"forgettable": len(others), "worst": worst, "worst_change": float(change.loc[worst].iloc[0])}
 
 

@@ -43,20 +43,19 @@ def reads(rows: pd.DataFrame) -> str:
 
 def said(rows: pd.DataFrame, strong: float) -> str:
     """One outcome's best score beside DD, in words."""
-    scores = rows[rows["score"].isin(forecasts.SCORES)]
-    above = scores[[forecasts.beats(row, strong) for _, row in scores.iterrows()]]
+    above = forecasts.met(rows, strong)
     first = forecasts.best(rows)
-    found = (
-        first if above.empty else forecasts.best(above)
-    )  # another may rank higher by an interval that decides nothing
+    # Another may rank higher by an interval that decides nothing.
+    found = rows[rows["score"] == above[0]].iloc[0] if above else first
     place = "best" if found["score"] == first["score"] else "well"
     dd = rows[rows["score"] == forecasts.RIVAL].iloc[0]
     gain = f"{found['over_dd']:+.2f} [{found['over_dd_low']:.2f}, {found['over_dd_high']:.2f}]"
     ranks = (
         f"{found['score']} ranks {found['sets']:.0f} sets {place} ({found['rank']:.2f}; DD {dd['rank']:.2f}, {gain})"
     )
-    if len(above):
-        return f"{ranks}, better than DD"
+    if above:
+        others = f", and so are {', '.join(above[1:])}" if above[1:] else ""
+        return f"{ranks}, better than DD{others}"
     return f"{ranks}; no score is at {strong:g} and above DD by its interval"
 
 

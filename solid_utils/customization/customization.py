@@ -49,15 +49,13 @@ class CustomizationRun:
         settings = {"model": self.spec, "run": self.customization, "budget": self.budget, "revision": self.revision}
         settings |= self._scored_with | {"method": self.recipe}
         if self.study.offline(self.customization.domain):
-            domain = self.customization.domain
-            # Half-done work on other items is of no use: their files are among the settings.
-            settings |= {"domain": self.study.domains[domain], "items": sampling.digests(domain, self.items_in)}
+            settings["domain"] = self.study.domains[self.customization.domain]
+            settings["items"] = sampling.digests(self.customization.domain, self.items_in)
         self.state = State(f"{model}/customizations/{run}", settings | {"secured": self.secured}, "customization")
 
     def _sets(self) -> dict[str, list[dict]]:
         """Training, validation and test problems, or pairs where the method trains on those."""
-        recipe = self.recipe
-        domain = self.customization.domain
+        recipe, domain = self.recipe, self.customization.domain
         read = preference.pairs if recipe.pairs else sampling.samples
         fit = self.tokenizer, self.budget.length
         sizes = {"train": recipe.samples, "validation": recipe.validation, "test": recipe.test}

@@ -80,6 +80,10 @@ def test_a_goal_is_met_by_strength_and_interval_both(rows):
     assert forecasts.best(rows)["score"] == "lookup"
     assert forecasts.beats(found["lookup"], 0.9) and not forecasts.beats(found["residual"], 0.0)
     assert not forecasts.beats(found["lookup"], 1.1)
+    assert forecasts.met(rows, 0.9) == ["lookup"] and forecasts.met(rows, 1.1) == []
+    both = rows.assign(rank=rows["rank"].mask(rows["score"] == "residual", -0.95))
+    both = both.assign(over_dd_low=both["over_dd_low"].mask(both["score"] == "residual", 0.1))
+    assert forecasts.met(both, 0.9) == ["lookup", "residual"] and "and so are residual" in reads(both)
     assert "lookup ranks 14 sets best" in reads(rows) and "better than DD" in reads(rows)
     assert "no score is at" in reads(rows[rows["score"] != "lookup"])
     higher = rows["score"] == "residual"
@@ -92,6 +96,15 @@ def test_holm_goes_over_the_scores_alone(rows):
     assert judged["score"].tolist() == ["residual", "lookup"] and (judged["p_holm"] >= judged["p"]).all()
     assert judged["p_holm"].max() <= 2 * judged["p"].max()
     assert (judged["texts"] == 100).all() and (judged["flops"] == 10**12).all()
+
+
+def test_sets_that_an_attack_leaves_further_away_are_counted(reference):
+    found = scale.load(reference)
+    rated = forecasts.sets(found, "SEM")
+    nearer = int((rated["end"] < rated["start_kl"]).sum())
+    assert forecasts.moved(found, "SEM") == {"sets": 14, "nearer": nearer}
+    worse = found.cells.assign(c4_kl_start=0.0)
+    assert forecasts.moved(dataclasses.replace(found, cells=worse), "SEM") == {"sets": 14, "nearer": 0}
 
 
 def test_what_had_been_seen_confirms_nothing(rows):
@@ -117,8 +130,23 @@ def test_a_second_victim_is_taken_in_as_a_block(reference, tmp_path):
     single = dd["rank"].abs()[[SMALL, NEW]].mean()
     assert dd["rank"][scale.ALL] == pytest.approx(single) and dd["sets"][scale.ALL] == 28
     assert dd["rank_low"][scale.ALL] < single < dd["rank_high"][scale.ALL]
-    confirmed = found.groupby("model")["confirmatory"].all()
+    as_it_was = found[~found["score"].isin(forecasts.MENDED)]
+    confirmed = as_it_was.groupby("model")["confirmatory"].all()
     assert confirmed[NEW] and not confirmed[scale.ALL], "one of the two had been seen"
+    assert not found[found["score"] == "lookup"]["confirmatory"].any(), "it was mended after it had been seen"
+    lookup = found[found["score"] == "lookup"].set_index("model")
+    assert lookup["rank"][scale.ALL] == pytest.approx(-1, abs=0.01), "the sign stays"
+
+
+def test_a_score_that_ranks_one_victim_up_and_another_down_does_not_rank(reference, tmp_path):
+    shutil.copytree(reference, tmp_path, dirs_exist_ok=True)
+    folder = write_victim(tmp_path, NEW, noted=True)
+    write_scores(folder, {"lookup": ENDS, "residual": ENDS})
+    found = forecasts.table(ASKED, scale.load(tmp_path))
+    one = found[(found["score"] == "lookup") & (found["model"] == scale.ALL)].iloc[0]
+    assert one["rank"] == pytest.approx(0, abs=0.01), "-1 here, 1 there"
+    assert one["over_dd"] > 0, "a gain goes by absolute values, as S1 asks"
+    assert not forecasts.beats(one, 0.9)
 
 
 def test_fewer_than_twelve_sets_are_left_out(reference):

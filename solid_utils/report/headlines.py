@@ -15,12 +15,16 @@ KEY = ["model", "run", "figure"]
 
 
 def headline(loaded: results.Results) -> pd.DataFrame:
-    """Every figure that is compared: KEY, its value and standard error, and the budget that it belongs to."""
+    """Every figure that is compared: KEY, its value and standard error, and the budget that it belongs to, with the
+    version of its benchmark: scores by two definitions are no two measurements."""
     runs = pd.concat([loaded.victims, loaded.attacks, loaded.customizations], ignore_index=True)
     budgets = runs.sort_values("steps").groupby(["model", "run"]).last()
     budgets = (budgets["tier"] + ", " + budgets["recipe"] + ", steps " + budgets["steps"].astype(str)).rename("budget")
     scores = ratios.outcomes(runs).query("state == 'end' and metric != 'perplexity'")
     scores = scores.join(budgets, on=["model", "run"])
+    of_one = ["model", "run", "benchmark"]
+    versions = runs.astype({"task_version": str}).groupby(of_one)["task_version"].last()
+    scores["budget"] += ", version " + scores.join(versions, on=of_one)["task_version"]
     plain = (scores["domain"] == "fidelity") & (scores["benchmark"] == ratios.EVALUATION)
     scores["figure"] = scores["metric"].where(plain, scores["benchmark"] + ", " + scores["metric"])
     difficulty = loaded.difficulty[loaded.difficulty["seed"] == "mean"].rename(columns={"kind": "run", "dd": "value"})

@@ -203,6 +203,16 @@ def test_other_budgets_and_missing_runs_are_not_judged(study):
     assert status("agreement", "victim", True, study) == "ok"
 
 
+def test_scores_by_another_version_of_a_benchmark_are_not_judged(study):
+    path = Path("results/runs/toy/victim/scores.csv")
+    rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+    rows.loc[rows["benchmark"] == "hellaswag", "task_version"] = "9"
+    rows.to_csv(path, index=False)
+    (metric,) = set(rows[rows["benchmark"] == "hellaswag"]["metric"])
+    assert status(f"hellaswag, {metric}", "victim", False, study) == "other budget"
+    assert status("agreement", "victim", True, study) == "ok"
+
+
 def test_the_run_of_the_same_machine_type_is_preferred(study):
     other = study.with_name("aaa")
     shutil.copytree(study, other)

@@ -57,7 +57,10 @@ class Kernel:
 
 
 def rows(seen: BothSides, texts: Tensor, previous: int) -> tuple[Tensor, Tensor]:
-    """Inputs, ridge_map.features, and what is added to the state, float64, of these texts' ordinary tokens."""
+    """Inputs, ridge_map.features, and what is added to the state, float64, of these texts' ordinary tokens.
+
+    An earlier token among a token's inputs may be a giant one; ridge and kernel see it alike.
+    """
     ordinary = seen.ordinary[texts]
     inputs = ridge_map.features(seen.entering[texts], seen.mask[texts], previous)
     added = seen.leaving[texts] - seen.entering[texts]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from solid_utils.core import paths, readers
+from solid_utils.core.errors import StudyError
 from solid_utils.metrics import intervals, metrics, paired_ranks
 from solid_utils.report import scale
 from solid_utils.report.scale import Scale
@@ -56,8 +57,15 @@ def agreement(found: Scale) -> pd.DataFrame:
 
 
 def scored(found: Scale) -> pd.DataFrame:
-    """A row a model and secured set, its scores as columns, `flops_SCORE` and `texts` beside them."""
-    rows = found.scores.drop_duplicates(["model", "secured", "score"])
+    """A row a model and secured set, its scores as columns, `flops_SCORE` and `texts` beside them.
+
+    Raises StudyError where two machines have scores of one model: which of them are of today's definitions?
+    """
+    rows = found.scores
+    for model, mine in rows.groupby("model"):
+        if mine["machine"].nunique() > 1:
+            several = " and ".join(sorted(mine["machine"].unique()))
+            raise StudyError(f"{paths.SET_SCORES_FILE}: {model} has one of {several}; delete the older")
     keys = ["model", "secured"]
     values = rows.pivot(index=keys, columns="score", values="value").reindex(columns=SCORES)
     costs = rows.pivot(index=keys, columns="score", values="flops").reindex(columns=SCORES).add_prefix("flops_")

@@ -38,7 +38,8 @@ def headline(loaded: results.Results) -> pd.DataFrame:
 
 
 def judged(shipped: pd.DataFrame, mine: pd.DataFrame, same_machine: bool) -> pd.DataFrame:
-    """A row a shipped figure: KEY, shipped, rerun, allowed, status (ok, off, warning, not re-run, other budget)."""
+    """A row a shipped figure: KEY, shipped, rerun, allowed, status (ok, off, warning, not re-run,
+    other budget or version)."""
     both = shipped.merge(mine, on=KEY, how="left", suffixes=("", "_mine"), validate="one_to_one")
     rows = []
     for row in both.itertuples():
@@ -53,7 +54,7 @@ def judge(row, same_machine: bool) -> tuple[str, str]:
     if math.isnan(row.value_mine):
         return "", "not re-run"
     if row.budget != row.budget_mine:
-        return "", "other budget"
+        return "", "other budget or version"
     if same_machine:
         return "equal", "ok" if row.value == row.value_mine else "off"
     if row.run == "search":

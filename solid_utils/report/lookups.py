@@ -274,7 +274,7 @@ class Lookups(ScaleLookups, VendorLookups, CustomersLookups):
     def rerun_counts(self) -> dict[str, int]:
         """How many headline figures there are by status (headlines.judged), and `compared`: ok, off or warning."""
         counts = self._rerun[1]["status"].value_counts().to_dict()
-        said = {name: counts.get(name, 0) for name in ("ok", "off", "warning", "other budget", "not re-run")}
+        said = {name: counts.get(name, 0) for name in ("ok", "off", "warning", "other budget or version", "not re-run")}
         return said | {"compared": said["ok"] + said["off"] + said["warning"]}
 
     def rerun_off(self) -> list[dict]:

@@ -39,17 +39,20 @@ class VendorLookups:
             for row in table[bottom].to_dict("records")
         ]
 
-    def other_places(self) -> list[dict]:
-        """A victim each, of pairs of layers in a row: the `bottom` one, and of the others the one of which `least` was
-        taken; rows of `holding`."""
-        table = self.table("holding")
-        pairs = table[table["only_layers"] & (table["depth"] == 2) & (table["highest"] == table["lowest"] + 1)]
+    def other_places(self, queries: int) -> list[dict]:
+        """A victim each, of pairs of layers in a row, each by the attack of at most so many queries that took most of
+        C4: the `bottom` one, and of the others the one of which `least` was taken; rows of `scale`."""
+        rows = self.table("scale")
+        pairs = rows[rows["only_layers"] & (rows["depth"] == 2) & (rows["highest"] == rows["lowest"] + 1)]
+        pairs = pairs[(pairs["queries"] <= queries) & pairs["c4_above"].notna()]
+        most = pairs.loc[pairs.groupby(["model", "secured"], sort=False)["c4_above"].idxmax()]
         told = []
-        for model, rows in pairs.groupby("model", sort=False):
-            bottom, others = rows[rows["lowest"] == 0], rows[rows["lowest"] > 0]
+        for model, mine in most.groupby("model", sort=False):
+            bottom, others = mine[mine["lowest"] == 0], mine[mine["lowest"] > 0]
             if len(bottom) and len(others):
-                least = others.loc[others["taken"].idxmin()].to_dict()
-                told.append({"model": model, "bottom": bottom.iloc[0].to_dict(), "least": least})
+                least = others.loc[others["c4_above"].idxmin()].to_dict()
+                keeps = bool(bottom.iloc[0]["c4_above"] < least["c4_above"])
+                told.append({"model": model, "bottom": bottom.iloc[0].to_dict(), "least": least, "bottom_keeps": keeps})
         return told
 
     def half_of_first(self) -> dict:

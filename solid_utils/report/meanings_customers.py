@@ -32,7 +32,10 @@ CUSTOMERS: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
         "fraction",
         "what `forgettable` other benchmarks lost, before less after, mean",
     ),
-    "forgettable": ("count", "benchmarks above their floor before, that the domain neither trains nor scores on"),
+    "forgettable": (
+        "count",
+        "benchmarks by two standard errors above their floor before; by name none of the domain, or that it trains",
+    ),
     "worst": ("name", "benchmark that lost most"),
     "worst_change": ("fraction", "its score after less before"),
     "known": (

@@ -80,7 +80,10 @@ VENDOR: dict[str, tuple[str, str]] = {  # column: (unit, meaning)
     "rotation.n": ("count", "answer tokens behind the agreement"),
     "window": ("count", "queries that are judged together"),
     "rate": ("fraction", "of legitimate windows that the monitor was set to call strange"),
-    "traffic": ("name", "`known domain` and `new domain`: false alarms; the others are a thief's"),
+    "traffic": (
+        "name",
+        "`known domain` and `new domain`: false alarms; else a thief's, with `legitimate ones behind` of one who knows",
+    ),
     "drawn_from": ("name", "the domain, or again the kind of traffic"),
     "monitor.texts": ("count", "queries that windows were drawn from"),
     "monitor.tokens": ("count", "tokens of these queries"),

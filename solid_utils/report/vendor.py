@@ -18,8 +18,8 @@ PIECES = [*schema.PIECES, "machine", "above"]
 TURNS = [*schema.TURNS, "machine", "above", "worse", "usable"]
 SERVED = ["model", "machine", "secured", "rounding", "noise", "benchmarks", "mean", "change", "change_error"]
 ENDS = ["model", *schema.ENDS, "share_embeddings", "share_layer", "share_both", "bottom_layers"]
-# Traffic of thieves who know of the monitor (runtime/monitor.py); the second of the length that it sees, too.
-HIDDEN = ("attack texts, legitimate ones behind", "attack texts, filled up")
+# Traffic of thieves who know of the monitor (runtime/monitor.py); the second of the length of queries, too.
+HIDDEN = ("attack texts, legitimate ones behind", "few tokens of attack texts, legitimate ones behind")
 COUNTED = "counted"  # in place of a model's name
 DEFENCE = ["model", "machine", "secured", "rounding", "noise"]
 PAIR = ["model", "machine", "secured", "twin", "spread"]

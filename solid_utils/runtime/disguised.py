@@ -2,7 +2,8 @@
 
 python -m solid_utils.runtime.disguised MODEL FOLDER     FOLDER/disguised.csv
 
-Each domain of notebook 04 by itself, and beside it the attack set's texts, as many of each, scored on web text.
+Each domain of notebook 04 by itself, and beside it the attack set's texts, as many of each, scored on web text; and
+texts of the attack set so short as one who hides them in front of legitimate text can afford (monitor.BEGUN).
 """
 
 from transformers import PreTrainedModel
@@ -16,7 +17,7 @@ from solid_utils.model import sampling
 from solid_utils.runtime import measured_model
 from solid_utils.runtime.adaptive import LENGTH, LINEAR
 from solid_utils.runtime.defences import replica
-from solid_utils.runtime.monitor import DOMAINS, NATURAL
+from solid_utils.runtime.monitor import BEGUN, DOMAINS, NATURAL, OWN
 from solid_utils.runtime.price import scored
 
 
@@ -46,6 +47,9 @@ def command() -> None:
         secured = secured_set(own.victim, wanted.secured)
         named = {NATURAL: "attack"} | {name: f"{name}_train" for name in DOMAINS}
         asked = {name: sampling.texts(kind, own.tokenizer, LENGTH, wanted.texts) for name, kind in named.items()}
+        asked[BEGUN] = sampling.texts(
+            "attack", own.tokenizer, OWN, wanted.texts
+        )  # his own tokens alone: they see no others
         found = measured(own.victim, secured, own.tokenizer, asked, own.web_texts())
         schema.write([own.identity(secured) | row for row in found], schema.DISGUISED, wanted.folder / DISGUISED_FILE)
 

@@ -2,14 +2,14 @@
 
 python -m solid_utils.runtime.monitor MODEL FOLDER     FOLDER/monitor.csv
 
-The secure world sees token ids. It counts those of legitimate traffic and measures a window by two numbers: the mean
-surprise of its tokens under these counts (nats a token, add-one smoothing), and how far its own counts are from them
-(Jensen-Shannon divergence, nats). Strange is a window where either lies outside what windows of other legitimate
-traffic have, or with a query longer than a customer's samples may be. Legitimate are the texts of notebook 04's
-domains, one domain a window, as a customer has one. What it calls strange is measured on texts that it was not set by,
-on domains that it never saw, and on thieves: two know of the monitor and let legitimate texts follow each of their own
-in one query, which leaves their states as they are, since no token of a causal model looks ahead. One takes nine whole
-ones, the other knows of the length, too: he cuts his own texts and fills up what is left.
+The secure world sees token ids. It counts those of legitimate traffic and measures a window by three numbers: the mean
+surprise of its tokens under these counts (nats a token, add-one smoothing), how far its own counts are from them
+(Jensen-Shannon divergence, nats), and tokens a query. Strange is a window where one lies outside what windows of other
+legitimate traffic have. Legitimate are the texts of notebook 04's domains, one domain a window, as a customer has one.
+What it calls strange is measured on texts that it was not set by, on domains that it never saw, and on thieves: two
+know of the monitor and let legitimate text follow their own in one query, which leaves their states as they are, since
+no token of a causal model looks ahead. One lets nine whole texts follow each of his; the other, who knows of the length
+too, puts a few tokens of his own in the place of a legitimate text's first ones.
 """
 
 import argparse
@@ -31,14 +31,14 @@ DRAWS = 2000  # windows of each kind of traffic
 SEED = 42
 PARTS = 3  # of each domain's texts: to count, to set the ends, to measure
 FOLLOWING = 9  # legitimate texts behind each of a thief's who knows of the monitor
-OWN = 64  # tokens of his own that a thief asks about who knows of the length: as attacks through defences do
+OWN = 16  # tokens of his own in a query of a thief who knows of the length
 DOMAINS = ("math", "reasoning", "code")
-KNOWN, NEW, NATURAL, HIDDEN, FILLED, RANDOM, SINGLE, PAIRS = (
+KNOWN, NEW, NATURAL, HIDDEN, BEGUN, RANDOM, SINGLE, PAIRS = (
     "known domain",
     "new domain",
     "attack texts",
     "attack texts, legitimate ones behind",
-    "attack texts, filled up",
+    "few tokens of attack texts, legitimate ones behind",
     "random tokens",
     "single tokens",
     "pairs of tokens",
@@ -48,14 +48,14 @@ KNOWN, NEW, NATURAL, HIDDEN, FILLED, RANDOM, SINGLE, PAIRS = (
 @dataclass(frozen=True)
 class Monitor:
     """shares: (vocabulary,) of legitimate tokens; a window of `window` queries is strange with a mean surprise outside
-    [low, high], a divergence above `most`, or a query of more than `longest` tokens."""
+    [low, high], a divergence above `most`, or more than `longest` tokens a query."""
 
     shares: np.ndarray
     window: int
     low: float
     high: float
     most: float
-    longest: int
+    longest: float
 
     def alarms(self, texts: Texts, draw: np.random.Generator, draws: int = DRAWS) -> float:
         """Share of windows drawn from these texts that are called strange."""
@@ -75,15 +75,14 @@ def shares_of(texts: Iterable[list[int]], vocabulary: int) -> np.ndarray:
 def windows(
     shares: np.ndarray, texts: Texts, window: int, draw: np.random.Generator, draws: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of so many texts, drawn with replacement: mean surprise of their tokens, divergence, tokens of the longest one;
-    (draws,) each."""
+    """Of so many texts, drawn with replacement: mean surprise of their tokens, divergence, tokens a text; (draws,)
+    each."""
     known = [np.asarray(ids) for ids in texts]
     surprise = -np.log(shares)
-    lengths = np.array([len(ids) for ids in texts])
     found = np.empty((3, draws))
     for number, chosen in enumerate(draw.integers(len(known), size=(draws, window))):
         tokens = np.concatenate([known[index] for index in chosen])
-        found[:, number] = surprise[tokens].mean(), divergence(tokens, shares), lengths[chosen].max()
+        found[:, number] = surprise[tokens].mean(), divergence(tokens, shares), len(tokens) / window
     return found[0], found[1], found[2]
 
 
@@ -100,17 +99,17 @@ def fitted(
     domains: Mapping[str, Texts],
     vocabulary: int,
     window: int,
-    longest: int,
     draw: np.random.Generator,
     rate: float = RATE,
 ) -> Monitor:
-    """Set by the first two of PARTS of each domain's texts; all domains count alike, and half of the rate goes to each
-    of the two numbers."""
+    """Set by the first two of PARTS of each domain's texts; all domains count alike, and a third of the rate goes to
+    each of the three numbers."""
     shares = shares_of((ids for texts in domains.values() for ids in texts[::PARTS]), vocabulary)
     seen = [windows(shares, texts[1::PARTS], window, draw, DRAWS) for texts in domains.values()]
-    surprise, apart, _ = (np.concatenate(values) for values in zip(*seen, strict=True))
-    low, high = np.quantile(surprise, [rate / 4, 1 - rate / 4])
-    return Monitor(shares, window, float(low), float(high), float(np.quantile(apart, 1 - rate / 2)), longest)
+    surprise, apart, length = (np.concatenate(values) for values in zip(*seen, strict=True))
+    low, high = np.quantile(surprise, [rate / 6, 1 - rate / 6])
+    most, longest = (float(np.quantile(values, 1 - rate / 3)) for values in (apart, length))
+    return Monitor(shares, window, float(low), float(high), most, longest)
 
 
 def hidden(attack: Texts, legitimate: Texts, draw: np.random.Generator, following: int = FOLLOWING) -> Texts:
@@ -122,15 +121,10 @@ def hidden(attack: Texts, legitimate: Texts, draw: np.random.Generator, followin
     return made
 
 
-def filled(attack: Texts, legitimate: Texts, longest: int, draw: np.random.Generator) -> Texts:
-    """The first OWN tokens of each of a thief's texts, then legitimate ones, the last cut off, up to so many tokens."""
-    made = []
-    for own in attack:
-        query = own[:OWN]
-        while len(query) < longest:
-            query = query + legitimate[draw.integers(len(legitimate))]
-        made.append(query[:longest])
-    return made
+def begun(attack: Texts, legitimate: Texts, draw: np.random.Generator) -> Texts:
+    """Legitimate texts, drawn with replacement, each with the first OWN tokens of a thief's in place of its own."""
+    behind = draw.integers(len(legitimate), size=len(attack))
+    return [own[:OWN] + legitimate[index][OWN:] for own, index in zip(attack, behind, strict=True)]
 
 
 def invented(like: Texts, vocabulary: int, draw: np.random.Generator) -> dict[str, Texts]:
@@ -141,17 +135,17 @@ def invented(like: Texts, vocabulary: int, draw: np.random.Generator) -> dict[st
 
 
 def measured(
-    domains: Mapping[str, Texts], attack: Texts, vocabulary: int, longest: int, sizes: Iterable[int] = WINDOWS
+    domains: Mapping[str, Texts], attack: Texts, vocabulary: int, sizes: Iterable[int] = WINDOWS
 ) -> list[dict]:
     """A row a window size and kind of traffic, columns of schema.MONITOR without the model's own.
 
-    attack: natural texts as a thief draws them. longest: tokens that a legitimate query may have. `new domain`: a
-    monitor that was set by the other domains. Who hides his texts has each domain's first ones, as its customer.
+    attack: natural texts as a thief draws them. `new domain`: a monitor that was set by the other domains. Who hides
+    his texts has each domain's first ones, as its customer.
     """
     rows = []
     for window in sizes:
         draw = np.random.default_rng(SEED)
-        monitor = fitted(domains, vocabulary, window, longest, draw)
+        monitor = fitted(domains, vocabulary, window, draw)
         common = {"window": window, "rate": RATE, "windows": DRAWS, "seed": SEED}
 
         def take(traffic: str, of: str, texts: Texts, own: Monitor, shared: dict = common, draw=draw) -> None:
@@ -162,9 +156,9 @@ def measured(
         for name, texts in domains.items():
             take(KNOWN, name, texts[2::PARTS], monitor)
             others = {other: own for other, own in domains.items() if other != name}
-            take(NEW, name, texts[2::PARTS], fitted(others, vocabulary, window, longest, draw))
+            take(NEW, name, texts[2::PARTS], fitted(others, vocabulary, window, draw))
             take(HIDDEN, name, hidden(attack, texts[::PARTS], draw), monitor)
-            take(FILLED, name, filled(attack, texts[::PARTS], longest, draw), monitor)
+            take(BEGUN, name, begun(attack, texts[::PARTS], draw), monitor)
         for name, texts in {NATURAL: attack, **invented(attack, vocabulary, draw)}.items():
             take(name, name, texts, monitor)
     return rows
@@ -186,7 +180,7 @@ def command() -> None:
             encoded = sampling.encode(sampling.read_set(f"{name}_train"), tokenizer, length)
             domains[name] = [sample["input_ids"] for sample in encoded]
         attack = [sample["input_ids"] for sample in sampling.texts("attack", tokenizer, length, wanted.texts)]
-        rows = measured(domains, attack, victim.config.get_text_config().vocab_size, length)
+        rows = measured(domains, attack, victim.config.get_text_config().vocab_size)
         identity = {"model": wanted.model, "revision": revision}
         schema.write([identity | row for row in rows], schema.MONITOR, wanted.folder / MONITOR_FILE)
 

@@ -198,7 +198,7 @@ def test_other_budgets_and_missing_runs_are_not_judged(study):
     longer = ATTACKS["solid-ft_all"][:4] + (60,) + ATTACKS["solid-ft_all"][5:]
     shutil.rmtree("results")
     write_study(Path("results"), attacks={"solid-ft_all": longer})
-    assert status("agreement", "solid-ft_all", True, study) == "other budget"
+    assert status("agreement", "solid-ft_all", True, study) == "other budget or version"
     assert status("agreement", "layer0-sem", True, study) == "not re-run"
     assert status("agreement", "victim", True, study) == "ok"
 
@@ -209,7 +209,7 @@ def test_scores_by_another_version_of_a_benchmark_are_not_judged(study):
     rows.loc[rows["benchmark"] == "hellaswag", "task_version"] = "9"
     rows.to_csv(path, index=False)
     (metric,) = set(rows[rows["benchmark"] == "hellaswag"]["metric"])
-    assert status(f"hellaswag, {metric}", "victim", False, study) == "other budget"
+    assert status(f"hellaswag, {metric}", "victim", False, study) == "other budget or version"
     assert status("agreement", "victim", True, study) == "ok"
 
 

@@ -10,7 +10,6 @@ from solid_utils.core import schema
 from solid_utils.runtime import monitor
 
 VOCABULARY = 200
-LONGEST = 30  # tokens that a legitimate query may have
 
 
 def texts(low: int, high: int, count: int = 600) -> list[list[int]]:
@@ -47,7 +46,7 @@ def test_the_divergence_is_scipys():
 def test_what_is_as_surprising_and_spread_unlike_is_strange():
     """One token alone, of the mean surprise: the first number sees nothing."""
     draw = np.random.default_rng(1)
-    own = monitor.fitted(DOMAINS, VOCABULARY, 20, LONGEST, draw)
+    own = monitor.fitted(DOMAINS, VOCABULARY, 20, draw)
     surprise = -np.log(own.shares)
     plain = int(np.abs(surprise - (own.low + own.high) / 2).argmin())
     assert own.low < surprise[plain] < own.high
@@ -61,28 +60,29 @@ def test_who_hides_keeps_his_texts_in_front_and_is_seen_less():
     assert all(long[: len(own)] == own for long, own in zip(made, texts(100, 190), strict=True))
     tail = made[0][len(texts(100, 190)[0]) :]
     assert any(tail[: len(text)] == text for text in legitimate) and len(tail) > 9 * 10
-    own = monitor.fitted(DOMAINS, VOCABULARY, 1, LONGEST, draw)
+    own = monitor.fitted(DOMAINS, VOCABULARY, 1, draw)
     unbound = dataclasses.replace(own, longest=10**6)
     assert unbound.alarms(made, draw) < own.alarms(texts(100, 190), draw)
     assert own.alarms(made, draw) == 1, "no legitimate query is as long"
 
 
-def test_who_knows_of_the_length_stays_within_it(monkeypatch):
+def test_who_knows_of_the_length_has_a_legitimate_one(monkeypatch):
     monkeypatch.setattr(monitor, "OWN", 6)
     draw = np.random.default_rng(3)
     legitimate = DOMAINS["a"][::3]
-    own = monitor.fitted(DOMAINS, VOCABULARY, 1, LONGEST, draw)
-    made = monitor.filled(texts(100, 190), legitimate, own.longest, draw)
-    assert {len(query) for query in made} == {own.longest}
+    made = monitor.begun(texts(100, 190), legitimate, draw)
     assert all(query[:6] == mine[:6] for query, mine in zip(made, texts(100, 190), strict=True))
-    assert all(token < 60 for query in made for token in query[6:]), "legitimate tokens behind, and nothing else"
-    by_length = dataclasses.replace(own, low=-1, high=99, most=9)
-    assert by_length.alarms(made, draw) == 0 and by_length.alarms([DOMAINS["a"][0] * 9], draw) == 1
+    assert {tuple(query[6:]) for query in made} <= {tuple(text[6:]) for text in legitimate}
+    own = monitor.fitted(DOMAINS, VOCABULARY, 20, draw)
+    _, _, lengths = monitor.windows(own.shares, made, 20, draw, 500)
+    assert (lengths > own.longest).mean() < 0.1
+    _, _, mean = monitor.windows(own.shares, [[1], [1, 1, 1]], 40, draw, 500)
+    assert 1.9 < mean.mean() < 2.1, "tokens a query, over the window"
 
 
 def test_what_it_is_set_to_is_what_it_does_and_strange_traffic_stands_out():
     draw = np.random.default_rng(1)
-    own = monitor.fitted(DOMAINS, VOCABULARY, 20, LONGEST, draw, rate=0.05)
+    own = monitor.fitted(DOMAINS, VOCABULARY, 20, draw, rate=0.05)
     pooled = DOMAINS["a"][1::3] + DOMAINS["b"][1::3]
     assert own.alarms(DOMAINS["a"][1::3], draw) + own.alarms(DOMAINS["b"][1::3], draw) == pytest.approx(0.1, abs=0.03)
     strange = monitor.invented(pooled, VOCABULARY, draw)
@@ -93,10 +93,8 @@ def test_what_it_is_set_to_is_what_it_does_and_strange_traffic_stands_out():
 
 
 def test_a_row_for_each_traffic_and_a_new_domain_is_told_from_a_known_one(tmp_path):
-    rows = monitor.measured(DOMAINS, texts(100, 190), VOCABULARY, LONGEST, sizes=(1, 30))
-    assert rows == monitor.measured(DOMAINS, texts(100, 190), VOCABULARY, LONGEST, sizes=(1, 30)), (
-        "one seed, one answer"
-    )
+    rows = monitor.measured(DOMAINS, texts(100, 190), VOCABULARY, sizes=(1, 30))
+    assert rows == monitor.measured(DOMAINS, texts(100, 190), VOCABULARY, sizes=(1, 30)), "one seed, one answer"
     found = {(row["window"], row["traffic"], row["drawn_from"]): row["alarms"] for row in rows}
     assert len(found) == len(rows) == 2 * 12
     assert found[30, monitor.KNOWN, "a"] < 0.1 < 0.9 < found[30, monitor.NATURAL, monitor.NATURAL]
@@ -109,6 +107,6 @@ def test_a_row_for_each_traffic_and_a_new_domain_is_told_from_a_known_one(tmp_pa
 def test_the_texts_that_set_it_are_not_those_that_it_is_measured_on():
     """A domain whose last third is another language: a monitor that was set by it would not be surprised."""
     mixed = [text if number % 3 < 2 else [150 + token for token in text] for number, text in enumerate(texts(0, 40))]
-    rows = monitor.measured({"mixed": mixed, "b": DOMAINS["b"]}, mixed, VOCABULARY, LONGEST, sizes=(30,))
+    rows = monitor.measured({"mixed": mixed, "b": DOMAINS["b"]}, mixed, VOCABULARY, sizes=(30,))
     plain = [row for row in rows if row["drawn_from"] == "mixed" and row["traffic"] in (monitor.KNOWN, monitor.NEW)]
     assert {row["alarms"] for row in plain} == {1.0}

@@ -109,9 +109,15 @@ def mark(wanted: domain_params.Domain, sets: list[Path]) -> str:
 
 
 def versions(wanted: domain_params.Domain) -> dict[str, str]:
-    """Of the packages that a domain's items come from."""
+    """Of the packages that a domain's items come from; "none" of one that is not installed, which its source tells."""
     packages = {"reasoning": ["reasoning-gym"], "functions": getattr(wanted, "packages", [])}.get(wanted.source, [])
-    return {name: metadata.version(name) for name in packages}
+    found = {}
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "none"
+    return found
 
 
 def sets_of(name: str, wanted: domain_params.Domain) -> list[Path]:

@@ -238,10 +238,11 @@ SECTION = Section(
             monitor_table,
             MONITOR_COLUMNS,
             _read_monitor,
-            introduction="By mean surprise of a window's tokens under counts of legitimate customization traffic, and "
-            "by how far its own counts are from those. Known domain: false alarms on texts that it was not set by. New "
-            "domain: of a customer whose domain it never saw. Legitimate ones behind: nine of them follow each text of "
-            "a thief who knows of the monitor, in one query.",
+            introduction="By mean surprise of a window's tokens under counts of legitimate customization traffic, by "
+            "how far its own counts are from those, and by tokens a query. Known domain: false alarms on texts that it "
+            "was not set by. New domain: of a customer whose domain it never saw. Legitimate ones behind: in one query "
+            "with a text of a thief who knows of the monitor, nine of them; or with his first tokens alone, so that "
+            "the query is as long as a legitimate one.",
         ),
         Table(
             "disguised",

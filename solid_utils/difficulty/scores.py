@@ -1,8 +1,9 @@
 """Scores of secured sets from at most 100 texts, without any training or query: what may forecast an attack's end.
 
 Each is a file of this room. Larger is harder to steal for residual, centred_residual, map_kl, curvature and
-effective_rank; smaller is harder for nonlinearity (what training may gain) and lookup (what a table gets). Those that
-put a linear map in place of the set must not be judged by what that map, as an attack, comes to.
+effective_rank; smaller is harder for nonlinearity (what training may gain) and lookup (what a table gets): so it was
+declared, and lookup came out the other way (docs/scale.md). Those that put a linear map in place of the set must not
+be judged by what that map, as an attack, comes to.
 """
 
 import time

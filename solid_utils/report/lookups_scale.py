@@ -209,6 +209,13 @@ class ScaleLookups:
         return forecasts.moved(scale.load(), outcome)
 
     @staticmethod
+    def near_zero(score: str, within: float) -> dict[str, int]:
+        """Of how many `sets` a score without training lies that `near` to zero."""
+        values = scale.load().scores
+        values = values[values["score"] == score]["value"].abs()
+        return {"sets": len(values), "near": int((values <= within).sum())}
+
+    @staticmethod
     def forecasts_met(outcome: str) -> dict[str, list[str]]:
         """The scores that meet the goal, by victim; victims of which none does have an empty list."""
         rows = forecasts.table(params.load().score_hypotheses, scale.load())

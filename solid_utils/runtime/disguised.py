@@ -36,6 +36,14 @@ def measured(
     return rows
 
 
+def kinds(tokenizer, texts: int) -> dict[str, list[dict]]:
+    """So many texts of each kind that a thief may ask about."""
+    named = {NATURAL: "attack"} | {name: f"{name}_train" for name in DOMAINS}
+    asked = {name: sampling.texts(kind, tokenizer, LENGTH, texts) for name, kind in named.items()}
+    # Of such queries his own tokens alone teach him anything, and no later token changes their states.
+    return asked | {BEGUN: sampling.texts("attack", tokenizer, OWN, texts)}
+
+
 def command() -> None:
     """Measure one model's deployment, and write what came out."""
     parser = measured_model.parser("disguised", "Ask as a customer does.", DISGUISED_FILE)
@@ -45,12 +53,7 @@ def command() -> None:
     with errors.one_line():
         own = measured_model.load(wanted.model)
         secured = secured_set(own.victim, wanted.secured)
-        named = {NATURAL: "attack"} | {name: f"{name}_train" for name in DOMAINS}
-        asked = {name: sampling.texts(kind, own.tokenizer, LENGTH, wanted.texts) for name, kind in named.items()}
-        asked[BEGUN] = sampling.texts(
-            "attack", own.tokenizer, OWN, wanted.texts
-        )  # his own tokens alone: they see no others
-        found = measured(own.victim, secured, own.tokenizer, asked, own.web_texts())
+        found = measured(own.victim, secured, own.tokenizer, kinds(own.tokenizer, wanted.texts), own.web_texts())
         schema.write([own.identity(secured) | row for row in found], schema.DISGUISED, wanted.folder / DISGUISED_FILE)
 
 

@@ -245,6 +245,22 @@ def test_sets_that_are_not_as_they_were_written_are_made_again(checkout, monkeyp
     assert path.read_bytes() == whole and offline.there("sums", study.domains["sums"])
 
 
+def test_half_done_work_on_other_items_is_of_no_use(checkout):
+    study = params.load()
+    customers.sets_of("sums", study)
+    half = customers.CustomerRun(FIRST, study).state.folder / "half.json"
+    half.write_text("1")
+    assert customers.CustomerRun(FIRST, study).state.folder == half.parent and half.exists()
+    path = paths.DOMAINS / "sums_train.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(b"".join(reversed(whole.splitlines(keepends=True))))
+    try:
+        customers.CustomerRun(FIRST, study)
+        assert not half.exists()
+    finally:
+        path.write_bytes(whole)
+
+
 def test_a_studys_own_sets_of_other_settings_are_not_the_cells(checkout):
     study, own = params.load(), [paths.SETS / f"sums_{part}.jsonl" for part in domain_sets.PARTS]
     customers.sets_of("sums", study)

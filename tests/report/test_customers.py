@@ -148,6 +148,21 @@ def test_what_can_be_forgotten(tmp_path, kinds, change, lost, count):
     assert set(made["forgettable"]) == {count}
 
 
+def test_subjects_that_are_only_tested_are_judged_by_themselves(tmp_path):
+    """An average over what was taught and what was not says of neither that it is equivalent."""
+    halves = equivalence.halves("medical", pd.Index(["anatomy", "nutrition", "virology"]))
+    assert {name: list(names) for name, names in halves.items()} == {
+        "taught": ["nutrition", "virology"], "untaught": ["anatomy"],
+    }  # fmt: skip
+    assert equivalence.halves("reasoning", pd.Index(["sums"])) == {} == equivalence.halves("law", pd.Index(["x"]))
+    cells = write(tmp_path, {"fully_open": 0.6, "layers 0": 0.595})
+    for frame in (cells.scores, cells.items):
+        frame["trained_on"] = "medical"
+        frame["benchmark"] = frame["benchmark"].replace({"sums": "anatomy"})
+    made = equivalence.made(cells).set_index(["deployment", "metric"])
+    assert made.loc[("layers 0", "untaught"), "n"] == ITEMS and ("layers 0", "taught") not in made.index
+
+
 def test_cells_of_an_older_release_lack_a_kind_of_score(tmp_path):
     """A machine's first cells have no scores of answers whatever follows them, its later ones have."""
     cells = write(tmp_path, {"fully_open": 0.6, "layers 0": 0.595})

@@ -7,6 +7,7 @@ from solid_utils.core import paths, schema
 from solid_utils.core.errors import StudyError
 from solid_utils.report import catalogue, figures, vendor
 from solid_utils.report.lookups import Lookups
+from solid_utils.report.lookups_vendor import VendorLookups
 
 FACTS = {"model": "m", "revision": "r", "tier": "full", "dtype": "float32", "secured": "layers 0", "parameters": 10}
 FACTS |= {"share": 0.1, "depth": 1, "lowest": 0, "highest": 0, "only_layers": True, "seed": 42}
@@ -228,3 +229,19 @@ def test_rotation_and_monitor_are_said_in_a_sentence():
         "m: of windows of 100 queries it calls strange: known domain 2.0 %, new domain 100.0 %, attack texts, "
         "legitimate ones behind 30.0 %."
     )
+
+
+def test_pairs_of_layers_are_compared_at_equal_queries(monkeypatch):
+    """The bottom was asked more often: by all that was asked it would seem to keep less."""
+    points = [("layers 0-1", 0, 100, 0.3), ("layers 0-1", 0, 100, 0.4), ("layers 0-1", 0, 1600, 0.6)]
+    points += [("layers 2-3", 2, 100, 0.5), ("layers 4-5", 4, 10, 0.7), ("layers 2,4", 2, 100, 0.1)]
+    rows = [
+        {"model": "m", "secured": name, "lowest": low, "highest": low + 1 + (name == "layers 2,4"), "depth": 2}
+        | {"only_layers": True, "queries": queries, "c4_above": above}
+        for name, low, queries, above in points
+    ]
+    monkeypatch.setattr(VendorLookups, "table", lambda *_: pd.DataFrame(rows), raising=False)
+    (one,) = VendorLookups().other_places(100)
+    assert (one["bottom"]["c4_above"], one["least"]["secured"], one["bottom_keeps"]) == (0.4, "layers 2-3", True)
+    (one,) = VendorLookups().other_places(1600)
+    assert (one["bottom"]["c4_above"], one["bottom_keeps"]) == (0.6, False)

@@ -71,13 +71,14 @@ def defences(tables: Tables) -> Plot | None:
     axes.axvline(vendor.AT_MOST, color="black", linestyle=":", linewidth=1, label="a customer's limit")
     for (kind, mine), (marker, colour) in zip(rows.groupby("kind", sort=False), marks(), strict=False):
         axes.scatter(mine["worse"], mine["above"], 34, marker=marker, color=colour, label=kind, zorder=3)
+        beside = (4, 4) if kind.endswith("defence") else (4, -11)  # a pair of bottoms may lie beside a defence
         for row in mine[~mine["usable"].astype(bool)].itertuples():
-            axes.annotate(row.named, (row.worse, row.above), (4, 4), textcoords="offset points", fontsize=7.5)
+            axes.annotate(row.named, (row.worse, row.above), beside, textcoords="offset points", fontsize=7.5)
     axes.set_xscale("symlog", linthresh=vendor.AT_MOST)
     axes.set(xlabel="perplexity worse", ylabel="taken above the floor, C4")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g}%"))
     in_percent(axes.yaxis)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.12 * rows["above"].max())  # room for a name
     legend_below(figure, axes, columns=3)
     return figure, defences_sentence(rows)
 

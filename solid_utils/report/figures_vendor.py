@@ -71,7 +71,7 @@ def defences(tables: Tables) -> Plot | None:
     axes.axvline(vendor.AT_MOST, color="black", linestyle=":", linewidth=1, label="a customer's limit")
     for (kind, mine), (marker, colour) in zip(rows.groupby("kind", sort=False), marks(), strict=False):
         axes.scatter(mine["worse"], mine["above"], 34, marker=marker, color=colour, label=kind, zorder=3)
-        beside = (4, 4) if kind.endswith("defence") else (4, -11)  # a pair of bottoms may lie beside a defence
+        beside = (4, 4) if kind == rows["kind"].iloc[0] else (4, -11)  # points of two kinds may lie beside each other
         for row in mine[~mine["usable"].astype(bool)].itertuples():
             axes.annotate(row.named, (row.worse, row.above), beside, textcoords="offset points", fontsize=7.5)
     axes.set_xscale("symlog", linthresh=vendor.AT_MOST)

@@ -227,7 +227,7 @@ def test_sets_of_other_settings_are_made_again(checkout):
     assert path.stat().st_mtime_ns > first
 
 
-@pytest.mark.parametrize("change", ["an item", "a set that is gone", "another version"])
+@pytest.mark.parametrize("change", ["an item", "a set that is gone", "another version", "other code"])
 def test_sets_that_are_not_as_they_were_written_are_made_again(checkout, monkeypatch, change):
     """Items under the same names that say something else would be paired with other cells'."""
     study = params.load()
@@ -239,7 +239,8 @@ def test_sets_that_are_not_as_they_were_written_are_made_again(checkout, monkeyp
     elif change == "a set that is gone":
         path.unlink()
     else:
-        path.with_name("sums.json").write_text(offline.marked("sums").read_text().replace("reasoning-gym", "other"))
+        said = "reasoning-gym" if change == "another version" else "near.py"
+        path.with_name("sums.json").write_text(offline.marked("sums").read_text().replace(said, "other"))
     assert not offline.there("sums", study.domains["sums"])
     customers.sets_of("sums", study)
     assert path.read_bytes() == whole and offline.there("sums", study.domains["sums"])

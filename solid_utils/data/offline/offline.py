@@ -103,8 +103,9 @@ def marked(name: str) -> Path:
 
 
 def mark(wanted: domain_params.Domain, sets: list[Path]) -> str:
-    """The settings and versions that sets were made by, and the sha256 of each, as JSON."""
-    made_by = {"settings": wanted.model_dump(mode="json"), "versions": versions(wanted)}
+    """The settings, versions and code of this room that sets were made by, and the sha256 of each, as JSON."""
+    code = {path.name: files.sha256(path) for path in sorted(Path(__file__).parent.glob("*.py"))}
+    made_by = {"settings": wanted.model_dump(mode="json"), "versions": versions(wanted), "code": code}
     return json.dumps(made_by | {"sha256": {path.name: files.sha256(path) for path in sets}})
 
 
@@ -126,7 +127,7 @@ def sets_of(name: str, wanted: domain_params.Domain) -> list[Path]:
 
 
 def there(name: str, wanted: domain_params.Domain) -> bool:
-    """Are the domain's sets in build/domains, made by these settings and versions, and as they were written?"""
+    """Are the domain's sets in build/domains, made by these settings, versions and code, and as they were written?"""
     sets = sets_of(name, wanted)
     if not all(path.exists() for path in [*sets, marked(name)]):
         return False

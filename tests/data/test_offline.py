@@ -182,6 +182,17 @@ def test_a_packages_licence_is_read_from_its_metadata():
         functions.licence("no-such-package")
 
 
+def test_a_package_that_is_gone_makes_the_sets_old_and_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("solid_utils.core.paths.DOMAINS", tmp_path)
+    wanted = domain_params.Functions(source="functions", packages=["no-such-package"], **SIZES)
+    assert offline.versions(wanted) == {"no-such-package": "none"} and offline.versions(REASONING) != {}
+    for path in [*offline.sets_of("mine", wanted), offline.marked("mine")]:
+        path.write_text("{}")
+    assert not offline.there("mine", wanted)
+    with pytest.raises(StudyError, match="no-such-package is not installed"):
+        offline.write("mine", wanted)
+
+
 def test_every_declared_package_is_permissive_and_pinned():
     wanted = params.load().domains["code"]
     pinned = Path("pyproject.toml").read_text(encoding="utf8")

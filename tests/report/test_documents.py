@@ -48,6 +48,7 @@ SETTINGS = {
     "0.05": "the default of --epsilon",
     "0.6": "a share at which items are near-duplicates (data/offline/near.py)",
     "1.0": "a version of the sums tasks, or noise of a boundary",
+    "0.1": "noise of a boundary",
     "1.1": "the other version",
     **dict.fromkeys(("5", "3", "2"), "percent of noise, rows of a table"),
 }

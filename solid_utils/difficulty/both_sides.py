@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from solid_utils.model import ridge_map
 from solid_utils.model.layers import DecoderLayers, hidden
 
 AT_ONCE = 16  # texts a forward
@@ -41,6 +42,14 @@ class BothSides:
     def fitted(self) -> Tensor:
         """Bool (texts,): the other texts."""
         return ~self.held_out
+
+    @property
+    def choosing(self) -> Tensor:
+        """Bool (texts,): every ninth fitted text, which chooses penalties before all fitted texts count."""
+        places = self.fitted.nonzero()[:, 0]
+        apart = torch.zeros_like(self.fitted)
+        apart[places[:: ridge_map.HELD_OUT]] = True
+        return apart
 
 
 @torch.no_grad()

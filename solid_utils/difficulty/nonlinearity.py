@@ -67,18 +67,10 @@ def rows(seen: BothSides, texts: Tensor, previous: int) -> tuple[Tensor, Tensor]
     return inputs[ordinary].double(), added[ordinary].double()
 
 
-def parts(seen: BothSides) -> tuple[Tensor, Tensor]:
-    """The fitted texts without every ninth, and every ninth, which chooses: bool (texts,) each."""
-    places = seen.fitted.nonzero()[:, 0]
-    apart = torch.zeros_like(seen.fitted)
-    apart[places[:: ridge_map.HELD_OUT]] = True
-    return seen.fitted & ~apart, apart
-
-
 def linear(seen: BothSides, previous: int) -> Tensor:
     """Weights (features, width) of the ridge; penalty and number of earlier tokens are chosen as the kernel's are."""
     equations = []
-    for texts in parts(seen):
+    for texts in (seen.fitted & ~seen.choosing, seen.choosing):
         inputs, outputs = rows(seen, texts, previous)
         equations.append(ridge_map.Equations(inputs.shape[1], outputs.shape[1], inputs.device))
         equations[-1].add(inputs, outputs)
@@ -95,9 +87,8 @@ def fit(seen: BothSides, previous: int) -> tuple[Kernel, Tensor]:
 
     Width and penalty are chosen on every ninth fitted text; then all fitted texts count.
     """
-    chosen_on, apart = parts(seen)
-    inputs, outputs = rows(seen, chosen_on, previous)
-    others, truth = rows(seen, apart, previous)
+    inputs, outputs = rows(seen, seen.fitted & ~seen.choosing, previous)
+    others, truth = rows(seen, seen.choosing, previous)
     tried = []
     for share in WIDTHS:
         kernel = Kernel(inputs, outputs, drawn(len(inputs)), share)

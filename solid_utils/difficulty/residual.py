@@ -14,13 +14,12 @@ def fit(seen: BothSides, previous: int) -> Tensor:
     """Weights (features, width) of the map, penalty and number of earlier tokens chosen on every ninth fitted text."""
     width = seen.leaving.shape[2]
     inputs = 2 + (previous + 1) * width
-    places = seen.fitted.nonzero()[:, 0]
-    apart = places[:: ridge_map.HELD_OUT]
-    rest = places[[number % ridge_map.HELD_OUT > 0 for number in range(len(places))]]
     parts = []
-    for rows in (rest, apart):
+    for texts in (seen.fitted & ~seen.choosing, seen.choosing):
         part = ridge_map.Equations(inputs, width, seen.leaving.device)
-        for some in rows.split(ridge_map.HELD_OUT):  # a few texts at a time: features in float64 are wide
+        for some in texts.nonzero()[:, 0].split(
+            ridge_map.HELD_OUT
+        ):  # a few texts at a time: features in float64 are wide
             part.take(seen.entering[some], seen.leaving[some], seen.mask[some], previous)
         parts.append(part)
     return ridge_map.chosen(*parts, previous, scaled=True)

@@ -28,7 +28,12 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def strengths(blocks: list[pd.DataFrame], scores: list[str], outcome: str) -> pd.DataFrame:
     """|Spearman's correlation| of each score with the outcome, mean over blocks: (1 + TIMES, scores). See signed."""
-    return sum(one.abs() for one in signed(blocks, scores, outcome)) / len(blocks)
+    return strength(signed(blocks, scores, outcome))
+
+
+def strength(by_block: list[pd.DataFrame]) -> pd.DataFrame:
+    """Mean over blocks of the absolute values of `signed`."""
+    return sum(one.abs() for one in by_block) / len(by_block)
 
 
 def signed(blocks: list[pd.DataFrame], scores: list[str], outcome: str) -> list[pd.DataFrame]:

@@ -22,8 +22,8 @@ def read_set(name: str, folder: Path = paths.SETS) -> list[dict]:
 
 
 def digests(domain: str, folder: Path) -> dict[str, str]:
-    """sha256 of each file of a domain's sets in this folder, by its name."""
-    return {path.name: files.sha256(path) for path in sorted(folder.glob(f"{domain}_*.jsonl"))}
+    """sha256 of each of a domain's sets in this folder, by its part."""
+    return {part: files.sha256(folder / f"{domain}_{part}.jsonl") for part in ("train", "validation", "test")}
 
 
 def encode(items: list[dict], tokenizer, length: int) -> list[dict]:

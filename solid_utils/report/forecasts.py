@@ -95,7 +95,7 @@ def judged(outcome: str, model: str, blocks: list[pd.DataFrame], asked: Hypothes
     whole = pd.concat(blocks)
     there = [name for name in (*SCORES, *RIVALS) if whole[name].notna().all()]
     by_block = paired_ranks.signed(blocks, there, "end")
-    drawn = sum(one.abs() for one in by_block) / len(blocks)
+    drawn = paired_ranks.strength(by_block)
     rows = []
     for name in there:
         row = {"model": model, "forecast_of": outcome, "score": name, "sets": len(whole)}

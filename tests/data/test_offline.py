@@ -184,8 +184,8 @@ def test_a_packages_licence_is_read_from_its_metadata():
 
 def test_a_package_that_is_gone_makes_the_sets_old_and_is_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("solid_utils.core.paths.DOMAINS", tmp_path)
-    wanted = domain_params.Functions(source="functions", packages=["no-such-package"], **SIZES)
-    assert offline.versions(wanted) == {"no-such-package": "none"} and offline.versions(REASONING) != {}
+    wanted = domain_params.Functions(source="functions", packages=["no-such-package"], apart=["gone"], **SIZES)
+    assert offline.versions(wanted) == {"no-such-package": "none", "gone": "none"} and offline.versions(REASONING) != {}
     for path in [*offline.sets_of("mine", wanted), offline.marked("mine")]:
         path.write_text("{}")
     assert not offline.there("mine", wanted)

@@ -111,7 +111,11 @@ def mark(wanted: domain_params.Domain, sets: list[Path]) -> str:
 
 def versions(wanted: domain_params.Domain) -> dict[str, str]:
     """Of the packages that a domain's items come from; "none" of one that is not installed, which its source tells."""
-    packages = {"reasoning": ["reasoning-gym"], "functions": getattr(wanted, "packages", [])}.get(wanted.source, [])
+    packages = []
+    if isinstance(wanted, domain_params.Reasoning):
+        packages = ["reasoning-gym"]
+    if isinstance(wanted, domain_params.Functions):
+        packages = [*wanted.packages, *wanted.apart]
     found = {}
     for name in packages:
         try:

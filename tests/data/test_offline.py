@@ -189,7 +189,7 @@ def test_a_package_that_is_gone_makes_the_sets_old_and_is_one_line(tmp_path, mon
     for path in [*offline.sets_of("mine", wanted), offline.marked("mine")]:
         path.write_text("{}")
     assert not offline.there("mine", wanted)
-    with pytest.raises(StudyError, match="no-such-package is not installed"):
+    with pytest.raises(StudyError, match="packages: gone is not installed"):
         offline.write("mine", wanted)
 
 

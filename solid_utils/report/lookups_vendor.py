@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from solid_utils.core import paths
+from solid_utils.core.errors import StudyError
 from solid_utils.paper.confidential import OVERHEADS
 from solid_utils.report import holding, vendor
 from solid_utils.report.tables import vendor_tries
@@ -113,7 +115,11 @@ class VendorLookups:
         told = []
         for window, mine in self.table("monitor").groupby("window"):
             mean = mine[mine["traffic"] == "known domain"]["alarms"].mean()
-            told.append({"window": window, "mean_known": mean} | vendor.called_strange(mine))
+            called = vendor.called_strange(mine)
+            if lacking := [name for name in vendor.HIDDEN if name not in called]:
+                again = "run `python -m solid_utils.runtime.monitor` again"
+                raise StudyError(f"{paths.MONITOR_FILE}: no traffic '{lacking[0]}'; {again}")
+            told.append({"window": window, "mean_known": mean} | called)
         return told
 
     def query_length(self, traffic: str) -> float:

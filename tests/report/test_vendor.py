@@ -245,3 +245,17 @@ def test_pairs_of_layers_are_compared_at_equal_queries(monkeypatch):
     assert (one["bottom"]["c4_above"], one["least"]["secured"], one["bottom_keeps"]) == (0.4, "layers 2-3", True)
     (one,) = VendorLookups().other_places(1600)
     assert (one["bottom"]["c4_above"], one["bottom_keeps"]) == (0.6, False)
+
+
+def test_a_monitor_of_an_older_version_is_one_line(monkeypatch):
+    """It knows no thief who knows of a query's length."""
+    told = [("known domain", 0.2), ("known domain", 0.4), (vendor.HIDDEN[0], 1.0), (vendor.HIDDEN[1], 0.1)]
+    rows = pd.DataFrame([{"window": 10, "traffic": traffic, "alarms": alarms} for traffic, alarms in told])
+    monkeypatch.setattr(VendorLookups, "table", lambda *_: rows, raising=False)
+    (one,) = VendorLookups().monitored()
+    assert one["mean_known"] == pytest.approx(0.3) and one["known domain"] == 0.4
+    monkeypatch.setattr(VendorLookups, "table", lambda *_: rows[:3], raising=False)
+    with pytest.raises(
+        StudyError, match="monitor.csv: no traffic 'few tokens of attack texts, legitimate ones behind'"
+    ):
+        VendorLookups().monitored()
